@@ -1,0 +1,1 @@
+"""Primitives with the choices already made: bytes in, bytes out, no I/O."""

@@ -1,0 +1,169 @@
+"""The one error tree: the class says who must act, carries the exit code and a hint.
+
+    FedSpaError                         1   anything deliberate; never raised itself
+    ├── UsageError                      2   the command or its values are wrong: you
+    ├── InputError                     10   what you pointed at cannot be used: you, with other files
+    │   ├── MissingInput               11
+    │   ├── ForeignFile                12
+    │   ├── TokenizerMismatch          13
+    │   ├── NotEnoughText              14
+    │   ├── CorruptWeights             15
+    │   └── LimitExceeded              16
+    ├── ModelError                     20   the model cannot be pruned as it is
+    │   ├── UnsupportedModel           21
+    │   ├── AmbiguousBlocks            22
+    │   └── PatternMismatch            23
+    ├── PlanRefused                    30   the round as planned would break a promise
+    ├── NumericalFailure               40   the mathematics broke down on this data
+    └── StorageError                   50   the disk: make room, or wait
+        ├── DiskFull                   51
+        ├── OutputExists               52
+        ├── RunLocked                  53
+        └── RecordDamaged              54
+
+Every message says what happened; every hint says what to do about it.  The codes are documented in
+docs/EXIT_CODES.md, and a test holds the two together.
+"""
+
+
+class FedSpaError(Exception):
+    """Base of every error this toolkit raises on purpose."""
+
+    exit_code = 1
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(FedSpaError):
+    """The command line or a value in it makes no sense."""
+
+    exit_code = 2
+    hint = "run the command with -h to see what it takes"
+
+
+class InputError(FedSpaError):
+    """A file or its content cannot be used."""
+
+    exit_code = 10
+
+
+class MissingInput(InputError):
+    """A file or folder that was named does not exist or cannot be read."""
+
+    exit_code = 11
+    hint = "check the path and its permissions; nothing is ever downloaded for you"
+
+
+class ForeignFile(InputError):
+    """A file is not of the format it was given as."""
+
+    exit_code = 12
+    hint = "models are read from config.json + *.safetensors; texts from .txt, .jsonl or .parquet"
+
+
+class TokenizerMismatch(InputError):
+    """The tokenizer does not belong to the model."""
+
+    exit_code = 13
+    hint = "use the tokenizer files that were published with this model"
+
+
+class NotEnoughText(InputError):
+    """A text holds fewer tokens than were asked for."""
+
+    exit_code = 14
+    hint = "add text, or lower --samples or --seqlen"
+
+
+class CorruptWeights(InputError):
+    """A weight tensor holds NaN or infinite values."""
+
+    exit_code = 15
+    hint = "fetch the checkpoint again and compare its SHA-256"
+
+
+class LimitExceeded(InputError):
+    """Something from outside is larger than the stated limit."""
+
+    exit_code = 16
+    hint = "split the file, or check that it is the file you meant"
+
+
+class ModelError(FedSpaError):
+    """The model cannot be pruned as it is."""
+
+    exit_code = 20
+
+
+class UnsupportedModel(ModelError):
+    """The architecture has weights or a data flow that would not be handled completely."""
+
+    exit_code = 21
+    hint = "fedprune inspect --model DIR shows what was found; nothing is skipped silently"
+
+
+class AmbiguousBlocks(ModelError):
+    """The decoder blocks could not be told apart from other stacks of modules."""
+
+    exit_code = 22
+    hint = "name them with --blocks, for example --blocks model.layers"
+
+
+class PatternMismatch(ModelError):
+    """The sparsity pattern does not fit a matrix."""
+
+    exit_code = 23
+    hint = "choose a pattern whose M divides every input width, or an unstructured --sparsity"
+
+
+class PlanRefused(FedSpaError):
+    """A round with these members and budgets would break what the plan promises."""
+
+    exit_code = 30
+    hint = "raise budgets, add members, spread the layers over more rounds, or lower --min-cohort"
+
+
+class NumericalFailure(FedSpaError):
+    """The calibration statistics of a matrix cannot be used."""
+
+    exit_code = 40
+    hint = "use more calibration text (--samples), a higher --damping, or --pruner wanda"
+
+
+class StorageError(FedSpaError):
+    """Reading or writing the disk failed."""
+
+    exit_code = 50
+    hint = "check the disk and its permissions, then run the same command again: it resumes"
+
+
+class DiskFull(StorageError):
+    """No space is left, or a quota is reached."""
+
+    exit_code = 51
+    hint = "free some space, then run the same command again: it continues where it stopped"
+
+
+class OutputExists(StorageError):
+    """The output is already there and belongs to something else."""
+
+    exit_code = 52
+    hint = "choose another --out; nothing is ever overwritten"
+
+
+class RunLocked(StorageError):
+    """Another process works in the same folder."""
+
+    exit_code = 53
+    hint = "wait for the other run to finish, or choose another --out"
+
+
+class RecordDamaged(StorageError):
+    """A file this toolkit wrote earlier does not read back as it was written."""
+
+    exit_code = 54
+    hint = "delete the damaged file named above and run the same command again"
