@@ -1,0 +1,1 @@
+"""Where the parts meet: members, server, simulation, evaluation, reports."""

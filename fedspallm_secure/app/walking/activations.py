@@ -1,0 +1,66 @@
+"""Hidden states of all windows between two blocks: in memory up to a stated budget, on disk past it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedspallm_secure.storage.files import disk_errors
+
+DEFAULT_BUDGET = 4 << 30  # bytes
+
+
+class Activations:
+    """(windows, tokens, width) hidden states, read and written batch by batch.
+
+    budget: bytes that may stay in memory; more than that goes to an unnamed file in `spill`, through one buffer of
+    a batch, so memory does not grow with the number of windows.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: torch.dtype, budget: int = DEFAULT_BUDGET, spill: Path | None = None
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self._row = shape[1] * shape[2] * dtype.itemsize  # bytes of one window
+        self.spilled = shape[0] * self._row > budget
+        self._memory: Tensor | None = None
+        if self.spilled:
+            self._folder = spill or Path(tempfile.gettempdir())
+            with disk_errors(self._folder):
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the object
+        else:
+            self._memory = torch.empty(shape, dtype=dtype)
+
+    def read(self, start: int, stop: int, device: torch.device) -> Tensor:
+        """Windows start..stop on `device`, (stop - start, tokens, width)."""
+        if self._memory is not None:
+            return self._memory[start:stop].to(device)
+        batch = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        view = memoryview(_bytes(batch))
+        with disk_errors(self._folder):
+            done = 0
+            while done < len(view):
+                count = os.preadv(self._file.fileno(), [view[done:]], start * self._row + done)
+                if count == 0:
+                    raise OSError("the file with spilled activations ended early")
+                done += count
+        return batch.to(device)
+
+    def write(self, start: int, stop: int, hidden: Tensor) -> None:
+        """Replace windows start..stop.  Raises DiskFull when the spill file cannot grow."""
+        if self._memory is not None:
+            self._memory[start:stop] = hidden
+            return
+        view = memoryview(_bytes(hidden.to("cpu", self.dtype).contiguous()))
+        with disk_errors(self._folder):
+            done = 0
+            while done < len(view):
+                done += os.pwrite(self._file.fileno(), view[done:], start * self._row + done)
+
+
+def _bytes(tensor: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
+    return tensor.view(-1).view(torch.uint8).numpy()

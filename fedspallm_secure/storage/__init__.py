@@ -1,0 +1,1 @@
+"""Disk: whole files or none, bounded reads, checkpoints tensor by tensor."""

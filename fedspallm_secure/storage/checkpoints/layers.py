@@ -1,0 +1,68 @@
+"""One decoder layer's result on disk: keep-masks as bits, and the values of what stays.
+
+The unit of exchange and of resuming: a member's contribution and the server's aggregate have the same form.
+A matrix NAME is two tensors: `NAME.keep`, eight weights a byte, and `NAME.kept`, the kept values in row-major
+order.  The keep-mask decides: a kept weight may be 0.0.  All matrices stand as (out, in).
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fedspallm_secure.errors import RecordDamaged
+from fedspallm_secure.pruning.keepmasks import pack_bits, unpack_bits
+from fedspallm_secure.storage.checkpoints.writer import save_tensors
+from fedspallm_secure.storage.files import disk_errors, publish
+
+
+@dataclass(slots=True)
+class LayerMatrix:
+    """One pruned matrix: weight (out, in), zero where dropped; keep (out, in) bool."""
+
+    weight: Tensor
+    keep: Tensor
+
+
+def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mapping[str, str]) -> None:
+    """Write one layer durably under `path`, complete or not at all.  Raises StorageError or DiskFull."""
+    tensors: dict[str, Tensor] = {}
+    for name, matrix in matrices.items():
+        keep = matrix.keep.cpu()
+        tensors[f"{name}.keep"] = pack_bits(keep)
+        tensors[f"{name}.kept"] = matrix.weight.cpu()[keep]
+        tensors[f"{name}.shape"] = torch.tensor(keep.shape, dtype=torch.int64)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        save_tensors(part, tensors, dict(metadata))
+        with disk_errors(path):
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            publish(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def load_layer(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
+    """Read back what `save_layer` wrote: matrices by name, and the metadata.  Raises RecordDamaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [key.removesuffix(".keep") for key in file.keys() if key.endswith(".keep")]  # noqa: SIM118
+            matrices = {}
+            for name in sorted(names):
+                rows, columns = file.get_tensor(f"{name}.shape").tolist()
+                keep = unpack_bits(file.get_tensor(f"{name}.keep"), (rows, columns))
+                kept = file.get_tensor(f"{name}.kept")
+                weight = torch.zeros(rows, columns, dtype=kept.dtype)
+                weight[keep] = kept
+                matrices[name] = LayerMatrix(weight, keep)
+            return matrices, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError, IndexError) as error:
+        raise RecordDamaged(f"{path} does not read back as it was written: {error}") from error

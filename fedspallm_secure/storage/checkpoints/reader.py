@@ -1,0 +1,123 @@
+"""Reading a Hugging Face model folder: config.json plus safetensors, single file or sharded.
+
+Nothing is unpickled: a folder with only pytorch_model.bin is refused.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from fedspallm_secure.errors import ForeignFile, MissingInput, UnsupportedModel
+from fedspallm_secure.storage.files import read_json, sha256_file
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies and what it is.  dtype: safetensors' name, for example BF16."""
+
+    shard: str
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def parameters(self) -> int:
+        """Number of elements."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return self.parameters * (DTYPES[self.dtype].itemsize if self.dtype in DTYPES else 1)
+
+
+class Checkpoint:
+    """A model folder opened for reading.  Tensors are read on demand; nothing stays in memory."""
+
+    def __init__(self, path: Path, config: dict[str, Any], tensors: dict[str, TensorInfo]) -> None:
+        self.path = path
+        self.config = config
+        self.tensors = tensors
+
+    @classmethod
+    def open(cls, path: Path) -> "Checkpoint":
+        """Read the config and the headers.  Raises MissingInput, ForeignFile or UnsupportedModel."""
+        if not path.is_dir():
+            raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
+        config = read_json(path / "config.json")
+        if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
+            raise ForeignFile(f"{path / 'config.json'} is not a model configuration: it has no model_type")
+        if "quantization_config" in config:
+            raise UnsupportedModel(f"{path} is quantised; pruning needs the weights as bf16, fp16 or fp32")
+        tensors: dict[str, TensorInfo] = {}
+        for shard in _shards(path):
+            for name, info in _headers(path, shard):
+                if name in tensors:
+                    raise ForeignFile(f"{path}: tensor {name} stands in two shards")
+                tensors[name] = info
+        return cls(path, config, tensors)
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor, on the CPU, in the dtype of the file."""
+        info = self.tensors[name]
+        shard = self.path / info.shard
+        try:
+            with safe_open(shard, framework="pt") as file:
+                tensor: Tensor = file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise ForeignFile(f"{shard} cannot be read as safetensors: {error}") from error
+        if tuple(tensor.shape) != info.shape:
+            raise ForeignFile(f"{shard} changed while it was in use")
+        return tensor
+
+    def files(self) -> list[Path]:
+        """The config and the weight shards, in name order."""
+        return [self.path / name for name in sorted({"config.json", *(t.shard for t in self.tensors.values())})]
+
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the config and of every shard, by file name."""
+        return {file.name: sha256_file(file) for file in self.files()}
+
+
+def _shards(path: Path) -> list[str]:
+    if (path / INDEX).is_file():
+        index = read_json(path / INDEX)
+        weight_map = index.get("weight_map") if isinstance(index, dict) else None
+        if not isinstance(weight_map, dict) or not weight_map:
+            raise ForeignFile(f"{path / INDEX} has no weight_map")
+        names = {str(name) for name in weight_map.values()}
+        for name in names:
+            if name != Path(name).name or not name.endswith(".safetensors"):
+                raise ForeignFile(f"{path / INDEX} names {name!r}, which is not a plain safetensors file")
+        return sorted(names)
+    if (path / SINGLE).is_file():
+        return [SINGLE]
+    if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
+        raise ForeignFile(
+            f"{path} holds pickled weights only, and nothing is ever unpickled here",
+            hint="convert it to safetensors where you trust it: model.save_pretrained(DIR)",
+        )
+    raise MissingInput(f"{path} holds no {SINGLE} and no {INDEX}")
+
+
+def _headers(path: Path, shard: str) -> Iterator[tuple[str, TensorInfo]]:
+    try:
+        with safe_open(path / shard, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - not a dict
+                part = file.get_slice(name)
+                yield name, TensorInfo(shard, part.get_dtype(), tuple(part.get_shape()))
+    except FileNotFoundError as error:
+        raise MissingInput(f"{path / shard} is missing") from error
+    except (SafetensorError, OSError) as error:
+        raise ForeignFile(f"{path / shard} cannot be read as safetensors: {error}") from error
