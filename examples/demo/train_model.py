@@ -1,8 +1,8 @@
 """Train the small Llama-style demo model and its tokenizer from scratch, on the CPU.
 
 `make_texts.py` must have run before: it leaves the training texts in the work folder.  The result is a
-folder that `transformers` loads offline.  How long to train is given in minutes, from which the number of
-steps is planned once by timing the first steps, or directly in steps (to repeat a run).
+folder that `transformers` loads offline.  How long to train is given in minutes (the learning rate then
+follows the clock, so that a run ends on time on a busy machine too) or in steps (to repeat a run).
 
     python train_model.py --work /some/work/folder --minutes 30
     python train_model.py --evaluate                  # test perplexities of the model that is there
@@ -32,7 +32,6 @@ WINDOW = 256  # tokens in a training sequence and in an evaluation window
 BATCH = 16  # sequences in a step
 PEAK_RATE, LAST_RATE = 3e-3, 1e-4  # learning rate after warm-up and at the end of the cosine
 WARMUP_STEPS = 150
-TIMED_STEPS = (10, 60)  # steps timed to plan the run; the first ones are slow (compilation)
 REPORT_STEPS = 250  # how often losses are printed and the model is saved
 HELD_OUT_TOKENS = 20 * WINDOW  # of each domain's training text, kept for the printed held-out loss
 MODEL_BYTES = 4_000_000  # upper limit of the whole model folder
@@ -166,12 +165,10 @@ def evaluate(folder: Path, texts: Path) -> None:
 # Training
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Learning rate: linear warm-up, then half a cosine from PEAK_RATE to LAST_RATE."""
-    if step < WARMUP_STEPS:
-        return PEAK_RATE * (step + 1) / WARMUP_STEPS
-    part = min(1.0, (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS))
-    return LAST_RATE + (PEAK_RATE - LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * part))
+def rate_at(step: int, done: float) -> float:
+    """Learning rate: half a cosine over the part of the run that is `done`, lower during warm-up."""
+    cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    return min(1.0, (step + 1) / WARMUP_STEPS) * (LAST_RATE + (PEAK_RATE - LAST_RATE) * cosine)
 
 
 def make_optimizer(model: LlamaForCausalLM) -> torch.optim.AdamW:
@@ -207,25 +204,25 @@ def save_model(model: LlamaForCausalLM, folder: Path) -> LlamaForCausalLM:
     return stored
 
 
-def report(model: LlamaForCausalLM, data: Data, step: int, steps: int, loss: float, seconds: float) -> None:
+def report(model: LlamaForCausalLM, data: Data, step: int, loss: float, seconds: float) -> None:
     """Print one line of progress: training loss and held-out loss of each domain, in nats a token."""
     model.eval()
     losses = [mean_loss(model, rows) for rows in data.held_out]
     model.train()
     shown = " ".join(f"{name} {value:.3f}" for name, value in zip(DOMAINS, losses, strict=True))
-    print(f"step {step}/{steps} {seconds / 60:.1f} min loss {loss:.3f} held out: {shown}", flush=True)
+    print(f"step {step} {seconds / 60:.1f} min loss {loss:.3f} held out: {shown}", flush=True)
 
 
 def train(model: LlamaForCausalLM, data: Data, arguments: argparse.Namespace) -> None:
-    """Train for the given steps, or for as many as fit into the given minutes at the measured speed."""
+    """Train for the given number of steps or, if there is none, for the given minutes."""
     loss_of = loss_function(model, not arguments.no_compile)
     optimizer = make_optimizer(model)
     generator = torch.Generator().manual_seed(arguments.seed)
-    steps, smooth, timed, began = arguments.steps, 0.0, 0.0, time.monotonic()
-    step = 0
-    while step < (steps or TIMED_STEPS[1] + 1):
+    loss_of(draw_batch(data, torch.Generator().manual_seed(0)))  # compiles, outside the time measured
+    step, done, smooth, began = 0, 0.0, 0.0, time.monotonic()
+    while done < 1.0:
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, steps or 10**9)
+            group["lr"] = rate_at(step, done)
         loss = loss_of(draw_batch(data, generator))
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -233,15 +230,10 @@ def train(model: LlamaForCausalLM, data: Data, arguments: argparse.Namespace) ->
         optimizer.zero_grad()
         step += 1
         smooth = loss.item() if step == 1 else 0.98 * smooth + 0.02 * loss.item()
-        elapsed = time.monotonic() - began
-        if step == TIMED_STEPS[0]:
-            timed = elapsed
-        if step == TIMED_STEPS[1] and not steps:
-            each = (elapsed - timed) / (TIMED_STEPS[1] - TIMED_STEPS[0])
-            steps = max(WARMUP_STEPS * 2, int((arguments.minutes * 60 - elapsed) / each))
-            print(f"planned {steps} steps of {each:.3f} s", flush=True)
-        if step % REPORT_STEPS == 0 or step == steps:
-            report(model, data, step, steps, smooth, elapsed)
+        seconds = time.monotonic() - began
+        done = step / arguments.steps if arguments.steps else seconds / (60 * arguments.minutes)
+        if step % REPORT_STEPS == 0 or done >= 1.0:
+            report(model, data, step, smooth, seconds)
             save_model(model, arguments.out)
 
 

@@ -1,15 +1,17 @@
 """Texts as silos keep them: .txt, .jsonl, .parquet.  Read as a stream of documents, bounded, never downloaded."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspallm_secure.errors import FedSpaError, ForeignFile, LimitExceeded, MissingInput
+from fedspallm_secure.errors import FedSpaError, ForeignFile, LimitExceeded, MissingInput, UsageError
 
 DEFAULT_FIELD = "text"
 TEXT_LIMIT = 256 << 20  # bytes of text taken from one file
 LINE_LIMIT = 64 << 20  # bytes of one .jsonl line
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", re.ASCII)  # also a folder name, so nothing else
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,12 @@ class TextFile:
     name: str
     path: Path
     field: str = DEFAULT_FIELD
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"{self.name!r} cannot be a name: use 1 to 64 letters, digits, '-' and '_', starting with a letter or digit"
+            )
 
     def documents(self) -> Iterator[str]:
         """Yield documents in file order, at most `TEXT_LIMIT` bytes of them.

@@ -97,15 +97,21 @@ class Skeleton:
         Raises CorruptWeights when a weight is NaN or infinite.
         """
         replaced = replaced or {}
-        for key, name in block.names.items():
-            tensor = replaced.get(name)
-            value = self._read(name) if tensor is None else tensor.to(self.device, self.dtype)
-            _assign(block.module, key, value)
         try:
+            for key, name in block.names.items():
+                if name not in replaced:
+                    _assign(block.module, key, self._read(name))
+            self.place(block, replaced)
             yield block.module
         finally:
             for key in block.names:
                 _assign(block.module, key, _owner_tensor(block.module, key).to("meta"))
+
+    def place(self, block: Block, tensors: Mapping[str, Tensor]) -> None:
+        """Put tensors, by checkpoint name and as on disk, into a loaded block."""
+        for key, name in block.names.items():
+            if name in tensors:
+                _assign(block.module, key, tensors[name].to(self.device, self.dtype))
 
 
 def build_empty(checkpoint: Checkpoint) -> Any:

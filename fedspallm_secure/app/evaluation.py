@@ -1,0 +1,84 @@
+"""Perplexity on held-out text, the same code for every model compared, and the sparsity of what is on disk."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedspallm_secure.app.member import Workshop
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.states import Revision
+from fedspallm_secure.errors import NumericalFailure
+
+_LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MiB of float32: small enough to stay in cache and be reused
+
+_LARGEST_LOSS = 700.0  # exp of more does not fit a float
+
+
+@dataclass(frozen=True, slots=True)
+class Perplexities:
+    """Perplexity per test text, and how many tokens were predicted for each."""
+
+    by_test: dict[str, float]
+    tokens: dict[str, int]
+
+    @property
+    def mean(self) -> float:
+        """Geometric mean over the tests."""
+        return math.exp(sum(map(math.log, self.by_test.values())) / len(self.by_test))
+
+    def to_dict(self) -> dict[str, float]:
+        """test -> perplexity, plus `mean`."""
+        return {**self.by_test, "mean": self.mean}
+
+
+@torch.no_grad()
+def perplexities(
+    workshop: Workshop, revision: Revision, tests: Mapping[str, Tensor], progress: Progress, task: str
+) -> Perplexities:
+    """Perplexity of `revision` on each test, exp of the mean negative log-likelihood per predicted token.
+
+    tests: name -> (windows, tokens) ids, one window length for all.  All tests pass through each block together, so the
+    model is read from disk once.
+    """
+    walk = workshop.walk(torch.cat(list(tests.values())))
+    skeleton = workshop.skeleton
+    total = len(skeleton.blocks) + 1
+    for block in skeleton.blocks:
+        with skeleton.loaded(block, revision.replaced(block)) as module:
+            walk.advance(block, module)
+        progress.update(task, block.index + 1, total, "layers")
+    losses = torch.cat([_losses(ids, logits) for ids, logits in walk.logits(_LOGITS_AT_ONCE // skeleton.vocabulary)])
+    progress.update(task, total, total, "layers")
+    parts = losses.split([len(windows) for windows in tests.values()])
+    by_test = {}
+    tokens = {}
+    for name, part, windows in zip(tests, parts, tests.values(), strict=True):
+        tokens[name] = windows.numel() - len(windows)
+        mean = float(part.sum()) / tokens[name]
+        if math.isnan(mean):
+            raise NumericalFailure(
+                f"{task}: the model's predictions on {name} are not numbers",
+                hint="use --dtype float32; if the dense model fails too, the checkpoint is damaged",
+            )
+        by_test[name] = math.exp(min(mean, _LARGEST_LOSS))
+    return Perplexities(by_test, tokens)
+
+
+def _losses(ids: Tensor, logits: Tensor) -> Tensor:
+    """Summed negative log-likelihood of each window, (windows,) float64 on the CPU."""
+    flat = logits[:, :-1].reshape(-1, logits.shape[-1]).float()
+    each = torch.nn.functional.cross_entropy(flat, ids[:, 1:].reshape(-1), reduction="none")
+    return each.view(len(ids), -1).to("cpu", torch.float64).sum(dim=1)
+
+
+def measured_sparsity(workshop: Workshop) -> dict[str, float]:
+    """Share of exact zeros of every prunable matrix on disk, by checkpoint name."""
+    skeleton = workshop.skeleton
+    shares = {}
+    for block in skeleton.blocks:
+        for linear in block.linears:
+            shares[linear.name] = float((skeleton.checkpoint.read(linear.name) == 0).float().mean())
+    return shares

@@ -1,0 +1,182 @@
+"""Running a simulation from settings to files: the pruned model, the result as JSON, the report."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fedspallm_secure.app.member import Workshop
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.report import write_report
+from fedspallm_secure.app.results import (
+    agreement_figures,
+    bytes_per_silo,
+    peak_rss_bytes,
+    plan_figures,
+    sparsity_figures,
+    standalone_mean,
+)
+from fedspallm_secure.app.server import layer_figures
+from fedspallm_secure.app.settings import ComputeSettings, SimulationSettings, fingerprint, input_digests
+from fedspallm_secure.app.simulation import Simulation, gather
+from fedspallm_secure.app.states import Revision, as_on_file
+from fedspallm_secure.app.walking.capture import probe
+from fedspallm_secure.app.walking.skeleton import Skeleton, choose_device
+from fedspallm_secure.errors import OutputExists
+from fedspallm_secure.storage.checkpoints.layers import load_layer
+from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.writer import write_model
+from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, write_json
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_workshop(model: Path, compute: ComputeSettings, spill: Path | None = None) -> Workshop:
+    """Open a model for walking: read its headers, build its skeleton, probe how it is wired."""
+    checkpoint = Checkpoint.open(model)
+    device = choose_device(compute.device)
+    skeleton = Skeleton(checkpoint, device, _choose_dtype(compute.dtype, device, checkpoint), compute.blocks)
+    return Workshop(skeleton, probe(skeleton), compute.activation_budget, spill)
+
+
+def _choose_dtype(name: str, device: torch.device, checkpoint: Checkpoint) -> torch.dtype:
+    if name != "auto":
+        return _DTYPES[name]
+    if device.type == "cpu":
+        return torch.float32
+    sizes: dict[str, int] = {}
+    for info in checkpoint.tensors.values():
+        sizes[info.dtype] = sizes.get(info.dtype, 0) + info.parameters
+    return DTYPES.get(max(sizes, key=lambda dtype: sizes[dtype]), torch.float32)
+
+
+def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]:
+    """Run, or continue, a simulation and return its result; `settings.out` then holds model, result and report.
+
+    Running it again with the same settings returns the recorded result.  Raises OutputExists when `out` belongs to
+    something else, RunLocked when another process works there, and whatever the inputs deserve.
+    """
+    checkpoint = Checkpoint.open(settings.model)
+    mark = fingerprint(settings, input_digests(settings, checkpoint.digests()))
+    _refuse_foreign(settings.out)
+    with sole_writer(settings.out):
+        finished = settings.out / "result.json"
+        _claim(settings.out, mark)
+        if finished.exists():
+            progress.say(f"{finished} is complete; nothing to do")
+            known: dict[str, Any] = read_json(finished)
+            return known
+        result = _run(settings, mark, progress)
+        write_report(settings.out / "report.html", result)
+        write_json(finished, result)
+        remove_tree(settings.out / "work")
+        return result
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").exists())):
+        raise OutputExists(f"{out} exists and is not the output of a run")
+
+
+def _claim(out: Path, mark: Mapping[str, Any]) -> None:
+    """Make `out` ours, or check that it already is."""
+    record = out / "run.json"
+    if not record.exists():
+        write_json(record, mark)
+        return
+    known = read_json(record)
+    if known != mark:
+        differ = _differences(known, mark)
+        raise OutputExists(f"{out} holds a run that differs in {', '.join(differ)}")
+
+
+def _differences(known: Any, mark: Mapping[str, Any]) -> list[str]:
+    if not isinstance(known, dict):
+        return ["everything"]
+    differ = []
+    for part, value in mark.items():
+        old = known.get(part)
+        if isinstance(value, dict) and isinstance(old, dict):
+            differ += [f"{part}.{key}" for key in sorted({*value, *old}) if value.get(key) != old.get(key)]
+        elif old != value:
+            differ.append(part)
+    return differ or ["everything"]
+
+
+def _run(settings: SimulationSettings, mark: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    work = settings.out / "work"
+    spill = work / "spill"
+    spill.mkdir(parents=True, exist_ok=True)
+    workshop = open_workshop(settings.model, settings.compute, spill)
+    material = gather(settings, workshop, progress)
+    run = Simulation(settings, workshop, material, work, progress)
+    result: dict[str, Any] = {"dense": run.measure("dense", run.dense).to_dict()}
+    revision = run.federate()
+    with run.timed("write"):
+        _write_federated(run, revision)
+    written = open_workshop(settings.out / "model", settings.compute, spill)
+    result["federated"] = run.measure("federated", Revision(written.skeleton.checkpoint), written).to_dict()
+    _compare(run, result)
+    figures = [layer_figures(file) for _, file in sorted(revision.layers.items())]
+    blocks = workshop.skeleton.blocks
+    return {
+        **result,
+        "sparsity": sparsity_figures(settings.schedule[-1], figures),
+        "agreement": agreement_figures(figures),
+        "cohorts": plan_figures(run.plans),
+        "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy),
+        "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
+        "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
+        "peak_rss_bytes": peak_rss_bytes(),
+        "seed": settings.seed,
+        "settings": mark["settings"],
+        "inputs": mark["inputs"],
+        "versions": mark["versions"],
+        "threads": mark["threads"],
+        "device": str(workshop.skeleton.device),
+        "dtype": str(workshop.skeleton.dtype).removeprefix("torch."),
+        "model": str(settings.out / "model"),
+        "report": str(settings.out / "report.html"),
+    }
+
+
+def _compare(run: Simulation, result: dict[str, Any]) -> None:
+    chosen = run.settings.compare
+    if "standalone" in chosen:
+        each = {
+            silo.name: run.measure(f"standalone-{silo.name}", run.standalone(silo.name)) for silo in run.settings.silos
+        }
+        result["standalone"] = {name: found.to_dict() for name, found in each.items()}
+        result["standalone_mean"] = standalone_mean(each)
+    if "centralised" in chosen:
+        result["centralised"] = run.measure("centralised", run.centralised()).to_dict()
+    if "random" in chosen:
+        result["random"] = run.measure("random", run.random()).to_dict()
+
+
+def _write_federated(run: Simulation, revision: Revision) -> None:
+    """Write OUT/model once; its folder appears complete or not at all, so an existing one is finished."""
+    out = run.settings.out / "model"
+    if not out.exists():
+        write_revision(run.workshop.skeleton, revision, out)
+
+
+def write_revision(skeleton: Skeleton, revision: Revision, out: Path) -> None:
+    """Write a revision as a model folder under the original tensor names."""
+    owners = {linear.name: block for block in skeleton.blocks for linear in block.linears}
+    cached: tuple[int, dict[str, Tensor]] = (-1, {})
+
+    def read(name: str) -> Tensor:
+        nonlocal cached
+        block = owners.get(name)
+        if block is None or block.index not in revision.layers:
+            return revision.checkpoint.read(name)
+        if cached[0] != block.index:  # tensors of a layer stand together on file: one layer in memory is enough
+            matrices, _ = load_layer(revision.layers[block.index])
+            cached = (block.index, as_on_file(revision.checkpoint, block.linears, matrices))
+        return cached[1][name]
+
+    write_model(revision.checkpoint, read, out)
+

@@ -1,0 +1,88 @@
+"""What the server does with contributions: add them up, layer by layer, and take the server step on the sums.
+
+Nothing here reads one member's contribution except to add it.  When secure aggregation delivers the sums instead, only
+`_sum_contributions` changes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.walking.skeleton import Block
+from fedspallm_secure.errors import RecordDamaged
+from fedspallm_secure.pruning.aggregation import Group, MatrixSums, Strategy, aggregate
+from fedspallm_secure.pruning.patterns import Pattern
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """How a round's contributions become a model."""
+
+    target: Pattern
+    strategy: Strategy
+    group: Group = Group.MATRIX
+
+
+def aggregate_layer(
+    block: Block, revision: Revision, contributions: Sequence[Path], spec: ServerSpec, folder: Path
+) -> Path:
+    """Aggregate one layer of a round into its file in `folder`.
+
+    contributions: the layer files of its cohort, in name order; revision: what the round started from.  The file's
+    metadata holds, per matrix, how many weights had each keep count.
+    """
+    file = layer_file(folder, block.index)
+    if file.exists():
+        return file
+    sums = _sum_contributions(block, contributions, spec.strategy)
+    frozen = revision.frozen(block)
+    matrices = {}
+    metadata = {"layer": str(block.index), "members": str(len(contributions))}
+    for linear in block.linears:
+        dense = revision.matrix(block, linear)
+        result = aggregate(sums.pop(linear.name), dense, spec.target, spec.group, frozen.get(linear.name))
+        matrices[linear.name] = LayerMatrix(result.weight, result.keep)
+        metadata[f"histogram {linear.name}"] = ",".join(map(str, result.histogram))
+        metadata[f"restored {linear.name}"] = str(result.restored)
+    save_layer(file, matrices, metadata)
+    return file
+
+
+def _sum_contributions(block: Block, contributions: Sequence[Path], strategy: Strategy) -> dict[str, MatrixSums]:
+    """C and S of every matrix of the layer, one contribution in memory at a time."""
+    sums = {linear.name: MatrixSums.empty(linear.shape, strategy) for linear in block.linears}
+    for path in contributions:
+        matrices, _ = load_layer(path)
+        for name, total in sums.items():
+            matrix = matrices.get(name)
+            if matrix is None or matrix.keep.shape != total.count.shape:
+                raise RecordDamaged(f"{path} does not hold {name} in the shape of the model")
+            total.add(matrix.keep, matrix.weight if strategy is Strategy.FEDSPALLM else None)
+    return sums
+
+
+@dataclass(slots=True)
+class LayerFigures:
+    """What the keep counts of one aggregated layer show.  histograms: matrix -> weights per keep count."""
+
+    layer: int
+    members: int
+    histograms: dict[str, list[int]]
+    dropped: dict[str, int]
+    sizes: dict[str, int]
+    restored: int
+
+
+def layer_figures(file: Path) -> LayerFigures:
+    """Read the figures of an aggregated layer back from its file."""
+    matrices, metadata = load_layer(file)
+    return LayerFigures(
+        layer=int(metadata["layer"]),
+        members=int(metadata["members"]),
+        histograms={name: [int(n) for n in metadata[f"histogram {name}"].split(",")] for name in matrices},
+        dropped={name: int((~matrix.keep).sum()) for name, matrix in matrices.items()},
+        sizes={name: matrix.keep.numel() for name, matrix in matrices.items()},
+        restored=sum(int(metadata[f"restored {name}"]) for name in matrices),
+    )

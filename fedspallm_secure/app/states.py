@@ -1,0 +1,64 @@
+"""Revisions of one model: the dense checkpoint, overlaid by the pruned layers of the latest round.
+
+A revision never copies the model.  Layer files are named by round and layer, so what a killed run finished is found
+again by looking whether the file is there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from fedspallm_secure.app.walking.discovery import Linear
+from fedspallm_secure.app.walking.skeleton import Block
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer
+from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """The dense checkpoint with some layers replaced.  layers: layer -> file with its pruned matrices."""
+
+    checkpoint: Checkpoint
+    layers: Mapping[int, Path] = field(default_factory=dict)
+
+    def with_layers(self, layers: Mapping[int, Path]) -> "Revision":
+        """A later revision in which `layers` stand instead."""
+        return Revision(self.checkpoint, {**self.layers, **layers})
+
+    def replaced(self, block: Block) -> dict[str, Tensor]:
+        """Tensors of `block` that differ from the checkpoint, by checkpoint name, as they would be written."""
+        if block.index not in self.layers:
+            return {}
+        return as_on_file(self.checkpoint, block.linears, load_layer(self.layers[block.index])[0])
+
+    def frozen(self, block: Block) -> dict[str, Tensor]:
+        """Weights earlier rounds dropped, by checkpoint name, (out, in) bool; empty for a dense layer."""
+        if block.index not in self.layers:
+            return {}
+        return {name: ~matrix.keep for name, matrix in load_layer(self.layers[block.index])[0].items()}
+
+    def matrix(self, block: Block, linear: Linear) -> Tensor:
+        """One matrix of this revision as (out, in) float32, on the CPU."""
+        if block.index in self.layers:
+            return load_layer(self.layers[block.index])[0][linear.name].weight.float()
+        tensor = self.checkpoint.read(linear.name).float()
+        return tensor.T.contiguous() if linear.transposed else tensor
+
+
+def as_on_file(
+    checkpoint: Checkpoint, linears: tuple[Linear, ...], matrices: Mapping[str, LayerMatrix]
+) -> dict[str, Tensor]:
+    """Matrices in the orientation and dtype of the checkpoint, by name."""
+    tensors = {}
+    for linear in linears:
+        weight = matrices[linear.name].weight
+        weight = weight.T if linear.transposed else weight
+        tensors[linear.name] = weight.to(DTYPES[checkpoint.tensors[linear.name].dtype]).contiguous()
+    return tensors
+
+
+def layer_file(folder: Path, layer: int) -> Path:
+    """Where the result for one layer lies in `folder`."""
+    return folder / f"layer-{layer:04d}.safetensors"
