@@ -15,6 +15,8 @@
     │   └── PatternMismatch            23
     ├── PlanRefused                    30   the round as planned would break a promise
     ├── NumericalFailure               40   the mathematics broke down on this data
+    ├── OutOfMemory                    41   the machine is too small for these settings
+    ├── MissingExtra                   42   an optional dependency is not installed
     └── StorageError                   50   the disk: make room, or wait
         ├── DiskFull                   51
         ├── OutputExists               52
@@ -132,6 +134,19 @@ class NumericalFailure(FedSpaError):
 
     exit_code = 40
     hint = "use more calibration text (--samples), a higher --damping, or --pruner wanda"
+
+
+class OutOfMemory(FedSpaError):
+    """The machine or its GPU has less memory than this run needs."""
+
+    exit_code = 41
+    hint = "lower --activation-budget, --seqlen or --samples; fedprune inspect estimates what is needed"
+
+
+class MissingExtra(FedSpaError):
+    """A package that only some features need is not installed."""
+
+    exit_code = 42
 
 
 class StorageError(FedSpaError):

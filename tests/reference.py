@@ -184,9 +184,7 @@ def sparsegpt(
     and `m`. Returns the new weight and the keep-mask, both (out, in). A kept weight may be 0.0: the
     keep-mask decides.
     """
-    new_weight, keep, _ = sparsegpt_with_loss(
-        weight, gram, tokens, sparsity, n, m, block_size, damping, frozen
-    )
+    new_weight, keep, _ = sparsegpt_with_loss(weight, gram, tokens, sparsity, n, m, block_size, damping, frozen)
     return new_weight, keep
 
 
@@ -227,9 +225,7 @@ def sparsegpt_with_loss(
     return current, keep, loss
 
 
-def _check_pattern(
-    columns: int, sparsity: Fraction | None, n: int | None, m: int | None, block_size: int
-) -> None:
+def _check_pattern(columns: int, sparsity: Fraction | None, n: int | None, m: int | None, block_size: int) -> None:
     """Exactly one pattern; and no N:M group may be cut by the border of a column block."""
     if (sparsity is None) != (n is not None and m is not None) or (n is None) != (m is None):
         raise ValueError("give either sparsity, or n and m")
@@ -334,9 +330,7 @@ def _solve_block(
     return errors
 
 
-def _update_later_blocks(
-    current: FloatArray, errors: FloatArray, upper: FloatArray, start: int, stop: int
-) -> None:
+def _update_later_blocks(current: FloatArray, errors: FloatArray, upper: FloatArray, start: int, stop: int) -> None:
     """Spread a block's errors over all columns after it (Algorithm 1, lazy batch update)."""
     rows, columns = current.shape
     for i in range(rows):

@@ -14,7 +14,7 @@ from fedspallm_secure.crypto.draws import PublicDraws
 from fedspallm_secure.errors import ForeignFile, MissingInput, NotEnoughText, TokenizerMismatch, UsageError
 from fedspallm_secure.storage.texts import TextFile
 
-DEFAULT_SAMPLES = 128
+DEFAULT_SAMPLES = 32
 DEFAULT_SEQLEN = 2048
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json")
 _PIECE = 1 << 16  # characters tokenised at once; whole books at once are slow
@@ -111,7 +111,8 @@ def test_windows(tokens: Tokens, seqlen: int, most: int | None = None) -> Tensor
     count = len(tokens) // seqlen
     if count == 0:
         raise NotEnoughText(
-            f"test text {tokens.name} holds {len(tokens)} tokens; one window needs {seqlen}, {seqlen - len(tokens)} more",
+            f"test text {tokens.name} holds {len(tokens)} tokens; "
+            f"one window needs {seqlen}, {seqlen - len(tokens)} more",
             hint="add text, or lower --seqlen",
         )
     windows = tokens.ids[: count * seqlen].view(count, seqlen)

@@ -1,16 +1,19 @@
 """Perplexity on held-out text, the same code for every model compared, and the sparsity of what is on disk."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedspallm_secure.app.calibration import Tokenizer, check_seqlen, test_windows
 from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.states import Revision
 from fedspallm_secure.errors import NumericalFailure
+from fedspallm_secure.storage.texts import TextFile
 
 _LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MiB of float32: small enough to stay in cache and be reused
 
@@ -52,7 +55,7 @@ def perplexities(
         progress.update(task, block.index + 1, total, "layers")
     losses = torch.cat([_losses(ids, logits) for ids, logits in walk.logits(_LOGITS_AT_ONCE // skeleton.vocabulary)])
     progress.update(task, total, total, "layers")
-    parts = losses.split([len(windows) for windows in tests.values()])
+    parts = torch.split(losses, [len(windows) for windows in tests.values()])
     by_test = {}
     tokens = {}
     for name, part, windows in zip(tests, parts, tests.values(), strict=True):
@@ -75,10 +78,37 @@ def _losses(ids: Tensor, logits: Tensor) -> Tensor:
 
 
 def measured_sparsity(workshop: Workshop) -> dict[str, float]:
-    """Share of exact zeros of every prunable matrix on disk, by checkpoint name."""
+    """Share of exact zeros in the prunable matrices on disk: over all of them, and the least and most of any."""
     skeleton = workshop.skeleton
-    shares = {}
-    for block in skeleton.blocks:
-        for linear in block.linears:
-            shares[linear.name] = float((skeleton.checkpoint.read(linear.name) == 0).float().mean())
-    return shares
+    names = {linear.name: linear.size for block in skeleton.blocks for linear in block.linears}
+    zeros = {name: int((skeleton.checkpoint.read(name) == 0).sum()) for name in names}
+    shares = [zeros[name] / size for name, size in names.items()]
+    return {"achieved": sum(zeros.values()) / sum(names.values()), "least": min(shares), "most": max(shares)}
+
+
+def evaluate_model(
+    workshop: Workshop,
+    texts: Sequence[TextFile],
+    seqlen: int | None,
+    most_tokens: int | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Perplexity of the model on disk on every text, and its sparsity, as plain data.
+
+    seqlen: tokens per window, min(2048, the model's limit) if None; most_tokens: per text, all if None.
+    """
+    skeleton = workshop.skeleton
+    length = check_seqlen(seqlen, skeleton.max_length)
+    most = None if most_tokens is None else max(1, most_tokens // length)
+    tokenizer = Tokenizer(skeleton.checkpoint.path, skeleton.vocabulary)
+    windows = {text.name: test_windows(tokenizer.encode(text), length, most) for text in texts}
+    found = perplexities(workshop, Revision(skeleton.checkpoint), windows, progress, "measure")
+    return {
+        "perplexity": found.to_dict(),
+        "tokens": found.tokens,
+        "seqlen": length,
+        "sparsity": measured_sparsity(workshop),
+        "model": str(skeleton.checkpoint.path),
+        "device": str(skeleton.device),
+        "dtype": str(skeleton.dtype).removeprefix("torch."),
+    }

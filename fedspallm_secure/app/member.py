@@ -37,9 +37,7 @@ class Workshop:
 
     def walk(self, windows: Tensor) -> Walk:
         """Start walking (windows, tokens) ids."""
-        return Walk(
-            self.skeleton, self.found, windows, self.activation_budget, self.spill, self.tokens_per_batch
-        )
+        return Walk(self.skeleton, self.found, windows, self.activation_budget, self.spill, self.tokens_per_batch)
 
 
 class LocalPruning:
@@ -100,7 +98,11 @@ class LocalPruning:
         result: dict[str, LayerMatrix] = {}
         for group in groups:
             matrices = [
-                Matrix(f"block {block.index}, {linear.module}", _weight(module, linear), _to(frozen, linear, module))
+                Matrix(
+                    f"block {block.index}, {linear.module}",
+                    _weight(module, linear),
+                    _to(frozen, linear, module),
+                )
                 for linear in group
             ]
             pruned = prune_together(matrices, statistics.pop(group[0].module), self._spec)

@@ -1,1 +1,2 @@
-def write_report(path, result): path.write_text("todo")
+def write_report(path, result):
+    path.write_text("todo")

@@ -48,7 +48,7 @@ def sparsity_figures(target: Pattern, figures: Sequence[LayerFigures]) -> dict[s
 
 def agreement_figures(figures: Sequence[LayerFigures]) -> dict[str, Any]:
     """How far the cohorts agreed: shares of unanimous and of single-member positions, overall and per layer."""
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "layer": layer.layer,
             "members": layer.members,
@@ -95,5 +95,3 @@ def plan_figures(plans: Sequence[RoundPlan]) -> list[dict[str, Any]]:
         }
         for plan in plans
     ]
-
-

@@ -179,4 +179,3 @@ def write_revision(skeleton: Skeleton, revision: Revision, out: Path) -> None:
         return cached[1][name]
 
     write_model(revision.checkpoint, read, out)
-

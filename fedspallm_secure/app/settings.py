@@ -141,3 +141,14 @@ def fingerprint(settings: SimulationSettings, inputs: Mapping[str, Any]) -> dict
         "versions": versions(),
         "threads": torch.get_num_threads(),
     }
+
+
+def parse_damping(text: str) -> Fraction:
+    """Read the share of the mean Hessian diagonal that SparseGPT adds, in (0, 1].  Raises UsageError."""
+    try:
+        value = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        value = Fraction(0)
+    if not 0 < value <= 1:
+        raise UsageError(f"--damping must lie above 0 and at most at 1, got {text!r}")
+    return value

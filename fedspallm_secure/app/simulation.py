@@ -127,9 +127,7 @@ class Simulation:
     def _folder(self, who: str, number: int) -> Path:
         return self.work / who / f"round-{number}"
 
-    def _contribute(
-        self, plan: RoundPlan, member: str, layers: tuple[int, ...], revision: Revision
-    ) -> dict[int, Path]:
+    def _contribute(self, plan: RoundPlan, member: str, layers: tuple[int, ...], revision: Revision) -> dict[int, Path]:
         pattern = local_pattern(plan.target, self.settings.silo_patterns.get(member))
         spec = LocalSpec(self.settings.pruner, pattern, self.settings.damping)
         pruning = LocalPruning(self.workshop, revision, self.material.calibration[member], spec)
@@ -137,7 +135,11 @@ class Simulation:
         return pruning.run(layers, self._folder(f"member-{member}", plan.number), self.progress, task)
 
     def _aggregate(
-        self, plan: RoundPlan, revision: Revision, contributions: Mapping[str, Mapping[int, Path]], folder: Path
+        self,
+        plan: RoundPlan,
+        revision: Revision,
+        contributions: Mapping[str, Mapping[int, Path]],
+        folder: Path,
     ) -> Revision:
         spec = ServerSpec(plan.target, self.settings.strategy, self.settings.group)
         files = {}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from fedspallm_secure.crypto.draws import PublicDraws
@@ -93,7 +94,7 @@ def check_schedule(schedule: list[Pattern]) -> None:
     """Raise UsageError unless the targets never become less sparse and N:M stays one pattern."""
     if not schedule:
         raise UsageError("the schedule is empty")
-    for before, after in zip(schedule, schedule[1:], strict=False):
+    for before, after in pairwise(schedule):
         if after.sparsity < before.sparsity:
             raise UsageError(f"the schedule goes back from {before} to {after}; dropped weights never return")
         if isinstance(before, NofM) is not isinstance(after, NofM):
@@ -107,5 +108,3 @@ def local_pattern(target: Pattern, own: Pattern | None) -> Pattern:
     if isinstance(target, NofM) or isinstance(own, NofM):
         raise UsageError("members cannot choose their own sparsity under an N:M pattern")
     return Unstructured(own.sparsity)
-
-

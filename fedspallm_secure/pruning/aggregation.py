@@ -116,9 +116,8 @@ def aggregate(
     dense: (out, in) float32, the public matrix the round started from; frozen: weights dropped by earlier rounds.
     """
     kept_by_some = sums.count > 0
-    if sums.kept is None:
-        average = dense
-    else:
+    average = dense
+    if sums.kept is not None:
         average = torch.where(kept_by_some, l0_average(sums.count, sums.kept), dense)
     keep = expand(sums.count, average.abs(), pattern, group, frozen)
     weight = average.masked_fill(~keep, 0.0)

@@ -24,7 +24,10 @@ BLOCK_SIZE = 128  # columns treated together
 
 @dataclass(frozen=True, slots=True)
 class InverseFactor:
-    """Upper Cholesky factor U of H^-1 = UT U.  upper: (in, in), in the dtype of the Gram matrix; dead: (in,) bool, inputs never active."""
+    """Upper Cholesky factor U of the inverse Hessian, H^-1 = UT U.
+
+    upper: (in, in), in the dtype of the Gram matrix; dead: (in,) bool, inputs that were never active.
+    """
 
     upper: Tensor
     dead: Tensor
@@ -64,6 +67,8 @@ def factorise(gram: Gram, label: str, damping: Fraction = DAMPING) -> InverseFac
 
 
 def _inverse_upper(hessian: Tensor) -> Tensor | None:
+    """The upper Cholesky factor of the inverse, or None where either factorisation fails."""
+    upper: Tensor
     lower, failed = torch.linalg.cholesky_ex(hessian)
     if int(failed):
         return None
@@ -82,9 +87,9 @@ def sparsegpt(
 ) -> list[tuple[Tensor, Tensor]]:
     """Prune matrices that share one input and update what stays.
 
-    weights: each (out_i, in); frozen: weights dropped by earlier rounds, as keep-mask complements.  Returns for
-    each matrix its new weight, in the dtype of the factor, zero where dropped, and its keep-mask, both (out_i, in).  Exactly
-    max(ceil(s * d), frozen) weights of each matrix are dropped.
+    weights: each (out_i, in); frozen: weights dropped by earlier rounds, as keep-mask complements.  Returns for each
+    matrix its new weight, in the dtype of the factor, zero where dropped, and its keep-mask, both (out_i, in).
+    Exactly max(ceil(s * d), frozen) weights of each matrix are dropped.
     """
     rows = [weight.shape[0] for weight in weights]
     work = torch.cat([weight.to(factor.upper.dtype) for weight in weights])  # (sum of out_i, in)
@@ -106,7 +111,7 @@ def sparsegpt(
         if stop < columns:
             work[:, stop:].addmm_(errors.T, factor.upper[block, stop:], alpha=-1.0)
     work.masked_fill_(~keep, 0.0)
-    return list(zip(work.split(rows), keep.split(rows), strict=True))
+    return list(zip(torch.split(work, rows), torch.split(keep, rows), strict=True))
 
 
 def _eliminate(
@@ -168,8 +173,8 @@ def _all_quotas(
 
 def _select_blockwise(scores: Tensor, rows: Sequence[int], quotas: Sequence[int], gone: Tensor | None) -> Tensor:
     """Keep-mask of one column block: each stacked matrix drops its quota among its own rows."""
-    parts = scores.split(list(rows))
-    holes: Sequence[Tensor | None] = [None] * len(parts) if gone is None else gone.split(list(rows))
+    parts = torch.split(scores, list(rows))
+    holes: Sequence[Tensor | None] = [None] * len(parts) if gone is None else torch.split(gone, list(rows))
     chosen = [keep_per_matrix(part, quota, hole) for part, quota, hole in zip(parts, quotas, holes, strict=True)]
     return torch.cat(chosen)
 

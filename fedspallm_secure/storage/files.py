@@ -147,5 +147,3 @@ def remove_tree(folder: Path) -> None:
         return
     except OSError as error:
         raise StorageError(f"cannot remove {folder}: {error.strerror or error}") from error
-
-

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspallm_secure.errors import FedSpaError, ForeignFile, LimitExceeded, MissingInput, UsageError
+from fedspallm_secure.errors import ForeignFile, LimitExceeded, MissingExtra, MissingInput, UsageError
 
 DEFAULT_FIELD = "text"
 TEXT_LIMIT = 256 << 20  # bytes of text taken from one file
@@ -25,7 +25,8 @@ class TextFile:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"{self.name!r} cannot be a name: use 1 to 64 letters, digits, '-' and '_', starting with a letter or digit"
+                f"{self.name!r} cannot be a name: use 1 to 64 letters, digits, '-' and '_', "
+                "starting with a letter or digit"
             )
 
     def documents(self) -> Iterator[str]:
@@ -87,7 +88,7 @@ def _read_parquet(path: Path, field: str) -> Iterator[str]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise FedSpaError(
+        raise MissingExtra(
             f"reading {path} needs pyarrow, which is not installed",
             hint="pip install 'fedspallm-secure[data]'",
         ) from None

@@ -85,9 +85,7 @@ def test_sparsegpt_matches(problem, sparsity, block_size, shape):
     gram = x.T @ x
     pattern = NofM(*shape) if shape else Unstructured(sparsity)
     arguments = {"n": shape[0], "m": shape[1]} if shape else {"sparsity": sparsity}
-    expected, keep = reference.sparsegpt(
-        weight, gram, len(x), block_size=block_size, frozen=frozen, **arguments
-    )
+    expected, keep = reference.sparsegpt(weight, gram, len(x), block_size=block_size, frozen=frozen, **arguments)
     factor = factorise(Gram(torch.from_numpy(gram), len(x)), "test")
     solved = sparsegpt([torch.from_numpy(weight)], factor, pattern, [tensor(frozen, torch.bool)], block_size)
     new, kept = solved[0]
@@ -143,7 +141,10 @@ def test_server_step_matches(case, sparsity, mode):
     result = aggregate(sums, tensor(dense), pattern, group, tensor(frozen, torch.bool))
     # l0 averages of thirds round in float32: compare the keep-mask where the twin's ranks are as coarse.
     exact = expand(
-        torch.from_numpy(count), tensor(np.where(count > 0, np.abs(average), np.abs(dense))), pattern, group,
+        torch.from_numpy(count),
+        tensor(np.where(count > 0, np.abs(average), np.abs(dense))),
+        pattern,
+        group,
         tensor(frozen, torch.bool),
     )
     assert torch.equal(result.keep, exact)

@@ -3,8 +3,8 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +21,11 @@ class Activations:
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], dtype: torch.dtype, budget: int = DEFAULT_BUDGET, spill: Path | None = None
+        self,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        budget: int = DEFAULT_BUDGET,
+        spill: Path | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -40,7 +44,7 @@ class Activations:
         if self._memory is not None:
             return self._memory[start:stop].to(device)
         batch = torch.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
-        view = memoryview(_bytes(batch))
+        view = _bytes(batch)
         with disk_errors(self._folder):
             done = 0
             while done < len(view):
@@ -55,12 +59,14 @@ class Activations:
         if self._memory is not None:
             self._memory[start:stop] = hidden
             return
-        view = memoryview(_bytes(hidden.to("cpu", self.dtype).contiguous()))
+        view = _bytes(hidden.to("cpu", self.dtype).contiguous())
         with disk_errors(self._folder):
             done = 0
             while done < len(view):
                 done += os.pwrite(self._file.fileno(), view[done:], start * self._row + done)
 
 
-def _bytes(tensor: Tensor) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-    return tensor.view(-1).view(torch.uint8).numpy()
+def _bytes(tensor: Tensor) -> memoryview:
+    """The memory of a contiguous CPU tensor."""
+    raw: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(raw)

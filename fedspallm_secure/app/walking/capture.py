@@ -20,7 +20,7 @@ PROBE_TOKENS = 16
 _PLAIN = (bool, int, float, str, type(None))
 
 
-class _Enough(Exception):  # noqa: N818 - a signal, not an error
+class _Enough(Exception):
     """Stops a forward pass once everything wanted from it has been seen."""
 
 

@@ -5,6 +5,7 @@ or more dimensions must be the weight of a linear layer, or the model is refused
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -32,7 +33,7 @@ class Linear:
         return self.shape[0] * self.shape[1]
 
 
-def find_blocks(model: nn.Module, chosen: str | None = None) -> tuple[str, nn.ModuleList]:
+def find_blocks(model: Any, chosen: str | None = None) -> tuple[str, nn.ModuleList]:
     """Return the path and the list of decoder blocks.  Raises AmbiguousBlocks.
 
     Candidates are the module lists inside the decoder.  They are judged by three votes: most parameters; all members
@@ -42,7 +43,9 @@ def find_blocks(model: nn.Module, chosen: str | None = None) -> tuple[str, nn.Mo
     lists = {path: m for path, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 0}
     if chosen is not None:
         if chosen not in lists:
-            raise AmbiguousBlocks(f"the model has no list of blocks at {chosen!r}; it has: {', '.join(lists) or 'none'}")
+            raise AmbiguousBlocks(
+                f"the model has no list of blocks at {chosen!r}; it has: {', '.join(lists) or 'none'}"
+            )
         return chosen, lists[chosen]
     candidates = _inside_decoder(model, lists)
     if not candidates:
@@ -62,7 +65,7 @@ def find_blocks(model: nn.Module, chosen: str | None = None) -> tuple[str, nn.Mo
     return best[0], candidates[best[0]]
 
 
-def _inside_decoder(model: nn.Module, lists: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
+def _inside_decoder(model: Any, lists: dict[str, nn.ModuleList]) -> dict[str, nn.ModuleList]:
     decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
     inside = {id(m) for m in decoder.modules()} if isinstance(decoder, nn.Module) else set()
     outermost = {

@@ -36,7 +36,9 @@ class Skeleton:
     device, dtype: where and in what the forward pass computes.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, blocks: str | None = None):
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, blocks: str | None = None
+    ) -> None:
         self.checkpoint = checkpoint
         self.device = device
         self.dtype = dtype
@@ -162,13 +164,15 @@ def _checkpoint_names(model: Any, checkpoint: Checkpoint) -> dict[str, str]:
             names[key] = name
     if merged:
         raise UnsupportedModel(
-            f"loading this model merges or splits {sum(merged.values())} tensors into fused parameters: {_listed(merged)}",
+            f"loading this model merges or splits {sum(merged.values())} tensors into fused parameters: "
+            f"{_listed(merged)}",
             hint="fused experts (mixture of experts) are not supported yet; they are refused rather than left dense",
         )
     for key, name in names.items():
         if tuple(expected[key].shape) != checkpoint.tensors[name].shape:
             raise ForeignFile(
-                f"tensor {name} has shape {checkpoint.tensors[name].shape}, the config asks for {tuple(expected[key].shape)}"
+                f"tensor {name} has shape {checkpoint.tensors[name].shape}, "
+                f"the config asks for {tuple(expected[key].shape)}"
             )
     return names
 
@@ -201,5 +205,3 @@ def choose_device(name: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-

@@ -1,6 +1,7 @@
 """Driving batches of windows through one block after another: observe a block's inputs, then move on."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fedspallm_secure.pruning.statistics import Gram, InputNorms
 TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384, "mps": 8192}  # on a CPU, what stays in cache is fastest
 
 
-class _Enough(Exception):  # noqa: N818 - a signal, not an error
+class _Enough(Exception):
     """The last wanted input has been seen; the rest of the block need not run."""
 
 
@@ -96,10 +97,8 @@ class Walk:
         hooks = [watch(name) for name in statistics]
         try:
             for _, stop, calls, hidden in self._batches():
-                try:
+                with suppress(_Enough):
                     calls[block.index](module, hidden)
-                except _Enough:
-                    pass
                 if tick is not None:
                     tick(stop)
         finally:
@@ -108,7 +107,7 @@ class Walk:
 
     @torch.no_grad()
     def logits(self, tokens_at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """After the last block: yield (ids, logits) batch by batch, (windows, tokens) and (windows, tokens, vocabulary)."""
+        """After the last block, batch by batch: ids (windows, tokens) and logits (windows, tokens, vocabulary)."""
         step = max(1, tokens_at_once // self.windows.shape[1])
         for start in range(0, len(self.windows), step):
             ids = self.windows[start : start + step].to(self.skeleton.device)

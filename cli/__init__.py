@@ -1,0 +1,1 @@
+"""The `fedprune` command: parse, call one function of the library, render."""

@@ -1,0 +1,134 @@
+"""Talking to people: progress and tables on a terminal, plain lines elsewhere, one JSON object with --json.
+
+Data goes to stdout, everything else to stderr.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+_PLAIN_WIDTH = 120  # columns, where there is no terminal to ask
+_PLAIN_INTERVAL = 30.0  # seconds between lines about a task still running
+
+
+def printer() -> Console:
+    """A console on stdout for tables: styled on a terminal, plain and wide enough elsewhere."""
+    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout and nothing else."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+class PlainProgress:
+    """Progress as lines on stderr: each task when it is done, and now and then while it runs."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._told: dict[str, float] = {}
+
+    def update(self, task: str, done: int, total: int, unit: str) -> None:
+        """Print a line when the task ends or has been silent for a while."""
+        now = monotonic()
+        start = self._started.setdefault(task, now)
+        if done >= total:
+            click.echo(f"{task}: {total} {unit} in {now - start:.1f} s", err=True)
+            self._started.pop(task)
+            self._told.pop(task, None)
+        elif now - self._told.setdefault(task, now) >= _PLAIN_INTERVAL:
+            self._told[task] = now
+            left = (now - start) / done * (total - done) if done else 0.0
+            click.echo(f"{task}: {done} of {total} {unit}, about {left:.0f} s left", err=True)
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        click.echo(line, err=True)
+
+
+class LiveProgress:
+    """Progress as bars on a terminal."""
+
+    def __init__(self) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> "LiveProgress":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def update(self, task: str, done: int, total: int, unit: str) -> None:
+        """Move the task's bar; a finished task keeps its line."""
+        if task not in self._tasks:
+            self._tasks[task] = self._bars.add_task(task, total=total, unit=unit)
+        self._bars.update(self._tasks[task], completed=done, total=total)
+        if done >= total:
+            self._tasks.pop(task)
+
+    def say(self, line: str) -> None:
+        """Print the line above the bars."""
+        self._bars.console.print(line, markup=False, highlight=False)
+
+
+@contextmanager
+def progress() -> Iterator[PlainProgress | LiveProgress]:
+    """Bars if stderr is a terminal, lines if not."""
+    if sys.stderr.isatty():
+        with LiveProgress() as bars:
+            yield bars
+    else:
+        yield PlainProgress()
+
+
+def table(title: str, columns: list[str], rows: list[list[str]], strong: set[int] | None = None) -> Table:
+    """A table whose first column is text and whose others are numbers, right-aligned.  strong: rows in bold."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for number, row in enumerate(rows):
+        made.add_row(*row, style="bold" if strong and number in strong else None)
+    return made
+
+
+def megabytes(size: float) -> str:
+    """Bytes for people, in units of 1024."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def number(value: float) -> str:
+    """A perplexity with as many digits as are worth reading."""
+    return f"{value:,.0f}" if value >= 10_000 else f"{value:.2f}"

@@ -1,0 +1,81 @@
+"""The `fedprune` group: errors become one line, one hint and one exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+from fedprune_cli.demo import demo
+from fedprune_cli.inspect import evaluate, inspect
+from fedprune_cli.simulate import simulate
+from fedprune_cli.transfer import export, import_
+
+from fedspallm_secure import __version__
+from fedspallm_secure.errors import FedSpaError, OutOfMemory
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "FEDPRUNE"}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(__version__, prog_name="fedprune")
+def cli() -> None:
+    """Prune one language model together, without showing each other the data.
+
+    \b
+    Try it:       fedprune demo
+    Look first:   fedprune inspect --model DIR
+    The main job: fedprune simulate --model DIR --silo a=a.txt --silo b=b.txt --silo c=c.txt \\
+                      --test a=a-held-out.txt --sparsity 0.5 --out OUT
+
+    Every option can also be set in the environment, for example FEDPRUNE_SIMULATE_SEED=1.  Exit codes are listed in
+    docs/EXIT_CODES.md; an unknown code means failure.
+    """
+
+
+for command in (simulate, evaluate, inspect, export, import_, demo):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code.  FEDPRUNE_DEBUG=1 shows tracebacks."""
+    if os.environ.get("FEDPRUNE_DEBUG") == "1":
+        cli.main(arguments, prog_name="fedprune", standalone_mode=False)
+        return 0
+    try:
+        cli.main(arguments, prog_name="fedprune", standalone_mode=False)
+    except FedSpaError as error:
+        return _tell(str(error), error.hint, error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "fedprune"
+        return _tell(error.format_message(), f"{command} -h shows what it takes", 2)
+    except (click.Abort, KeyboardInterrupt):
+        return _tell("interrupted", "run the same command again: it continues where it stopped", 130)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):
+            return _tell("not enough memory", OutOfMemory.hint, OutOfMemory.exit_code)
+        lines = str(error).strip().splitlines() or [""]
+        return _tell(
+            f"unexpected {type(error).__name__}: {lines[0]}",
+            "this is a defect; FEDPRUNE_DEBUG=1 shows where, please report it",
+            1,
+        )
+    return 0
+
+
+def _tell(message: str, hint: str, code: int) -> int:
+    click.echo(f"fedprune: error: {message}", err=True)
+    if hint:
+        click.echo(f"fedprune: hint: {hint}", err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

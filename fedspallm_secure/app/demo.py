@@ -1,0 +1,42 @@
+"""The settings of the demonstration that ships with the project."""
+
+from pathlib import Path
+
+from fedspallm_secure.app.settings import SimulationSettings
+from fedspallm_secure.errors import MissingInput
+from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
+from fedspallm_secure.pruning.pruners import Pruner
+from fedspallm_secure.storage.texts import TextFile
+
+_HERE = Path("examples/demo")
+
+
+def demo_settings(out: Path, data: Path | None = None) -> SimulationSettings:
+    """Five silos, SparseGPT at 50 %.  data: folder with `model/` and `texts/`.  Raises MissingInput."""
+    folder = data or _find_data()
+    texts = folder / "texts"
+    names = sorted(file.name.removesuffix(".calib.txt") for file in texts.glob("*.calib.txt"))
+    if not names:
+        raise MissingInput(f"{folder} does not hold the demo's texts")
+    return SimulationSettings(
+        model=folder / "model",
+        silos=tuple(TextFile(name, texts / f"{name}.calib.txt") for name in names),
+        tests=tuple(TextFile(name, texts / f"{name}.test.txt") for name in names),
+        schedule=(Unstructured(parse_sparsity("0.5")),),
+        out=out,
+        pruner=Pruner.SPARSEGPT,
+        samples=32,
+        seqlen=256,
+        test_tokens=12288,
+    )
+
+
+def _find_data() -> Path:
+    checkout = Path(__file__).resolve().parents[2] / _HERE
+    for folder in (checkout, _HERE):
+        if folder.is_dir():
+            return folder
+    raise MissingInput(
+        "the demo's model and texts are not here",
+        hint="run it in a checkout of the project, or name their folder with --data",
+    )
