@@ -1,8 +1,14 @@
 """Shared settings and fixtures."""
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from tests.ground import Ground
 
 # Set before torch is imported anywhere: with pytest-xdist every worker would otherwise start a thread per core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,3 +16,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 hypothesis.settings.register_profile("fast", max_examples=40, deadline=None)
 hypothesis.settings.load_profile("fast")
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> "Ground":
+    """A small federation on disk."""
+    from tests.ground import make_ground  # imports torch, which must come after the environment is set
+
+    return make_ground(tmp_path)

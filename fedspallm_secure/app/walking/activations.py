@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class Activations:
         if self.spilled:
             self._folder = spill or Path(tempfile.gettempdir())
             with disk_errors(self._folder):
-                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed with the object
+                self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+            weakref.finalize(self, self._file.close)  # the file goes with the object, not at some later collection
         else:
             self._memory = torch.empty(shape, dtype=dtype)
 
