@@ -13,27 +13,30 @@ from markupsafe import Markup
 from fedspallm_secure.app.report_numbers import duration, perplexity
 
 _WIDTH = 400  # units, about a phone's width, so that a panel is never scaled down far enough to be hard to read
-_NUMBERS = 88  # units kept free for the number behind a bar
+_NUMBERS = 112  # units kept free for the number behind a bar, and its note
+_LETTERS = 16  # what fits there
+_STUB = 30  # units by which a cut bar is longer than the axis, break included
 _PITCH, _THICK = 24, 14
 _CUT = 3  # a bar longer than this many times the two that matter is cut
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One bar.  value: its length, not negative; least, most: a range drawn as a thin line, if there is one."""
+    """One bar.  value: its length, not negative; note: said behind the value; least, most: a range, a thin line."""
 
     label: str
     value: float
     kind: str = "other"  # style sheet class b-<kind>
+    note: str = ""
     least: float | None = None
     most: float | None = None
 
 
 def svg(width: float, height: float, label: str, parts: Iterable[Markup]) -> Markup:
     """A drawing of `width` x `height` units with a text for readers who cannot see it."""
-    return Markup(
-        '<svg role="img" width="{0}" height="{1}" viewBox="0 0 {0} {1}"><title>{2}</title>{3}</svg>'
-    ).format(number(width), number(height), label, Markup().join(parts))
+    return Markup('<svg role="img" width="{0}" height="{1}" viewBox="0 0 {0} {1}"><title>{2}</title>{3}</svg>').format(
+        number(width), number(height), label, Markup().join(parts)
+    )
 
 
 def number(value: float) -> str:
@@ -66,7 +69,7 @@ def label(x: float, y: float, content: str, css: str = "t", anchor: str = "start
 def ticks(limit: float, most: int = 5) -> list[float]:
     """Round numbers from 0 up to `limit` > 0, at most `most` of them above 0."""
     power = 10.0 ** math.floor(math.log10(limit))
-    steps = [power * factor for factor in (0.1, 0.2, 0.5, 1.0)]
+    steps = [power * factor for factor in (0.1, 0.2, 0.5, 1.0, 2.0)]
     step = next(step for step in steps if limit / step < most + 1)
     return [step * i for i in range(int(limit / step + 1e-9) + 1)]
 
@@ -91,15 +94,13 @@ def perplexity_limit(bars: Sequence[Bar], matter: Sequence[str] = ("dense", "fed
 
 def perplexity_panel(where: str, bars: Sequence[Bar]) -> Markup:
     """Perplexities of several models on one text, as horizontal bars from zero; a dashed line marks the first."""
-    return _panel(
-        f"Perplexity {where}", bars, perplexity_limit(bars), 104, "perplexity (lower is better)", perplexity
-    )
+    return _panel(f"Perplexity {where}", bars, perplexity_limit(bars), 84, "perplexity (lower is better)", perplexity)
 
 
 def duration_panel(bars: Sequence[Bar]) -> Markup:
     """Seconds by phase, as horizontal bars from zero."""
     limit = max([bar.value for bar in bars] + [0.001])
-    return _panel("Seconds by phase", bars, limit, 176, "seconds", duration, reference=False)
+    return _panel("Seconds by phase", bars, limit, 150, "seconds", duration, reference=False)
 
 
 def _panel(
@@ -111,8 +112,8 @@ def _panel(
     say: Callable[[float], str],
     reference: bool = True,
 ) -> Markup:
-    area = _WIDTH - left - _NUMBERS
-    scale = area / limit
+    stub = _STUB if any(bar.value > limit for bar in bars) else 0
+    scale = (_WIDTH - left - _NUMBERS - stub) / limit
     bottom = 4 + _PITCH * len(bars)
     parts = [_axis(limit, left, scale, bottom, unit)]
     for row, bar in enumerate(bars):
@@ -141,20 +142,26 @@ def _short(tick: float) -> str:
 
 def _bar(bar: Bar, left: float, y: float, scale: float, limit: float, say: Callable[[float], str]) -> list[Markup]:
     cut = bar.value > limit
-    # A cut bar ends a little behind the axis, and shows by its break that the rest is missing.
-    length = limit * scale + 8 if cut else bar.value * scale
+    length = limit * scale + _STUB if cut else bar.value * scale
     parts = [
         label(left - 8, y + _THICK - 3, bar.label, "t", "end"),
         rect(left, y, length, _THICK, f"b-{bar.kind}", f"{bar.label}: {say(bar.value)}"),
     ]
     end = left + length
     if cut:
-        parts.append(_break(left + limit * scale - 16, y))
+        parts.append(_break(left + limit * scale + 8, y))
     if bar.least is not None and bar.most is not None:
         parts.append(_whisker(left, y, bar.least, bar.most, scale, limit))
         end = max(end, left + min(bar.most, limit) * scale)
-    parts.append(label(end + 6, y + _THICK - 3, say(bar.value), f"t value v-{bar.kind}"))
+    parts.append(_figure(end + 6, y + _THICK - 3, say(bar.value), bar.note, f"t value v-{bar.kind}"))
     return parts
+
+
+def _figure(x: float, y: float, value: str, note: str, css: str) -> Markup:
+    """The number behind a bar, with a paler note after it if both fit."""
+    fits = note and len(value) + len(note) <= _LETTERS
+    inside = Markup('<tspan class="aside" dx="5">{}</tspan>').format(note) if fits else Markup()
+    return Markup('<text x="{}" y="{}" class="{}">{}{}</text>').format(number(x), number(y), css, value, inside)
 
 
 def _break(x: float, y: float) -> Markup:

@@ -53,8 +53,8 @@ def keep_count_chart(histogram: Sequence[int]) -> Markup:
     top = max(max(shares), 1e-9)
     left, high = 44, _HIGH
     step = min(64.0, (400 - left) / len(shares))
-    width = max(400.0, left + step * len(shares))
-    parts = _share_axis(left, high, width, top)
+    right = left + step * len(shares)
+    parts = _share_axis(left, high, right, top)
     every = 1 if len(shares) <= 12 else 5
     for kept_by, share in enumerate(shares):
         x = left + step * kept_by
@@ -67,7 +67,7 @@ def keep_count_chart(histogram: Sequence[int]) -> Markup:
         if kept_by % every == 0 or kept_by == len(shares) - 1:
             parts.append(label(x + step / 2, 36 + high, str(kept_by), "t small", "middle"))
     parts.append(label(left, 54 + high, "number of silos that kept the weight", "t small"))
-    return svg(width, 60 + high, "Share of weights by the number of silos that kept them", parts)
+    return svg(max(right, 240), 60 + high, "Share of weights by the number of silos that kept them", parts)
 
 
 def _share_axis(left: float, high: float, right: float, top: float) -> list[Markup]:
@@ -140,12 +140,10 @@ def _row_label(text: str, x: float, y: float) -> Markup:
 
 def _cell(x: float, y: float, step: float, share: float, depth: float, where: str) -> list[Markup]:
     """One cell; the deeper the shade (depth 0 .. 1), the more zeros."""
-    gap = 1 if step >= 8 else 0
-    parts = [
-        Markup('<rect x="{}" y="{}" width="{}" height="20" class="heat" fill-opacity="{}"><title>{}</title></rect>').format(
-            number(x), number(y), number(step - gap), f"{0.12 + 0.4 * depth:.2f}", f"{where}: {percent(share, 4)}"
-        )
-    ]
+    wide = number(step - (1 if step >= 8 else 0))
+    spoken = f"{where}: {percent(share, 4)}"
+    cell = Markup('<rect x="{}" y="{}" width="{}" height="20" class="heat" fill-opacity="{}"><title>{}</title></rect>')
+    parts = [cell.format(number(x), number(y), wide, f"{0.12 + 0.4 * depth:.2f}", spoken)]
     if step >= 44:
         parts.append(label(x + step / 2, y + 14, percent(share, 2), "t small", "middle"))
     return parts

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from fedspallm_secure.app import report_claims, report_tables, report_text
 from fedspallm_secure.app.charts import Bar, duration_panel, perplexity_panel, swatch
 from fedspallm_secure.app.layer_charts import Votes, agreement_chart, heat_map, keep_count_chart
-from fedspallm_secure.app.report_numbers import duration, plural, size
+from fedspallm_secure.app.report_numbers import change, duration, plural, size
 from fedspallm_secure.app.report_text import Result
 from fedspallm_secure.storage.files import atomic_write
 
@@ -102,7 +102,8 @@ def _bars(result: Result, test: str) -> list[Bar]:
     for key, (label, kind) in _BARS.items():
         if key in result:
             spread = report_tables.spread(result, test) if key == "standalone_mean" else None
-            bars.append(Bar(label, result[key][test], kind, *(spread or (None, None))))
+            note = "" if key == "dense" else change(result["dense"][test], result[key][test])
+            bars.append(Bar(label, result[key][test], kind, note, *(spread or (None, None))))
     return bars
 
 
@@ -112,7 +113,7 @@ def _sparsity(result: Result) -> dict[str, Any]:
     return {
         "sparsity": report_text.sparsity(result),
         "heat_map": heat_map(shares),
-        "uniform": len({share for row in shares.values() for share in row.values()}) == 1,
+        "cells": report_text.cells([share for row in shares.values() for share in row.values()]),
         "kinds": report_tables.kind_rows(result),
     }
 

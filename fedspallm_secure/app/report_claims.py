@@ -9,12 +9,12 @@ def claims(result: Result) -> list[str]:
     found = result["sparsity"]
     scored = sum(result["tokens"]["scored"].values())
     return [
-        f"{count(found['dropped'])} of {count(found['size'])} weights ({percent(found['achieved'])}) are dropped by the "
-        "final keep-masks.",
+        f"{count(found['dropped'])} of {count(found['size'])} weights ({percent(found['achieved'])}) are dropped by "
+        "the final keep-masks.",
         "The perplexity of the federated model was measured on the files as they were written.",
         f"All models were measured by the same code on the same {plural(scored, 'predicted token')} of "
         f"{plural(len(result['settings']['tests']), 'test text')}.",
-        "The settings, software versions and SHA-256 digests at the end say what went in.",
+        "The settings, software versions and digests of the input files at the end say what went in.",
     ]
 
 
@@ -48,8 +48,8 @@ def _engine(result: Result) -> str:
     pattern = result["sparsity"]["pattern"]
     if ":" in pattern:
         return (
-            f"The zeros of the {pattern} pattern help only an engine that supports it. The files hold all weights, and a "
-            "dense engine needs as much memory and time as before."
+            f"The zeros of the {pattern} pattern help only an engine that supports it. The files hold all weights, and "
+            "a dense engine needs as much memory and time as before."
         )
     return "Unstructured zeros are stored like any number. A dense engine needs as much memory and time as before."
 

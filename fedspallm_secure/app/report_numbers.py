@@ -29,15 +29,18 @@ def percent(share: float, decimals: int = 1) -> str:
 
 
 def change(before: float, after: float) -> str:
-    """How `after` relates to `before` > 0: "+2.5 %", "-3.0 %", "7.1 times", "equal"."""
+    """How `after` relates to `before` > 0: "+2.5 %", "−3.0 %", "×7.1", "almost equal"."""
     ratio = after / before
     if ratio >= 2:
-        return f"{ratio:.1f}{SPACE}times" if ratio < 1000 else f"{perplexity(ratio)}{SPACE}times"
+        return f"×{ratio:.1f}" if ratio < 1000 else f"×{SPACE}{perplexity(ratio)}"
     if ratio == 1:
         return "equal"
-    sign = "+" if ratio > 1 else _MINUS
     size = f"{abs(ratio - 1) * 100:.1f}"
-    return f"{sign}{size if size != '0.0' else '<0.1'}{SPACE}%"
+    if size == "0.0":
+        return "almost equal"
+    if size == "100.0" and ratio < 1:
+        return f"almost {_MINUS}100{SPACE}%"
+    return f"{'+' if ratio > 1 else _MINUS}{size}{SPACE}%"
 
 
 def count(value: int) -> str:

@@ -150,8 +150,16 @@ def sparsity(result: Result) -> list[str]:
         )
     else:
         told += f". That is {plural(-extra, 'weight')} less than the target."
-    scope = "Counted are the weight matrices of the decoder layers. All else, such as embeddings and biases, is as it was."
+    scope = "Counted are the weight matrices of the decoder layers. All else, such as embeddings, is as it was."
     return [told, scope]
+
+
+def cells(shares: list[float]) -> str:
+    """How to read the shades of the heat map, whose cells are `shares` in [0, 1]."""
+    least, most = min(shares), max(shares)
+    if least == most:
+        return f"Every cell is {percent(least, 4)}."
+    return f"The darker, the more zeros: from {percent(least, 4)} to {percent(most, 4)}."
 
 
 def agreement(result: Result) -> list[str]:

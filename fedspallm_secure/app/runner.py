@@ -76,7 +76,9 @@ def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]
 
 
 def _refuse_foreign(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "run.json").exists())):
+    if not out.exists():
+        return
+    if not out.is_dir() or ({file.name for file in out.iterdir()} - {".lock"} and not (out / "run.json").exists()):
         raise OutputExists(f"{out} exists and is not the output of a run")
 
 

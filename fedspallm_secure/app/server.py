@@ -37,12 +37,14 @@ def aggregate_layer(
     if file.exists():
         return file
     sums = _sum_contributions(block, contributions, spec.strategy)
-    frozen = revision.frozen(block)
+    base = revision.matrices(block)
+    pruned_before = block.index in revision.layers
     matrices = {}
     metadata = {"layer": str(block.index), "members": str(len(contributions))}
     for linear in block.linears:
-        dense = revision.matrix(block, linear)
-        result = aggregate(sums.pop(linear.name), dense, spec.target, spec.group, frozen.get(linear.name))
+        before = base.pop(linear.name)
+        frozen = ~before.keep if pruned_before else None
+        result = aggregate(sums.pop(linear.name), before.weight.float(), spec.target, spec.group, frozen)
         matrices[linear.name] = LayerMatrix(result.weight, result.keep)
         metadata[f"histogram {linear.name}"] = ",".join(map(str, result.histogram))
         metadata[f"restored {linear.name}"] = str(result.restored)

@@ -12,6 +12,7 @@ import torch
 
 from fedspallm_secure.app.calibration import DEFAULT_SAMPLES
 from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
+from fedspallm_secure.app.walking.skeleton import choose_device
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.plan import DEFAULT_MIN_COHORT
 from fedspallm_secure.pruning.aggregation import Group, Strategy
@@ -140,6 +141,7 @@ def fingerprint(settings: SimulationSettings, inputs: Mapping[str, Any]) -> dict
         "inputs": inputs,
         "versions": versions(),
         "threads": torch.get_num_threads(),
+        "device": str(choose_device(settings.compute.device)),
     }
 
 

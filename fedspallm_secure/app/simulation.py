@@ -196,12 +196,12 @@ class Simulation:
             return file
         block = self.workshop.skeleton.blocks[layer]
         draws = PublicDraws(seed_bytes(self.settings.seed), f"random votes of {member}, round {plan.number}, {layer}")
-        frozen = revision.frozen(block)
         matrices = {}
-        for linear in block.linears:
-            scores = random_scores(linear.shape, draws.below(1 << 62))
-            keep = choose(scores, LocalSpec(Pruner.MAGNITUDE, plan.target), frozen.get(linear.name))
-            matrices[linear.name] = LayerMatrix(revision.matrix(block, linear).masked_fill(~keep, 0.0), keep)
+        for name, before in revision.matrices(block).items():
+            rows, columns = before.keep.shape
+            scores = random_scores((rows, columns), draws.below(1 << 62))
+            keep = choose(scores, LocalSpec(Pruner.MAGNITUDE, plan.target), ~before.keep)
+            matrices[name] = LayerMatrix(before.weight.masked_fill(~keep, 0.0), keep)
         save_layer(file, matrices, {"layer": str(layer), "pruner": "random"})
         return file
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fedspallm_secure.app.walking.discovery import Linear
@@ -33,18 +34,22 @@ class Revision:
             return {}
         return as_on_file(self.checkpoint, block.linears, load_layer(self.layers[block.index])[0])
 
+    def matrices(self, block: Block) -> dict[str, LayerMatrix]:
+        """The matrices of one layer as (out, in), on the CPU, by checkpoint name; a dense layer keeps everything."""
+        if block.index in self.layers:
+            return load_layer(self.layers[block.index])[0]
+        found = {}
+        for linear in block.linears:
+            tensor = self.checkpoint.read(linear.name).float()
+            weight = tensor.T.contiguous() if linear.transposed else tensor
+            found[linear.name] = LayerMatrix(weight, torch.ones(linear.shape, dtype=torch.bool))
+        return found
+
     def frozen(self, block: Block) -> dict[str, Tensor]:
         """Weights earlier rounds dropped, by checkpoint name, (out, in) bool; empty for a dense layer."""
         if block.index not in self.layers:
             return {}
-        return {name: ~matrix.keep for name, matrix in load_layer(self.layers[block.index])[0].items()}
-
-    def matrix(self, block: Block, linear: Linear) -> Tensor:
-        """One matrix of this revision as (out, in) float32, on the CPU."""
-        if block.index in self.layers:
-            return load_layer(self.layers[block.index])[0][linear.name].weight.float()
-        tensor = self.checkpoint.read(linear.name).float()
-        return tensor.T.contiguous() if linear.transposed else tensor
+        return {name: ~matrix.keep for name, matrix in self.matrices(block).items()}
 
 
 def as_on_file(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -109,7 +110,11 @@ def test_rows_can_be_the_comparison_group(ground: Ground):
 
 
 def test_silos_with_their_own_sparsity_still_meet_the_target(ground: Ground):
-    own = {"north": Unstructured(Fraction(9, 10)), "south": Unstructured(Fraction(9, 10)), "west": Unstructured(Fraction(8, 10))}
+    own = {
+        "north": Unstructured(Fraction(9, 10)),
+        "south": Unstructured(Fraction(9, 10)),
+        "west": Unstructured(Fraction(8, 10)),
+    }
     result = simulate(ground.settings(silo_patterns=own), Silent())
     assert result["sparsity"]["achieved"] == 0.5
     assert result["agreement"]["restored"] > 0  # all went further than the target, so dense weights return
@@ -254,3 +259,21 @@ def test_a_tokenizer_of_another_model_is_refused(ground: Ground):
     make_tokenizer(ground.model, first=300)
     with pytest.raises(TokenizerMismatch, match="but the model's vocabulary ends at 319"):
         simulate(ground.settings(), Silent())
+
+
+@pytest.mark.parametrize("limit", [8_000, 20_000])
+def test_a_full_disk_is_one_line_and_loses_nothing(ground: Ground, limit: int):
+    """A real process whose files may not grow past `limit` bytes: too little for a layer, then for the model."""
+    command = [sys.executable, "-m", "fedprune_cli", *ground.arguments("--sparsity", "0.5", "--compare", "")]
+
+    def small_disk() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    failed = subprocess.run(command, capture_output=True, text=True, preexec_fn=small_disk)
+    assert failed.returncode == 51
+    assert "no space left while writing" in failed.stderr
+    assert "free some space" in failed.stderr
+    assert not (ground.folder / "out/model").exists()
+    subprocess.run(command, capture_output=True, check=True)
+    simulate(ground.settings("whole"), Silent())
+    assert tree(ground.folder / "out/model") == tree(ground.folder / "whole/model")

@@ -20,14 +20,14 @@ WIDTHS = (1, 2, 4, 8)  # bytes per element
 _SIZES = struct.Struct("<III")  # kept elements, bytes of the keep-mask, bytes of the values
 _DIGEST_BYTES = 32
 RECORD_BYTES = _SIZES.size + _DIGEST_BYTES
-_LEVEL = 3  # level 9 gains half a percent on real weights and takes three times as long
+_LEVEL = 1  # on byte-split weights level 3 is no smaller (within a percent either way) and takes twice as long
 
 Bytes = npt.NDArray[np.uint8]
 
 
 def damaged(message: str) -> ForeignFile:
     """The error for a container that does not say what it should."""
-    return ForeignFile(message, hint="fetch the file again and compare its SHA-256; it may be damaged or another format")
+    return ForeignFile(message, hint="check that this is the file you meant; fetch it again and compare its SHA-256")
 
 
 def cuts(size: int) -> Iterator[int]:
@@ -59,7 +59,7 @@ class Chunk:
             raise damaged(f"a chunk of {self.elements} elements says it keeps {self.kept}")
         partly = 0 < self.kept < self.elements
         if not (1 <= self.keep_bytes <= self.packed_bytes if partly else self.keep_bytes == 0):
-            raise damaged(f"a chunk keeps {self.kept} of {self.elements} elements by {self.keep_bytes} bytes of keep-mask")
+            raise damaged(f"a chunk that keeps {self.kept} of {self.elements} has {self.keep_bytes} bytes of keep-mask")
         if not (1 <= self.value_bytes <= self.kept * self.width if self.kept else self.value_bytes == 0):
             raise damaged(f"a chunk stores {self.kept} values of {self.width} bytes in {self.value_bytes} bytes")
         if len(self.sha256) != _DIGEST_BYTES:
@@ -80,7 +80,8 @@ class Chunk:
         """Read a record of RECORD_BYTES.  Raises ForeignFile when its sizes cannot be."""
         if len(record) != RECORD_BYTES:
             raise damaged("a chunk ends inside its record")
-        return cls(elements, width, *_SIZES.unpack_from(record), record[_SIZES.size :])
+        kept, keep_bytes, value_bytes = _SIZES.unpack_from(record)
+        return cls(elements, width, kept, keep_bytes, value_bytes, record[_SIZES.size :])
 
     def restore(self, payload: bytes) -> bytes:
         """The bytes this chunk was made from.  Raises ForeignFile; nothing larger than a chunk is ever allocated."""
@@ -94,16 +95,16 @@ class Chunk:
             return values.tobytes()
         restored = np.zeros((self.elements, self.width), dtype=np.uint8)
         if self.kept:
-            keep = self._keep_mask(payload[: self.keep_bytes])
-            _elements(restored)[keep] = _elements(values)
+            _elements(restored)[self._kept_at(payload[: self.keep_bytes])] = _elements(values)
         return restored.tobytes()
 
-    def _keep_mask(self, stored: bytes) -> npt.NDArray[np.bool_]:
+    def _kept_at(self, stored: bytes) -> npt.NDArray[np.intp]:
+        """Positions of the kept elements, ascending: indexing by position is several times faster than by bool."""
         packed = np.frombuffer(_inflate(stored, self.packed_bytes), dtype=np.uint8)
-        bits = np.unpackbits(packed, bitorder="little")
-        if bits[self.elements :].any() or int(np.count_nonzero(bits)) != self.kept:
+        positions = np.flatnonzero(np.unpackbits(packed, bitorder="little").view(np.bool_))
+        if len(positions) != self.kept or positions[-1] >= self.elements:
             raise damaged(f"a keep-mask does not keep {self.kept} of {self.elements} elements")
-        return bits[: self.elements].view(np.bool_)
+        return positions
 
 
 def store(data: bytes, width: int) -> bytes:
@@ -115,7 +116,7 @@ def store(data: bytes, width: int) -> bytes:
     if kept == 0:
         elements = elements[:0]
     elif (len(elements) - kept) * width * 4 >= len(elements):  # the zeros take at least twice the room of the bits
-        elements = _elements(elements)[keep].view(np.uint8).reshape(-1, width)
+        elements = _elements(elements).take(np.flatnonzero(keep)).view(np.uint8).reshape(-1, width)
         stored_keep = _deflate(np.packbits(keep, bitorder="little").tobytes())
     else:
         kept = len(elements)
@@ -145,7 +146,10 @@ def _join(stored: bytes, count: int, width: int) -> Bytes:
     if len(stored) == count * width:
         return np.frombuffer(stored, dtype=np.uint8).reshape(count, width)
     planes = np.frombuffer(_inflate(stored, count * width), dtype=np.uint8).reshape(width, count)
-    return np.ascontiguousarray(planes.T)
+    elements = np.empty((count, width), dtype=np.uint8)
+    for column, plane in enumerate(planes):  # several times faster than transposing
+        elements[:, column] = plane
+    return elements
 
 
 def _deflate(raw: bytes) -> bytes:

@@ -54,7 +54,8 @@ def pack(checkpoint: Checkpoint, out: Path, advance: Advance) -> None:
 def unpack(path: Path, out: Path, advance: Advance) -> None:
     """Restore the model folder in the container at `path` as `out`, complete or not at all.
 
-    Raises MissingInput, ForeignFile or LimitExceeded for the container; OutputExists, StorageError or DiskFull for `out`.
+    Raises MissingInput, ForeignFile or LimitExceeded for the container, OutputExists, StorageError or DiskFull for
+    `out`.
     """
     _refuse_existing(out)
     with _Source.open(path) as source, _about(path):
@@ -131,11 +132,8 @@ def _walk(file: StoredFile, take: Callable[[int, int], bytes]) -> Iterator[tuple
         for count in cuts(file.size):
             yield 1, take(count, 1)
         return
-    head = b""
-    for count in cuts(file.head):
-        piece = take(count, 1)
-        head += piece
-        yield 1, piece
+    head = take(file.head, 1)  # the limits make it one chunk
+    yield 1, head
     for span in tensor_spans(head, file.size):  # 8
         for count in cuts(span.nbytes):
             yield span.width, take(count, span.width)
@@ -181,7 +179,7 @@ def _names(checkpoint: Checkpoint) -> list[str]:
     if INDEX in small:
         named = {str(name) for name in read_json(checkpoint.path / INDEX)["weight_map"].values()}
         if named != shards:
-            raise ForeignFile(f"{checkpoint.path / INDEX} names {', '.join(sorted(named - shards))}, without any tensor")
+            raise ForeignFile(f"{checkpoint.path / INDEX} names files without tensors: {sorted(named - shards)}")
     return sorted(small) + sorted(shards)
 
 

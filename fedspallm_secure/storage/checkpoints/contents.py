@@ -45,7 +45,7 @@ class StoredFile:
             raise damaged(f"{self.name} has no usable size")
         if type(self.sha256) is not str or not _DIGEST.fullmatch(self.sha256):
             raise damaged(f"{self.name} has no SHA-256 of 64 lower-case hex digits")
-        if self.is_shard and self.head < LENGTH.size or not self.is_shard and self.head:
+        if not (self.head >= LENGTH.size if self.is_shard else self.head == 0):
             raise damaged(f"{self.name} cannot have a head of {self.head} bytes")
         if self.head > HEAD_LIMIT:
             raise LimitExceeded(f"the head of {self.name} takes {self.head} bytes, more than {HEAD_LIMIT}")

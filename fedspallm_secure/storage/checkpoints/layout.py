@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedspallm_secure.errors import LimitExceeded
-from fedspallm_secure.storage.checkpoints.chunks import WIDTHS, damaged
+from fedspallm_secure.storage.checkpoints.chunks import CHUNK_BYTES, WIDTHS, damaged
 
 LENGTH = struct.Struct("<Q")
-HEAD_LIMIT = 32 << 20  # bytes; 100,000 tensors take about 10 MiB
+HEAD_LIMIT = CHUNK_BYTES  # 100,000 tensors in one file take about 10 MiB; the head is stored as one chunk
 _SIZE_LIMIT = 1 << 62  # bytes or elements; beyond any disk, and safe to multiply
 _RANK_LIMIT = 64
 _BITS = {
