@@ -12,8 +12,8 @@ from fedspallm_secure.app.report_numbers import change, count, listed, percent, 
 
 Result = Mapping[str, Any]
 
-# Local pruners that change the weights they keep; for the others a kept weight is the value everybody has already.
-UPDATING_PRUNERS = frozenset({"sparsegpt"})
+# Local pruners that leave the weights they keep untouched.  Of any other, the report says that kept sums reveal more.
+UNCHANGING_PRUNERS = frozenset({"magnitude", "wanda"})
 
 # What is compared with the federated model: key in the result, what doing it is called, and what it would be.
 _ALTERNATIVES = {
@@ -51,7 +51,7 @@ def _moved(result: Result) -> str:
 
 def _others(result: Result) -> str:
     mean = len(result["settings"]["silos"]) > 1
-    parts = []
+    parts: list[str] = []
     for key, doing in _ALTERNATIVES.items():
         if key in result:
             would = " would have given" if not parts else ""
@@ -76,7 +76,7 @@ def verdict(result: Result) -> str:
     told = [f"{side} {listed(parts)}" for side, parts in groups.items() if parts]
     if not told:
         return "No other way of pruning was measured in this run, so it cannot say whether another does better."
-    return f"By the mean perplexity, the federated model did {listed(told)}."
+    return f"By the mean perplexity, the federated model did {'; '.join(told)}."
 
 
 def pairs(result: Result) -> str:
@@ -134,8 +134,9 @@ def sparsity(result: Result) -> list[str]:
     found, pattern = result["sparsity"], result["settings"]["schedule"][-1]
     target = Fraction(result["settings"]["sparsity"][-1])
     share = Fraction(found["dropped"], found["size"])
+    named = f"the {pattern} pattern" if ":" in pattern else pattern
     told = (
-        f"The target was {pattern}. Achieved: {count(found['dropped'])} of {count(found['size'])} weights are zero, "
+        f"The target was {named}. Achieved: {count(found['dropped'])} of {count(found['size'])} weights are zero, "
         f"{percent(found['achieved'], 4)}"
     )
     extra = found["dropped"] - math.ceil(target * found["size"])
@@ -199,19 +200,23 @@ def _by_chance(result: Result) -> str:
 def exposure(result: Result) -> list[str]:
     """What the counts and sums say about single silos to whoever sees them, secure aggregation or not."""
     settings, cohorts = result["settings"], [layer["members"] for layer in result["agreement"]["layers"]]
+    if max(cohorts) == 1:
+        return [
+            "Every layer was pruned by a single silo, so every count and every sum is that silo's own contribution."
+        ]
     single = percent(result["agreement"]["single"])
     told = ["Where the silos were unanimous, the keep count tells what each single silo chose."]
     if settings["strategy"] == "votes":
         told.append(f"Where exactly one silo kept a weight ({single}), the count says so. No sums of weights are sent.")
-    elif settings["pruner"] in UPDATING_PRUNERS:
-        told.append(
-            f"Where exactly one silo kept a weight ({single}), the kept sum equals that silo's own weight, which its "
-            "own text has shaped. The sum by itself does not say which silo it was."
-        )
-    else:
+    elif settings["pruner"] in UNCHANGING_PRUNERS:
         told.append(
             f"Where exactly one silo kept a weight ({single}), the kept sum equals that silo's weight. With "
             f"{settings['pruner']} this is the value everybody had before, so it says only that one silo kept it."
+        )
+    else:
+        told.append(
+            f"Where exactly one silo kept a weight ({single}), the kept sum equals that silo's own weight, which its "
+            "own text has shaped. The sum by itself does not say which silo it was."
         )
     told.append("Secure aggregation would not change this: it hides who sent what, not the sums themselves.")
     if min(cohorts) == 1:

@@ -137,7 +137,7 @@ def _split(elements: Bytes) -> bytes:
     former compress well.
     """
     raw = elements.tobytes()
-    frame = _deflate(elements.T.tobytes())
+    frame = _deflate(*(plane.tobytes() for plane in elements.T))
     return frame if len(frame) < len(raw) else raw
 
 
@@ -152,8 +152,17 @@ def _join(stored: bytes, count: int, width: int) -> Bytes:
     return elements
 
 
-def _deflate(raw: bytes) -> bytes:
-    frame: bytes = zstandard.ZstdCompressor(level=_LEVEL).compress(raw)
+def _deflate(*parts: bytes) -> bytes:
+    """The parts in one zstd frame that states its content size, or as they are where that is no larger.
+
+    Every part starts a block, and so gets its own code: sharing one makes small matrices several percent larger.
+    """
+    raw = b"".join(parts)
+    compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj(size=len(raw))
+    frame = b""
+    for part in parts:
+        frame += compressor.compress(part) + compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    frame += compressor.flush()
     return frame if len(frame) < len(raw) else raw
 
 
