@@ -2,8 +2,8 @@
 
     python scripts/results.py --model DIR --texts DIR [--pruners sparsegpt,wanda] [--targets 0.5,0.6,0.7,2:4]
 
-The texts folder holds NAME.calib.* and NAME.test.* per domain; each domain becomes one silo and one test.  With --iid the
-calibration texts are dealt out evenly instead, so that every silo holds some of every domain.  Each row is one
+The texts folder holds NAME.calib.* and NAME.test.* per domain; each domain becomes one silo and one test.  With --iid
+the calibration texts are dealt out evenly instead, so that every silo holds some of every domain.  Each row is one
 `fedprune simulate`, run as a process of its own; the table names commit, versions and seed.
 """
 

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-
-
 from fedspallm_secure.app.settings import ComputeSettings, SimulationSettings
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from fedspallm_secure.storage.texts import TextFile
@@ -44,13 +42,13 @@ class Ground:
         return [*words, "--samples", "6", "--seqlen", "32", "--test-tokens", "256", *more]
 
 
-
 def make_ground(tmp_path: Path) -> Ground:
     """Write model and texts below `tmp_path`."""
     make_model(tmp_path / "model", "llama")
     names = ("north", "south", "west")
     silos = tuple(TextFile(name, make_text(tmp_path / f"{name}.txt", seed)) for seed, name in enumerate(names, 1))
     tests = tuple(
-        TextFile(name, make_text(tmp_path / f"{name}-test.txt", seed + 10, 600)) for seed, name in enumerate(names[:2], 1)
+        TextFile(name, make_text(tmp_path / f"{name}-test.txt", seed + 10, 600))
+        for seed, name in enumerate(names[:2], 1)
     )
     return Ground(tmp_path, tmp_path / "model", silos, tests)

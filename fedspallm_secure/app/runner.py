@@ -1,6 +1,7 @@
 """Running a simulation from settings to files: the pruned model, the result as JSON, the report."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.app.report import write_report
+from fedspallm_secure.app.reporting.page import write_report
 from fedspallm_secure.app.results import (
     agreement_figures,
     bytes_per_silo,
@@ -133,6 +134,7 @@ def _run(settings: SimulationSettings, mark: Mapping[str, Any], progress: Progre
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
         "peak_rss_bytes": peak_rss_bytes(),
         "seed": settings.seed,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": mark["settings"],
         "inputs": mark["inputs"],
         "versions": mark["versions"],

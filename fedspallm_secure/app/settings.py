@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fedspallm_secure.app.calibration import DEFAULT_SAMPLES
+from fedspallm_secure.app.evaluation import check_test_names
 from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
 from fedspallm_secure.app.walking.skeleton import choose_device
 from fedspallm_secure.errors import UsageError
@@ -79,6 +80,7 @@ class SimulationSettings:
             for name in chosen:
                 if name not in names:
                     raise UsageError(f"{what} names {name}, which is not a silo; silos: {', '.join(sorted(names))}")
+        check_test_names([test.name for test in self.tests])
         for name in self.compare:
             if name not in COMPARISONS:
                 raise UsageError(f"cannot compare with {name!r}; choose from {', '.join(COMPARISONS)}")

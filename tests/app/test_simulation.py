@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -181,7 +180,7 @@ def test_a_foreign_folder_is_not_touched(ground: Ground):
     (ground.folder / "out/thesis.txt").write_text("mine")
     with pytest.raises(OutputExists):
         simulate(ground.settings(), Silent())
-    assert os.listdir(ground.folder / "out") == ["thesis.txt"]
+    assert [file.name for file in (ground.folder / "out").iterdir()] == ["thesis.txt"]
 
 
 def test_two_runs_do_not_share_a_folder(ground: Ground):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from fedprune_cli.main import cli, run
 from safetensors.torch import load_file, save_file
 
-from fedprune_cli.main import cli, run
 from tests.ground import Ground
 from tests.models import make_model
 
@@ -155,6 +155,7 @@ BAD_WORDS = {
     "comparison unknown": (2, ["--sparsity", "0.5", "--compare", "magic"], "cannot compare"),
     "own sparsity under N:M": (2, ["--pattern", "2:4", "--silo-sparsity", "north=0.3"], "N:M"),
     "no such blocks": (22, ["--sparsity", "0.5", "--blocks", "model.rows"], "model.layers"),
+    "test called mean": (2, ["--sparsity", "0.5", "--test", "mean=x"], "cannot be called mean"),
     "unknown option": (2, ["--sparsty", "0.5"], "--sparsty"),
 }
 
@@ -202,3 +203,26 @@ def test_help_shows_an_example(command, capfd):
 def test_options_come_from_the_environment_too(ground: Ground, capfd, monkeypatch):
     monkeypatch.setenv("FEDPRUNE_SIMULATE_SPARSITY", "1.5")
     assert "below 1, got 1.5" in refused(capfd, 2, *ground.arguments())
+
+
+def test_a_model_goes_through_a_compact_file_and_comes_back(ground: Ground, capfd):
+    compact, back = ground.folder / "model.fspc", ground.folder / "back"
+    words = ["export", "--model", str(ground.model), "--format", "compact", "--out", str(compact)]
+    code, out, _ = invoke(capfd, *words)
+    assert code == 0
+    assert "must be restored to full size" in out
+    code, out, _ = invoke(capfd, "import", "--from", str(compact), "--out", str(back), "--json")
+    assert code == 0
+    assert json.loads(out)["form"] == "restored"
+    assert (back / "model.safetensors").read_bytes() == (ground.model / "model.safetensors").read_bytes()
+    assert "already exists" in refused(capfd, 52, *words)
+    compact.write_bytes(compact.read_bytes()[:-1])
+    refused(capfd, 12, "import", "--from", str(compact), "--out", str(ground.folder / "again"))
+    assert not (ground.folder / "again").exists()
+
+
+def test_a_dense_copy_says_that_zeros_save_nothing(ground: Ground, capfd):
+    words = ["export", "--model", str(ground.model), "--format", "hf", "--out", str(ground.folder / "copy")]
+    code, out, _ = invoke(capfd, *words)
+    assert code == 0
+    assert "as much as a dense model" in out

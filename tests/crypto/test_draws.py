@@ -34,7 +34,11 @@ def chi_square(counts: list[int]) -> float:
 def test_known_answers():
     """Pinned: a plan written today must be recomputable by every later version."""
     draws = PublicDraws(b"seed", "purpose")
-    assert [draws.below(1 << 64) for _ in range(3)] == [10695149310684989022, 11185328450121230286, 11342621482983056752]
+    assert [draws.below(1 << 64) for _ in range(3)] == [
+        10695149310684989022,
+        11185328450121230286,
+        11342621482983056752,
+    ]
     assert PublicDraws(b"seed", "purpose").permutation(range(10)) == [5, 1, 3, 7, 4, 9, 6, 8, 0, 2]
     assert seed_bytes(0).hex() == "a2080d0e2260470255e28fe3d94f0a99f24ceb9707eb42e70a606e45710e9914"
     assert seed_bytes(-1) == hashlib.sha256(b"fedspallm-secure/v1/seed\0-1").digest()

@@ -54,7 +54,9 @@ def test_a_fraction_is_read_as_it_is_written(top, bottom):
         assert parse_sparsity(f"{top}/{bottom}") == Fraction(top, bottom)
 
 
-@pytest.mark.parametrize("text", ["", "half", "50%", "0,5", "nan", "inf", "1/0", "1//2", "0x1", "0.5.5", "--1", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "half", "50%", "0,5", "nan", "inf", "1/0", "1//2", "0x1", "0.5.5", "--1", "9" * 5000]
+)
 def test_what_is_no_number_is_refused(text):
     with pytest.raises(UsageError):
         parse_sparsity(text)
@@ -97,7 +99,8 @@ def test_n_of_m_is_read(text, n, m):
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "2", "2:", ":4", "2:4:8", "2/4", "a:b", "-2:4", "2:-4", " 2:4", "2:4 ", "2.0:4", "²:4", "٢:٤", "100:200"]
+    "text",
+    ["", ":", "2", "2:", ":4", "2:4:8", "2/4", "a:b", "-2:4", "2:-4", " 2:4", "2:4 ", "2.0:4", "²:4", "٢:٤", "100:200"],
 )
 def test_other_spellings_of_n_of_m_are_refused(text):
     with pytest.raises(UsageError, match="N:M"):

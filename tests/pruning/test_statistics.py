@@ -1,5 +1,7 @@
 """Calibration statistics: sums that merge by +, in float32 or better whatever the activations are."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_any_cut_into_batches_and_members_equals_one_pass(kind, cuts, seed):
     """Small integers, so that every sum is exact and equality means equality."""
     x = (inputs(24, seed) * 4).round()
     edges = [0, *sorted(cuts), 24]
-    parts = [x[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [x[a:b] for a, b in pairwise(edges)]
     whole = collect(kind, x)
     in_batches = collect(kind, *parts)
     merged = kind.empty(FEATURES)

@@ -172,10 +172,12 @@ def _inflate(stored: bytes, size: int) -> bytes:
         return stored
     try:
         # The library allocates whatever the frame says it holds, so the frame is asked first.
-        if zstandard.frame_content_size(stored) != size:
+        says = zstandard.get_frame_parameters(stored)
+        if says.content_size != size:
             raise damaged(f"a zstd frame does not hold the {size} bytes it should")
-        decompressor = zstandard.ZstdDecompressor(max_window_size=CHUNK_BYTES)
-        raw: bytes = decompressor.decompress(stored, max_output_size=size, allow_extra_data=False)
+        if says.window_size > CHUNK_BYTES or says.dict_id:
+            raise damaged("a zstd frame asks for a dictionary or for a window larger than a chunk")
+        raw: bytes = zstandard.ZstdDecompressor().decompress(stored, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise damaged(f"a zstd frame cannot be read: {error}") from error
     if len(raw) != size:

@@ -146,7 +146,7 @@ def test_ambiguous_stacks_are_refused_and_can_be_named(tmp_path):
             self.right = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
             self.config = make_model(tmp_path).config
 
-    with pytest.raises(AmbiguousBlocks, match="left .* right"):
+    with pytest.raises(AmbiguousBlocks, match=r"left .* right"):
         find_blocks(TwoStacks())
     path, blocks = find_blocks(TwoStacks(), "right")
     assert path == "right"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fedspallm_secure.app.charts import label, line, number, rect, svg, ticks
-from fedspallm_secure.app.report_numbers import SPACE, percent
+from fedspallm_secure.app.reporting.charts import label, line, number, rect, svg, ticks
+from fedspallm_secure.app.reporting.numbers import SPACE, percent
 
 CLASSES = ("none", "one", "some", "all")  # also style sheet classes k-<name>, from the bottom of a column up
 _WIDTH = 640  # units, what fits the width of a printed page
@@ -52,7 +52,7 @@ def keep_count_chart(histogram: Sequence[int]) -> Markup:
     shares = [weights / max(1, sum(histogram)) for weights in histogram]
     top = max(max(shares), 1e-9)
     left, high = 44, _HIGH
-    step = min(64.0, (400 - left) / len(shares))
+    step = min(64.0, (388 - left) / len(shares))
     right = left + step * len(shares)
     parts = _share_axis(left, high, right, top)
     every = 1 if len(shares) <= 12 else 5
@@ -67,7 +67,7 @@ def keep_count_chart(histogram: Sequence[int]) -> Markup:
         if kept_by % every == 0 or kept_by == len(shares) - 1:
             parts.append(label(x + step / 2, 36 + high, str(kept_by), "t small", "middle"))
     parts.append(label(left, 54 + high, "number of silos that kept the weight", "t small"))
-    return svg(max(right, 240), 60 + high, "Share of weights by the number of silos that kept them", parts)
+    return svg(max(right + 12, 260), 60 + high, "Share of weights by the number of silos that kept them", parts)
 
 
 def _share_axis(left: float, high: float, right: float, top: float) -> list[Markup]:
@@ -145,7 +145,7 @@ def _cell(x: float, y: float, step: float, share: float, depth: float, where: st
     cell = Markup('<rect x="{}" y="{}" width="{}" height="20" class="heat" fill-opacity="{}"><title>{}</title></rect>')
     parts = [cell.format(number(x), number(y), wide, f"{0.12 + 0.4 * depth:.2f}", spoken)]
     if step >= 44:
-        parts.append(label(x + step / 2, y + 14, percent(share, 2), "t small", "middle"))
+        parts.append(label(x + step / 2, y + 14, percent(share, 2), "t cell", "middle"))
     return parts
 
 

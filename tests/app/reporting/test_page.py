@@ -8,11 +8,11 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from fedspallm_secure.app import report as module
-from fedspallm_secure.app import report_numbers, report_text
-from fedspallm_secure.app.report import render_report, write_report
+from fedspallm_secure.app.reporting import numbers, text
+from fedspallm_secure.app.reporting import page as module
+from fedspallm_secure.app.reporting.page import render_report, write_report
 from fedspallm_secure.errors import StorageError
-from tests.app.reports import make_result, perplexities
+from tests.app.reporting.reports import make_result, perplexities
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -68,15 +68,15 @@ def test_the_table_shows_the_perplexities_of_the_result():
 def test_every_other_figure_is_that_of_the_result():
     result = make_result()
     page = render_report(result)
-    text = words(parsed(page))
-    assert "384 of 768 weights are zero, 50.0000 %, which is the target exactly" in text
-    assert f"At {result['agreement']['unanimous'] * 100:.1f} % of the positions" in text
-    assert f"At {result['agreement']['single'] * 100:.1f} % exactly one silo" in text
-    assert "If they chose independently at random, 25.0 % would be." in text
+    body = words(parsed(page))
+    assert "384 of 768 weights are zero, 50.0000 %, which is the target exactly" in body
+    assert f"At {result['agreement']['unanimous'] * 100:.1f} % of the positions" in body
+    assert f"At {result['agreement']['single'] * 100:.1f} % exactly one silo" in body
+    assert "If they chose independently at random, 25.0 % would be." in body
     cells = {cell for table in tables(page) for row in table for cell in row}
     assert {"3,456", "3,457", "3,458", "5,000", "4,000", "310", "ab" * 32, "2.13.0", "1/100"} <= cells
-    assert "300.0 MiB of memory" in text
-    assert "1 min 02 s in all" in text
+    assert "300.0 MiB of memory" in body
+    assert "1 min 02 s in all" in body
 
 
 def test_the_outcome_is_one_sentence_with_its_numbers():
@@ -109,7 +109,7 @@ def test_the_outcome_stays_true_whatever_came_out(federated, said):
 def test_missing_comparisons_are_not_mentioned(missing):
     gone = {"standalone": NO_COMPARISONS[:2], "all": NO_COMPARISONS}.get(missing, (missing,))
     page = render_report(without(*gone))
-    text = words(parsed(page))
+    body = words(parsed(page))
     head = tables(page)[0][0]
     for name, title, doing in (
         ("standalone", "Standalone, mean", "pruning alone"),
@@ -118,29 +118,45 @@ def test_missing_comparisons_are_not_mentioned(missing):
     ):
         assert (title in head) is (name not in gone)
         assert (doing in header(page)) is (name not in gone)
-    assert ("own model in" in text) is ("standalone" not in gone)
-    assert ("No other way of pruning was measured" in text) is (missing == "all")
+    assert ("own model in" in body) is ("standalone" not in gone)
+    assert ("No other way of pruning was measured" in body) is (missing == "all")
 
 
 def test_pairs_count_every_silo_on_every_test():
     result = make_result()
     # Federated has +2.5 everywhere, silos alone +3, +4, +5: six of six; alpha alone on its own text is worse.
-    assert "better than a silo's own model in 6 of 6 pairs" in report_text.pairs(result).replace("\xa0", " ")
-    assert "pruning alone is better for 0 of 1 silo." in report_text.pairs(result).replace("\xa0", " ")
+    assert "better than a silo's own model in 6 of 6 pairs" in text.pairs(result).replace("\xa0", " ")
+    assert "pruning alone is better for 0 of 1 silo." in text.pairs(result).replace("\xa0", " ")
     result["standalone"]["alpha"]["alpha"] = 41.0
-    assert "in 5 of 6 pairs" in report_text.pairs(result).replace("\xa0", " ")
-    assert "pruning alone is better for 1 of 1 silo." in report_text.pairs(result).replace("\xa0", " ")
+    assert "in 5 of 6 pairs" in text.pairs(result).replace("\xa0", " ")
+    assert "pruning alone is better for 1 of 1 silo." in text.pairs(result).replace("\xa0", " ")
 
 
 def test_a_pattern_is_explained_and_promises_no_speed():
     result = make_result()
     result["sparsity"]["pattern"] = "2:4"
     result["settings"]["schedule"] = ["2:4"]
-    text = words(parsed(render_report(result)))
-    assert "to zero in the 2:4 pattern (2 of every 4 neighbours stay)" in text
-    assert "The target was the 2:4 pattern." in text
-    assert "help only an engine that supports it" in text
-    assert "Unstructured" not in text
+    body = words(parsed(render_report(result)))
+    assert "to zero in the 2:4 pattern (2 of every 4 neighbours stay)" in body
+    assert "The target was the 2:4 pattern." in body
+    assert "help only an engine that supports it" in body
+    assert "Unstructured" not in body
+
+
+@pytest.mark.parametrize(
+    ("dropped", "size", "said"),
+    [
+        (385, 769, "which is the target rounded up to a whole weight."),
+        (385, 768, "That is 1 weight more than the target:"),
+        (380, 768, "That is 4 weights less than the target."),
+    ],
+)
+def test_sparsity_is_compared_with_the_target_exactly(dropped, size, said):
+    result = make_result()
+    result["sparsity"] |= {"dropped": dropped, "size": size, "achieved": dropped / size}
+    body = words(parsed(render_report(result)))
+    assert f"{dropped} of {size} weights are zero" in body
+    assert said in body
 
 
 def test_several_rounds_show_who_pruned_which_layers_in_each():
@@ -151,12 +167,12 @@ def test_several_rounds_show_who_pruned_which_layers_in_each():
         {"round": 2, "target": "50 %", "layers": {"1": ["gamma"], "2": ["gamma"], "3": ["gamma"]}},
     ]
     page = render_report(result)
-    text = words(parsed(page))
-    assert "to zero, in 2 rounds;" in text
-    assert "Round 1: to 25 % 2 layers, each pruned by 2 to 3 silos." in text
-    assert "Round 2: to 50 % 3 layers, each pruned by 1 silo." in text
-    assert "the last round that pruned it" in text
-    assert "chose independently" not in text, "rounds that build on each other have no such simple figure"
+    body = words(parsed(page))
+    assert "to zero, in 2 rounds;" in body
+    assert "Round 1: to 25 % 2 layers, each pruned by 2 to 3 silos." in body
+    assert "Round 2: to 50 % 3 layers, each pruned by 1 silo." in body
+    assert "the last round that pruned it" in body
+    assert "chose independently" not in body, "rounds that build on each other have no such simple figure"
     first, second = [table for table in tables(page) if table[0][-1] == "Which"]
     assert [row[-1] for row in first[1:]] == ["0, 2", "0, 2", "2"]
     assert [row[-1] for row in second[1:]] == ["none", "none", "1–3"]
@@ -165,12 +181,13 @@ def test_several_rounds_show_who_pruned_which_layers_in_each():
 def test_one_silo_and_one_test():
     result = make_result(["solo"], ["news"])
     page = render_report(result)
-    text = words(parsed(page))
-    assert "1 silo set 50.0 %" in text
-    assert "on the test text news; pruning alone would have given 23.00, pooling" in text
-    assert "Geometric mean" not in text
-    assert "Every layer was pruned by a single silo" in text
-    assert "does not say which silo" not in text
+    body = words(parsed(page))
+    assert "1 silo set 50.0 %" in body
+    assert "on the test text news; pruning alone would have given 23.00, pooling" in body
+    assert "Geometric mean" not in body and "mean perplexity" not in body
+    assert "over the silos" not in body and "Counted one by one" not in body
+    assert "Every layer was pruned by a single silo" in body
+    assert "does not say which silo" not in body
 
 
 @pytest.mark.parametrize(
@@ -190,7 +207,7 @@ def test_what_single_keepers_reveal_depends_on_what_is_sent(strategy, pruner, sa
 def test_unchanging_pruners_are_those_of_the_library():
     from fedspallm_secure.pruning.pruners import Pruner
 
-    assert {str(p) for p in Pruner if not p.updates_survivors} == report_text.UNCHANGING_PRUNERS
+    assert {str(p) for p in Pruner if not p.updates_survivors} == text.UNCHANGING_PRUNERS
 
 
 def test_plain_aggregation_is_said_at_the_top_and_under_what_is_not_claimed():
@@ -268,8 +285,8 @@ def test_a_large_federation_folds_its_tables_and_keeps_its_drawings_within_a_pag
 def test_huge_perplexities_are_written_as_powers_of_ten():
     result = make_result()
     result["random"] = perplexities(result["settings"]["tests"], 1e304, 1.5e300)
-    text = words(parsed(render_report(result)))
-    assert "1.00 × 10³⁰⁴" in text and "1.50 × 10³⁰⁰" in text
+    body = words(parsed(render_report(result)))
+    assert "1.00 × 10³⁰⁴" in body and "1.50 × 10³⁰⁰" in body
 
 
 def test_a_failure_while_rendering_leaves_the_folder_as_it_was(tmp_path):
@@ -304,4 +321,4 @@ def test_the_same_result_gives_the_same_bytes(tmp_path):
     [(0, "0.0"), (1, "100.0"), (0.5, "50.0"), (0.99999, "99.999"), (1e-5, "0.001"), (2 / 3, "66.7")],
 )
 def test_a_percentage_is_0_or_100_only_when_that_is_true(share, said):
-    assert report_numbers.percent(share).removesuffix("\xa0%") == said
+    assert numbers.percent(share).removesuffix("\xa0%") == said

@@ -8,9 +8,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fedspallm_secure.app.layer_charts import Votes, layer_strip
-from fedspallm_secure.app.report_numbers import change, count, percent, perplexity, plural, runs, size
-from fedspallm_secure.app.report_text import Result
+from fedspallm_secure.app.reporting.layer_charts import Votes, layer_strip
+from fedspallm_secure.app.reporting.numbers import change, count, percent, perplexity, plural, runs, size
+from fedspallm_secure.app.reporting.text import Result
 
 MOST_TESTS = 6  # columns for single tests in the table of silos
 
@@ -211,6 +211,7 @@ def setting_rows(result: Result) -> list[tuple[str, str]]:
         ("device used", result["device"]),
         ("number format used", result["dtype"]),
         ("CPU threads", str(result["threads"])),
+        ("finished (UTC)", str(result.get("finished", "unknown"))),
     ]
     return known + found + others
 

@@ -1,7 +1,7 @@
 """The report of a run: one HTML file that stands alone, for a compliance officer as well as for an engineer.
 
 No script, no font, no picture from elsewhere; the page's own content security policy forbids them, and allows its one
-style sheet by digest.  Paths of this machine and the time of day do not appear.
+style sheet by digest.  Paths of this machine do not appear.
 """
 
 import base64
@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedspallm_secure.app import report_claims, report_tables, report_text
-from fedspallm_secure.app.charts import Bar, duration_panel, perplexity_panel, swatch
-from fedspallm_secure.app.layer_charts import Votes, agreement_chart, heat_map, keep_count_chart
-from fedspallm_secure.app.report_numbers import change, duration, plural, size
-from fedspallm_secure.app.report_text import Result
+from fedspallm_secure.app.reporting import claims, tables, text
+from fedspallm_secure.app.reporting.charts import Bar, duration_panel, perplexity_panel, swatch
+from fedspallm_secure.app.reporting.layer_charts import Votes, agreement_chart, heat_map, keep_count_chart
+from fedspallm_secure.app.reporting.numbers import change, duration, plural, size
+from fedspallm_secure.app.reporting.text import Result
 from fedspallm_secure.storage.files import atomic_write
 
 _LONG = 12  # rows from which a table starts folded
@@ -66,7 +66,7 @@ def render_report(result: Result) -> str:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("fedspallm_secure.app", "templates"),
+        loader=PackageLoader("fedspallm_secure.app.reporting", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -81,18 +81,18 @@ def _outcome(result: Result) -> dict[str, Any]:
     if several:
         panels.insert(0, ("Geometric mean of all tests", perplexity_panel("on average", _bars(result, "mean"))))
     return {
-        "outcome": report_text.outcome(result),
-        "verdict": report_text.verdict(result),
-        "pairs": report_text.pairs(result),
-        "warnings": report_claims.warnings(result),
-        "definitions": report_text.definitions(result),
-        "models": [title for _, title in report_tables.models(result)],
-        "perplexities": report_tables.perplexity_rows(result),
-        "ranged": report_tables.spread(result, "mean") is not None,
+        "outcome": text.outcome(result),
+        "verdict": text.verdict(result),
+        "pairs": text.pairs(result),
+        "warnings": claims.warnings(result),
+        "definitions": text.definitions(result),
+        "models": [title for _, title in tables.models(result)],
+        "perplexities": tables.perplexity_rows(result),
+        "ranged": tables.spread(result, "mean") is not None,
         "panels": panels,
         "most_panels": 6,
-        "standalone": report_tables.standalone_rows(result),
-        "standalone_tests": report_tables.columns_of_tests(tests),
+        "standalone": tables.standalone_rows(result),
+        "standalone_tests": tables.columns_of_tests(tests),
         "cut": any('class="gap"' in panel for _, panel in panels),
     }
 
@@ -101,20 +101,20 @@ def _bars(result: Result, test: str) -> list[Bar]:
     bars = []
     for key, (label, kind) in _BARS.items():
         if key in result:
-            spread = report_tables.spread(result, test) if key == "standalone_mean" else None
+            spread = tables.spread(result, test) if key == "standalone_mean" else None
             note = "" if key == "dense" else change(result["dense"][test], result[key][test])
             bars.append(Bar(label, result[key][test], kind, note, *(spread or (None, None))))
     return bars
 
 
 def _sparsity(result: Result) -> dict[str, Any]:
-    kinds = report_tables.sparsity_by_kind(result)
+    kinds = tables.sparsity_by_kind(result)
     shares = {kind: {n: zeros / weights for n, (zeros, weights) in row.items()} for kind, row in kinds.items()}
     return {
-        "sparsity": report_text.sparsity(result),
+        "sparsity": text.sparsity(result),
         "heat_map": heat_map(shares),
-        "cells": report_text.cells([share for row in shares.values() for share in row.values()]),
-        "kinds": report_tables.kind_rows(result),
+        "cells": text.cells([share for row in shares.values() for share in row.values()]),
+        "kinds": tables.kind_rows(result),
     }
 
 
@@ -130,12 +130,12 @@ def _agreement(result: Result) -> dict[str, Any]:
         histograms.append((title, keep_count_chart(counts)))
     return {
         "histograms": histograms,
-        "agreement": report_text.agreement(result),
+        "agreement": text.agreement(result),
         "agreement_chart": agreement_chart(votes),
-        "exposure": report_text.exposure(result),
-        "layers": report_tables.layer_rows(result, votes),
-        "claims": report_claims.claims(result),
-        "no_claims": report_claims.no_claims(result),
+        "exposure": text.exposure(result),
+        "layers": tables.layer_rows(result, votes),
+        "claims": claims.claims(result),
+        "no_claims": claims.no_claims(result),
     }
 
 
@@ -143,16 +143,16 @@ def _particulars(result: Result) -> dict[str, Any]:
     seconds = result["seconds"]
     phases = [Bar(_PHASES.get(phase, phase), seconds[phase]) for phase in sorted(seconds, key=_phase_order)]
     return {
-        "rounds": report_tables.rounds(result),
-        "silos": report_tables.silo_rows(result),
-        "tests": report_tables.test_rows(result),
+        "rounds": tables.rounds(result),
+        "silos": tables.silo_rows(result),
+        "tests": tables.test_rows(result),
         "votes": result["settings"]["strategy"] == "votes",
         "duration_panel": duration_panel(phases),
         "total_time": duration(sum(seconds.values())),
         "memory": size(result["peak_rss_bytes"]),
-        "settings": report_tables.setting_rows(result),
+        "settings": tables.setting_rows(result),
         "versions": result["versions"],
-        "digests": report_tables.digest_rows(result),
+        "digests": tables.digest_rows(result),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-from fedspallm_secure.app.report_numbers import change, count, listed, percent, perplexity, plural
+from fedspallm_secure.app.reporting.numbers import change, count, listed, percent, perplexity, plural
 
 Result = Mapping[str, Any]
 
@@ -76,15 +76,15 @@ def verdict(result: Result) -> str:
     told = [f"{side} {listed(parts)}" for side, parts in groups.items() if parts]
     if not told:
         return "No other way of pruning was measured in this run, so it cannot say whether another does better."
-    return f"By the mean perplexity, the federated model did {'; '.join(told)}."
+    by = "By the mean perplexity" if len(result["settings"]["tests"]) > 1 else "By perplexity"
+    return f"{by}, the federated model did {'; '.join(told)}."
 
 
 def pairs(result: Result) -> str:
-    """On how many silo and test pairs the shared model beats the silo's own; empty without standalone runs."""
-    alone, shared = result.get("standalone"), result["federated"]
-    if not alone:
+    """On how many silo and test pairs the shared model beats the silo's own; empty below two pairs."""
+    alone, shared, tests = result.get("standalone", {}), result["federated"], result["settings"]["tests"]
+    if len(alone) * len(tests) < 2:
         return ""
-    tests = result["settings"]["tests"]
     better = sum(shared[test] < found[test] for found in alone.values() for test in tests)
     told = (
         f"Counted one by one, the federated model is better than a silo's own model in {count(better)} of "
@@ -102,6 +102,8 @@ def pairs(result: Result) -> str:
 def definitions(result: Result) -> list[tuple[str, str]]:
     """What each model in the comparison is, in one sentence; only those that were measured."""
     votes = result["settings"]["strategy"] == "votes"
+    several = len(result["settings"]["silos"]) > 1
+    shown = "; shown are the arithmetic mean over the silos, and the least and the most" if several else ""
     merged = "adds up how many silos keep each weight" if votes else "averages the weights that silos keep"
     told = {
         "dense": ("Dense", "The model as it was given, with nothing removed."),
@@ -112,8 +114,7 @@ def definitions(result: Result) -> list[tuple[str, str]]:
         ),
         "standalone": (
             "Standalone",
-            "Each silo prunes all layers to the same target alone, with nothing but its own text; shown are the "
-            "arithmetic mean over the silos, and the least and the most.",
+            f"Each silo prunes all layers to the same target alone, with nothing but its own text{shown}.",
         ),
         "centralised": (
             "Centralised",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspallm_secure.app.charts import Bar, perplexity_limit, perplexity_panel, ticks
-from fedspallm_secure.app.layer_charts import (
+from fedspallm_secure.app.reporting.charts import Bar, perplexity_limit, perplexity_panel, ticks
+from fedspallm_secure.app.reporting.layer_charts import (
     CLASSES,
     Votes,
     agreement_chart,
@@ -16,7 +16,7 @@ from fedspallm_secure.app.layer_charts import (
     keep_count_chart,
     layer_strip,
 )
-from fedspallm_secure.app.report_numbers import duration, perplexity, runs, size
+from fedspallm_secure.app.reporting.numbers import duration, perplexity, runs, size
 
 positive = st.floats(1, 1e304)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fedspallm_secure.app.report_numbers import duration, perplexity
+from fedspallm_secure.app.reporting.numbers import duration, perplexity
 
 _WIDTH = 400  # units, about a phone's width, so that a panel is never scaled down far enough to be hard to read
 _NUMBERS = 112  # units kept free for the number behind a bar, and its note

@@ -1,7 +1,7 @@
 """What a report claims, what it does not claim, and what a reader should be warned about."""
 
-from fedspallm_secure.app.report_numbers import count, listed, percent, plural
-from fedspallm_secure.app.report_text import Result
+from fedspallm_secure.app.reporting.numbers import count, listed, percent, plural
+from fedspallm_secure.app.reporting.text import Result
 
 
 def claims(result: Result) -> list[str]:
