@@ -18,6 +18,7 @@ from fedspallm_secure.storage.files import read_json, sha256_file
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class TensorInfo:
     @property
     def nbytes(self) -> int:
         """Bytes on disk."""
-        return self.parameters * (DTYPES[self.dtype].itemsize if self.dtype in DTYPES else 1)
+        return self.parameters * _WIDTHS.get(self.dtype, 1)
 
 
 class Checkpoint:

@@ -29,6 +29,11 @@ COMPANIONS = (
     "vocab.txt",
     "merges.txt",
     "chat_template.jinja",
+    "spiece.model",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
 )
 
 
