@@ -324,6 +324,15 @@ def test_counts_outrank_every_importance():
     assert expand(count, importance, HALF, Group.MATRIX).tolist() == [[False, True, False, True]]
 
 
+def test_neighbouring_floats_do_not_tie():
+    """Every bit of the importance counts: the larger of two neighbours stays, although it stands first."""
+    for value in (2.0**-149, 0.1, 1.0, 1e30):
+        low = torch.tensor(value)
+        high = torch.nextafter(low, torch.tensor(float("inf")))
+        importance = torch.stack([high, low]).view(1, 2)
+        assert expand(torch.ones(1, 2, dtype=torch.int32), importance, HALF, Group.ROW).tolist() == [[True, False]]
+
+
 def test_all_ties_fall_to_the_smaller_index():
     count, importance = torch.full((2, 4), 3), torch.ones(2, 4)
     assert expand(count, importance, HALF, Group.MATRIX).tolist() == [[False] * 4, [True] * 4]

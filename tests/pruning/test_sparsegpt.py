@@ -235,6 +235,12 @@ def test_a_hessian_that_overflows_although_its_gram_matrix_does_not_is_refused()
         factorise(Gram(huge, 1), "block 0, w")
 
 
+def test_an_inverse_that_overflows_is_refused():
+    """Activations that are next to nothing: the factorisation itself reports no failure here."""
+    with pytest.raises(NumericalFailure, match="block 0, w"):
+        factorise(Gram(torch.eye(4) * 1e-42, 10), "block 0, w")
+
+
 @st.composite
 def blocks(draw: st.DrawFn) -> tuple[int, list[int], list[int]]:
     sizes = draw(st.lists(st.integers(1, 50), min_size=1, max_size=8))
@@ -248,6 +254,21 @@ def test_quotas_add_up_and_leave_room_for_what_is_frozen(case):
     quotas = block_quotas(drop, sizes, frozen)
     assert sum(quotas) == max(drop, sum(frozen))
     assert all(gone <= quota <= size for quota, size, gone in zip(quotas, sizes, frozen, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("drop", "sizes", "frozen", "expected"),
+    [
+        (5, [4, 4, 4], [0, 0, 0], [2, 2, 1]),
+        (5, [4, 4, 4], [0, 0, 4], [1, 0, 4]),
+        (5, [4, 4, 4], [4, 0, 0], [4, 1, 0]),
+        (3, [8, 8, 2], [0, 0, 0], [2, 1, 0]),
+        (6, [4, 4, 4], [4, 4, 0], [4, 4, 0]),
+        (12, [4, 4, 4], [0, 0, 0], [4, 4, 4]),
+    ],
+)
+def test_shares_are_rounded_up_from_the_left(drop, sizes, frozen, expected):
+    assert block_quotas(drop, sizes, frozen) == expected
 
 
 @given(st.integers(0, 400), st.integers(1, 10), st.integers(1, 40))

@@ -30,7 +30,7 @@ from fedspallm_secure.storage import files
 from fedspallm_secure.storage.checkpoints import reader, writer
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
 from fedspallm_secure.storage.checkpoints.reader import INDEX, SINGLE, Checkpoint
-from fedspallm_secure.storage.checkpoints.writer import COMPANIONS, plan_shards, write_model
+from fedspallm_secure.storage.checkpoints.writer import plan_shards, write_model
 
 CONFIG = {"model_type": "llama", "hidden_size": 4}
 FLOATS = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
@@ -378,9 +378,24 @@ def test_values_are_cast_to_the_type_on_file(tmp_path):
             assert torch.equal(found.read(name), tensor)
 
 
+COMPANIONS = [
+    "added_tokens.json",
+    "chat_template.jinja",
+    "config.json",
+    "generation_config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+]
+
+
 def test_companions_are_copied_byte_for_byte_and_nothing_else(tmp_path):
     source = model(tmp_path / "source")
-    for name in COMPANIONS[1:]:
+    for name in {*COMPANIONS} - {"config.json"}:
         (source / name).write_bytes(b"content of " + name.encode() + b"\r\n\0")
     for name in ("modeling_evil.py", "pytorch_model.bin", "README.md", "optimizer.pt"):
         (source / name).write_text("x")
