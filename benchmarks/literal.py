@@ -114,7 +114,7 @@ class LiteralWanda:
         weight[dropped] = 0
 
 
-class _Caught(Exception):  # noqa: N818 - a signal, not an error
+class _Caught(Exception):
     """The first block has been called; the rest of the model need not run."""
 
 

@@ -12,7 +12,7 @@ from fedspallm_secure.errors import UsageError
 
 def _compute(options: dict[str, Any]) -> Any:
     budget = size(options["activation_budget"])
-    from fedspallm_secure.app.settings import ComputeSettings
+    from fedspallm_secure.app.walking.workshop import ComputeSettings
 
     return ComputeSettings(options["device"], options["dtype"], budget, options["blocks"])
 
@@ -34,7 +34,7 @@ def inspect(model: Path, pruner: str, samples: int, seqlen: int | None, as_json:
     compute = _compute(options)
     from fedspallm_secure.app.calibration import check_seqlen
     from fedspallm_secure.app.inspection import inspect_model
-    from fedspallm_secure.app.runner import open_workshop
+    from fedspallm_secure.app.walking.workshop import open_workshop
     from fedspallm_secure.pruning.pruners import Pruner
 
     workshop = open_workshop(model, compute)
@@ -114,7 +114,7 @@ def evaluate(
         raise UsageError("no text was given", hint="add --data NAME=FILE, once per domain")
     compute = _compute(options)
     from fedspallm_secure.app.evaluation import evaluate_model
-    from fedspallm_secure.app.runner import open_workshop
+    from fedspallm_secure.app.walking.workshop import open_workshop
 
     with console.progress() as progress:
         found = evaluate_model(open_workshop(model, compute), files, seqlen, test_tokens, progress)

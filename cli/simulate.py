@@ -106,7 +106,8 @@ def _settings(options: dict[str, Any]) -> Any:
     budgets = {name: whole(text, "--budget") for name, text in named(options["budgets"], "--budget").items()}
     own = own_sparsities(options["own"], target[-1])
     budget = size(options["activation_budget"])
-    from fedspallm_secure.app.settings import ComputeSettings, SimulationSettings, parse_damping
+    from fedspallm_secure.app.settings import SimulationSettings, parse_damping
+    from fedspallm_secure.app.walking.workshop import ComputeSettings
     from fedspallm_secure.pruning.aggregation import Group, Strategy
     from fedspallm_secure.pruning.pruners import Pruner
 

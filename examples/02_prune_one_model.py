@@ -10,9 +10,9 @@ from fedspallm_secure.app.calibration import Tokenizer, calibration_windows, tes
 from fedspallm_secure.app.evaluation import perplexities
 from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Silent
-from fedspallm_secure.app.runner import open_workshop, write_revision
-from fedspallm_secure.app.settings import ComputeSettings
+from fedspallm_secure.app.runner import write_revision
 from fedspallm_secure.app.states import Revision
+from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
 from fedspallm_secure.crypto.draws import seed_bytes
 from fedspallm_secure.pruning.patterns import NofM
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspallm_secure.app.settings import ComputeSettings, SimulationSettings
+from fedspallm_secure.app.settings import SimulationSettings
+from fedspallm_secure.app.walking.workshop import ComputeSettings
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from fedspallm_secure.storage.texts import TextFile
 from tests.models import make_model, make_text

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from fedspallm_secure.app.calibration import Tokenizer, check_seqlen, test_windows
-from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.states import Revision
+from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.errors import NumericalFailure, UsageError
 from fedspallm_secure.storage.texts import TextFile
 

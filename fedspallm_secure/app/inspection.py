@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.walking.skeleton import Block
+from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.pruning.pruners import Pruner
 
 _PROBE_SECONDS = 0.2

@@ -5,39 +5,18 @@ missing file; hidden states are recomputed through the finished layers, which co
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.states import Revision, as_on_file, layer_file
-from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
-from fedspallm_secure.app.walking.capture import Probe
 from fedspallm_secure.app.walking.discovery import Linear
-from fedspallm_secure.app.walking.skeleton import Block, Skeleton
+from fedspallm_secure.app.walking.skeleton import Block
 from fedspallm_secure.app.walking.walk import Walk
+from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.pruning.pruners import LocalSpec, Matrix, Statistics, check_pattern, prune_together
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """A model ready to be walked, and how much memory that may take.
-
-    activation_budget: bytes of hidden states in memory, the rest goes to `spill`; tokens_per_batch: tokens per
-    forward pass, by device if None.
-    """
-
-    skeleton: Skeleton
-    found: Probe
-    activation_budget: int = DEFAULT_BUDGET
-    spill: Path | None = None
-    tokens_per_batch: int | None = None
-
-    def walk(self, windows: Tensor) -> Walk:
-        """Start walking (windows, tokens) ids."""
-        return Walk(self.skeleton, self.found, windows, self.activation_budget, self.spill, self.tokens_per_batch)
 
 
 class LocalPruning:

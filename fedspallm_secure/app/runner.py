@@ -5,10 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fedspallm_secure.app.member import Workshop
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.reporting.page import write_report
 from fedspallm_secure.app.results import (
@@ -20,37 +18,16 @@ from fedspallm_secure.app.results import (
     standalone_mean,
 )
 from fedspallm_secure.app.server import layer_figures
-from fedspallm_secure.app.settings import ComputeSettings, SimulationSettings, fingerprint, input_digests
+from fedspallm_secure.app.settings import SimulationSettings, fingerprint, input_digests
 from fedspallm_secure.app.simulation import Simulation, gather
 from fedspallm_secure.app.states import Revision, as_on_file
-from fedspallm_secure.app.walking.capture import probe
-from fedspallm_secure.app.walking.skeleton import Skeleton, choose_device
+from fedspallm_secure.app.walking.skeleton import Skeleton
+from fedspallm_secure.app.walking.workshop import open_workshop
 from fedspallm_secure.errors import OutputExists
 from fedspallm_secure.storage.checkpoints.layers import load_layer
-from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.checkpoints.writer import write_model
 from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, write_json
-
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def open_workshop(model: Path, compute: ComputeSettings, spill: Path | None = None) -> Workshop:
-    """Open a model for walking: read its headers, build its skeleton, probe how it is wired."""
-    checkpoint = Checkpoint.open(model)
-    device = choose_device(compute.device)
-    skeleton = Skeleton(checkpoint, device, _choose_dtype(compute.dtype, device, checkpoint), compute.blocks)
-    return Workshop(skeleton, probe(skeleton), compute.activation_budget, spill)
-
-
-def _choose_dtype(name: str, device: torch.device, checkpoint: Checkpoint) -> torch.dtype:
-    if name != "auto":
-        return _DTYPES[name]
-    if device.type == "cpu":
-        return torch.float32
-    sizes: dict[str, int] = {}
-    for info in checkpoint.tensors.values():
-        sizes[info.dtype] = sizes.get(info.dtype, 0) + info.parameters
-    return DTYPES.get(max(sizes, key=lambda dtype: sizes[dtype]), torch.float32)
 
 
 def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]:

@@ -12,12 +12,12 @@ import torch
 
 from fedspallm_secure.app.calibration import DEFAULT_SAMPLES
 from fedspallm_secure.app.evaluation import check_test_names
-from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
 from fedspallm_secure.app.walking.skeleton import choose_device
+from fedspallm_secure.app.walking.workshop import ComputeSettings
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.plan import DEFAULT_MIN_COHORT
 from fedspallm_secure.pruning.aggregation import Group, Strategy
-from fedspallm_secure.pruning.patterns import Pattern
+from fedspallm_secure.pruning.patterns import Pattern, parse_fraction
 from fedspallm_secure.pruning.pruners import Pruner
 from fedspallm_secure.pruning.sparsegpt import DAMPING
 from fedspallm_secure.storage.files import sha256_file
@@ -25,20 +25,6 @@ from fedspallm_secure.storage.texts import TextFile
 
 COMPARISONS = ("standalone", "centralised", "random")
 DEFAULT_TEST_TOKENS = 32768
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeSettings:
-    """Where and how tensors are computed.
-
-    dtype: of the forward pass, "auto" means float32 on a CPU and the checkpoint's own elsewhere; activation_budget:
-    bytes of hidden states in memory before they spill to disk.
-    """
-
-    device: str = "auto"
-    dtype: str = "auto"
-    activation_budget: int = DEFAULT_BUDGET
-    blocks: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +135,7 @@ def fingerprint(settings: SimulationSettings, inputs: Mapping[str, Any]) -> dict
 
 def parse_damping(text: str) -> Fraction:
     """Read the share of the mean Hessian diagonal that SparseGPT adds, in (0, 1].  Raises UsageError."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        value = Fraction(0)
-    if not 0 < value <= 1:
+    value = parse_fraction(text)
+    if value is None or not 0 < value <= 1:
         raise UsageError(f"--damping must lie above 0 and at most at 1, got {text!r}")
     return value

@@ -22,11 +22,12 @@ from fedspallm_secure.app.calibration import (
     test_windows,
 )
 from fedspallm_secure.app.evaluation import Perplexities, perplexities
-from fedspallm_secure.app.member import LocalPruning, Workshop
+from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.server import ServerSpec, aggregate_layer
 from fedspallm_secure.app.settings import SimulationSettings
 from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.crypto.draws import PublicDraws, seed_bytes
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.plan import RoundPlan, local_pattern, plan_rounds

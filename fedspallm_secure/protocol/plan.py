@@ -41,6 +41,7 @@ class RoundPlan:
         return {
             "round": self.number,
             "target": str(self.target),
+            "sparsity": str(self.target.sparsity),
             "layers": list(self.layers),
             "assignment": {member: list(layers) for member, layers in sorted(self.assignment.items())},
         }
@@ -97,8 +98,8 @@ def check_schedule(schedule: list[Pattern]) -> None:
     for before, after in pairwise(schedule):
         if after.sparsity < before.sparsity:
             raise UsageError(f"the schedule goes back from {before} to {after}; dropped weights never return")
-        if isinstance(before, NofM) is not isinstance(after, NofM):
-            raise UsageError("a schedule is either unstructured or N:M throughout")
+        if before != after and (isinstance(before, NofM) or isinstance(after, NofM)):
+            raise UsageError("a schedule is either unstructured or one N:M pattern throughout")
 
 
 def local_pattern(target: Pattern, own: Pattern | None) -> Pattern:

@@ -47,7 +47,8 @@ class MatrixSums:
     @classmethod
     def empty(cls, shape: tuple[int, int], strategy: Strategy) -> "MatrixSums":
         """Nobody has contributed yet."""
-        kept = torch.zeros(shape, dtype=torch.float64) if strategy is Strategy.FEDSPALLM else None
+        # -0.0 is the neutral element of floating-point addition; 0.0 would turn a kept -0.0 into 0.0.
+        kept = torch.full(shape, -0.0, dtype=torch.float64) if strategy is Strategy.FEDSPALLM else None
         return cls(torch.zeros(shape, dtype=torch.int32), kept)
 
     def add(self, keep: Tensor, weight: Tensor | None) -> None:
@@ -57,7 +58,7 @@ class MatrixSums:
             if weight is None:
                 raise ValueError("this strategy sums kept weights, and none were given")
             # The keep-mask decides, not the value: whatever stands at a dropped position is not read.
-            self.kept += torch.where(keep, weight, 0.0)
+            self.kept += torch.where(keep, weight, -0.0)
         self.members += 1
 
 

@@ -85,10 +85,12 @@ def pack_bits(keep: Tensor) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The inverse of `pack_bits`.  Raises ValueError when the number of bytes does not fit `shape`."""
+    """The inverse of `pack_bits`.  Raises ValueError when the bytes do not fit `shape`."""
     size = int(np.prod(shape))
     if packed.dtype != torch.uint8 or packed.numel() != -(-size // 8):
         raise ValueError(f"{packed.numel()} bytes do not hold a keep-mask of {size} weights")
+    if size % 8 and int(packed[-1]) >> (size % 8):
+        raise ValueError("the unused bits of a keep-mask must be zero: there is one encoding")
     bits = np.unpackbits(packed.numpy(), count=size, bitorder="little")
     return torch.from_numpy(bits.view(np.bool_)).view(shape)
 

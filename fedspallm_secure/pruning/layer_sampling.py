@@ -55,10 +55,12 @@ def check_coverage(layers: int, budgets: Mapping[str, int], min_cohort: int) -> 
         )
     if total < needed:
         each = -(-needed // len(budgets))
+        hint = f"give each member a budget of {min(each, layers)}"
+        if largest_subset(layers, budgets, min_cohort) > 0:
+            hint += f", or pass --spread to take {rounds_needed(layers, budgets, min_cohort)} rounds instead of one"
         raise PlanRefused(
             f"budgets add up to {total} layers, but {layers} layers with a cohort of {min_cohort} need {needed}",
-            hint=f"give each member a budget of {min(each, layers)}, or pass --spread to take "
-            f"{rounds_needed(layers, budgets, min_cohort)} rounds instead of one",
+            hint=hint,
         )
 
 

@@ -1,6 +1,6 @@
 """What "50 % sparse" and "2:4" mean, exactly.  Free of torch, so plans can be read without it.
 
-Sparsity is a fraction, never a float: ceil(0.7 * 10) is 8 in binary floating point and 7 in truth.
+Sparsity is a fraction, never a float: ceil(0.55 * 100) is 56 in binary floating point and 55 in truth.
 """
 
 from dataclasses import dataclass
@@ -61,13 +61,22 @@ def drop_count(sparsity: Fraction, size: int) -> int:
 
 def parse_sparsity(text: str) -> Fraction:
     """Read "0.5", "1/3" or "0" as an exact fraction in [0, 1).  Raises UsageError."""
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise UsageError(f"sparsity must be a number such as 0.5, got {text!r}") from None
+    value = parse_fraction(text)
+    if value is None:
+        raise UsageError(f"sparsity must be a number such as 0.5, got {text!r}")
     if not 0 <= value < 1:
         raise UsageError(f"sparsity must be at least 0 and below 1, got {text}", hint="0.5 drops half the weights")
     return value
+
+
+def parse_fraction(text: str) -> Fraction | None:
+    """Read a short decimal number or fraction exactly; None for anything else, exponents included."""
+    if len(text) > 32 or "e" in text.lower():  # 1e-999999999 would be a number of a billion digits
+        return None
+    try:
+        return Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        return None
 
 
 def parse_pattern(text: str) -> NofM:

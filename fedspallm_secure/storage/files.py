@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -39,6 +39,25 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False also for an impossible name.  Raises MissingInput where one may not look."""
+    return _look(path, Path.is_file)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder; False also for an impossible name.  Raises MissingInput where one may not look."""
+    return _look(path, Path.is_dir)
+
+
+def _look(path: Path, question: Callable[[Path], bool]) -> bool:
+    try:
+        return question(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise MissingInput(f"cannot look at {path}: {error.strerror or error}") from error
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Yield a file that appears under `path` complete and on disk, or not at all.  Raises StorageError."""
@@ -67,17 +86,16 @@ def publish(finished: Path, path: Path) -> None:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder that appears under `path` complete, or not at all.
+    """Yield a folder that appears under `path` complete, or not at all; for its owner only, as every output.
 
     Raises OutputExists when something is already there; leaves nothing behind when the body fails.
     """
-    if path.exists():
-        raise OutputExists(f"{path} already exists")
     with disk_errors(path):
+        if path.exists():
+            raise OutputExists(f"{path} already exists")
         path.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         try:
-            work.chmod(0o755)
             yield work
             publish(work, path)
         except BaseException:
@@ -131,12 +149,15 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
         raise RunLocked(f"another process is working in {folder}") from None
     except OSError as error:
         raise StorageError(f"cannot lock {folder}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_tree(folder: Path) -> None:

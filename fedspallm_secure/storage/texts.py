@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedspallm_secure.errors import ForeignFile, LimitExceeded, MissingExtra, MissingInput, UsageError
+from fedspallm_secure.storage.files import is_file
 
 DEFAULT_FIELD = "text"
 TEXT_LIMIT = 256 << 20  # bytes of text taken from one file
@@ -37,7 +38,7 @@ class TextFile:
         reader = _READERS.get(self.path.suffix.lower())
         if reader is None:
             raise ForeignFile(f"{self.path}: texts end in .txt, .jsonl or .parquet")
-        if not self.path.is_file():
+        if not is_file(self.path):
             raise MissingInput(f"{self.path} (text of {self.name}) does not exist or is not a file")
         taken = 0
         try:
@@ -50,12 +51,16 @@ class TextFile:
         except UnicodeDecodeError as error:
             raise ForeignFile(f"{self.path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
         except OSError as error:
+            if error.errno is None:  # a library's word about the content, not the operating system's about the file
+                raise ForeignFile(f"{self.path} is damaged: {error}") from error
             raise MissingInput(f"cannot read {self.path}: {error.strerror or error}") from error
 
 
 def _read_txt(path: Path, field: str) -> Iterator[str]:
     with path.open("rb") as file:
         data = file.read(TEXT_LIMIT + 1)
+    if len(data) > TEXT_LIMIT:
+        raise LimitExceeded(f"{path} holds more than {TEXT_LIMIT >> 20} MiB of text")
     if b"\0" in data[:4096]:
         raise ForeignFile(f"{path} is not a text file: it holds zero bytes")
     yield data.decode()
@@ -73,13 +78,16 @@ def _read_jsonl(path: Path, field: str) -> Iterator[str]:
 
 
 def _text_of(line: bytes, field: str, where: str) -> str:
+    content = line.decode()
     try:
-        record = json.loads(line.decode())
-    except (json.JSONDecodeError, RecursionError) as error:
+        record = json.loads(content)
+    except (ValueError, RecursionError) as error:  # ValueError also for numbers of absurd length
         raise ForeignFile(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get(field), str):
         raise ForeignFile(f"{where} has no text in field {field!r}", hint="name the field with --field")
     text: str = record[field]
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ForeignFile(f"{where} holds half a character (a lone surrogate)")
     return text
 
 

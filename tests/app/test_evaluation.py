@@ -8,10 +8,9 @@ import torch
 from fedspallm_secure.app.evaluation import Perplexities, perplexities
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.results import agreement_figures, standalone_mean
-from fedspallm_secure.app.runner import open_workshop
 from fedspallm_secure.app.server import LayerFigures, ServerSpec, aggregate_layer
-from fedspallm_secure.app.settings import ComputeSettings
 from fedspallm_secure.app.states import Revision
+from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
 from fedspallm_secure.errors import NumericalFailure, RecordDamaged
 from fedspallm_secure.pruning.aggregation import Strategy
 from fedspallm_secure.pruning.patterns import NofM

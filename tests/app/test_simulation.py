@@ -238,7 +238,7 @@ def test_kill_minus_nine_loses_at_most_a_layer(ground: Ground):
 
 
 def test_spilling_does_not_change_the_result(ground: Ground):
-    from fedspallm_secure.app.settings import ComputeSettings
+    from fedspallm_secure.app.walking.workshop import ComputeSettings
 
     simulate(ground.settings("memory"), Silent())
     simulate(ground.settings("disk", compute=ComputeSettings(device="cpu", activation_budget=0)), Silent())

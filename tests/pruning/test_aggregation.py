@@ -196,7 +196,6 @@ def test_extreme_weights_come_back_too(extreme):
     assert torch.equal(bits(server([(keep, dense)] * 1000, dense, Unstructured(Fraction(0))).weight), bits(dense))
 
 
-@pytest.mark.xfail(strict=True, reason="the kept sum starts at +0.0, and +0.0 + -0.0 is +0.0")
 def test_a_negative_zero_comes_back_too():
     dense = torch.full((1, 4), -0.0)
     keep = torch.ones(1, 4, dtype=torch.bool)

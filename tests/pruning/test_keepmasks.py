@@ -163,7 +163,6 @@ def test_unpacking_does_not_share_memory_with_the_packed_bits():
     assert keep.tolist() == [True, False]
 
 
-@pytest.mark.xfail(strict=True, reason="bits beyond the last weight are ignored, so one keep-mask has many encodings")
 def test_bits_beyond_the_last_weight_are_refused():
     """One spelling only: whatever is unpacked packs to the same bytes again."""
     with pytest.raises(ValueError, match="keep-mask"):

@@ -236,9 +236,11 @@ def test_a_hessian_that_overflows_although_its_gram_matrix_does_not_is_refused()
 
 
 def test_an_inverse_that_overflows_is_refused():
-    """Activations that are next to nothing: the factorisation itself reports no failure here."""
+    """Inputs next to nothing.  Without damping the factorisation itself reports no failure, only infinities."""
     with pytest.raises(NumericalFailure, match="block 0, w"):
         factorise(Gram(torch.eye(4) * 1e-42, 10), "block 0, w")
+    with pytest.raises(NumericalFailure, match="block 0, w"):
+        factorise(Gram(torch.diag(torch.tensor([1.0, 1e-41])), 2), "block 0, w", Fraction(0))
 
 
 @st.composite

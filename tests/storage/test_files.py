@@ -235,7 +235,6 @@ def test_a_parent_that_is_a_file_is_a_storage_error(tmp_path):
         pytest.fail("the body must not run")
 
 
-@pytest.mark.xfail(strict=True, reason="path.exists() stands outside disk_errors, and the system's error passes")
 def test_a_name_that_the_file_system_refuses_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError), atomic_folder(tmp_path / TOO_LONG):
         pytest.fail("the body must not run")
@@ -402,7 +401,6 @@ def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path):
         pytest.fail("the body must not run")
 
 
-@pytest.mark.xfail(strict=True, reason="the except clauses of sole_writer span the body")
 @pytest.mark.parametrize("error", [BrokenPipeError(errno.EPIPE, "Broken pipe"), FileNotFoundError(2, "gone")])
 def test_errors_of_the_body_are_not_taken_for_errors_of_the_lock(tmp_path, error):
     """A closed pipe or a missing file inside a run must not read "cannot lock"."""

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.pruning.keepmasks import pack_bits, unpack_bits
+from fedspallm_secure.storage.checkpoints.reader import DTYPES
 from fedspallm_secure.storage.checkpoints.writer import save_tensors
 from fedspallm_secure.storage.files import disk_errors, publish
 
@@ -54,15 +56,25 @@ def load_layer(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
     """Read back what `save_layer` wrote: matrices by name, and the metadata.  Raises RecordDamaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            names = [key.removesuffix(".keep") for key in file.keys() if key.endswith(".keep")]  # noqa: SIM118
-            matrices = {}
-            for name in sorted(names):
-                rows, columns = file.get_tensor(f"{name}.shape").tolist()
-                keep = unpack_bits(file.get_tensor(f"{name}.keep"), (rows, columns))
-                kept = file.get_tensor(f"{name}.kept")
-                weight = torch.zeros(rows, columns, dtype=kept.dtype)
-                weight[keep] = kept
-                matrices[name] = LayerMatrix(weight, keep)
-            return matrices, dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RuntimeError, IndexError) as error:
+            keys = set(file.keys())
+            names = sorted(key.removesuffix(".keep") for key in keys if key.endswith(".keep"))
+            if not names or keys != {f"{name}.{part}" for name in names for part in ("keep", "kept", "shape")}:
+                raise ValueError("it does not hold keep, kept and shape of each matrix and nothing else")
+            metadata = dict(file.metadata() or {})
+            return {name: _matrix(file, name) for name in names}, metadata
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise RecordDamaged(f"{path} does not read back as it was written: {error}") from error
+
+
+def _matrix(file: Any, name: str) -> LayerMatrix:
+    """One matrix of a layer file.  Raises ValueError unless its three tensors fit each other."""
+    shape, kept = file.get_tensor(f"{name}.shape"), file.get_tensor(f"{name}.kept")
+    if shape.dtype != torch.int64 or shape.shape != (2,) or bool((shape < 0).any()):
+        raise ValueError(f"{name} has no shape of two extents")
+    rows, columns = shape.tolist()
+    keep = unpack_bits(file.get_tensor(f"{name}.keep"), (rows, columns))
+    if kept.dtype not in DTYPES.values() or kept.shape != (int(keep.sum()),):
+        raise ValueError(f"{name} keeps {int(keep.sum())} weights but holds values of shape {tuple(kept.shape)}")
+    weight = torch.zeros(rows, columns, dtype=kept.dtype)
+    weight[keep] = kept
+    return LayerMatrix(weight, keep)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedspallm_secure.errors import ForeignFile, MissingInput, UnsupportedModel
-from fedspallm_secure.storage.files import read_json, sha256_file
+from fedspallm_secure.storage.files import is_file, is_folder, read_json, sha256_file
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -54,7 +54,7 @@ class Checkpoint:
     @classmethod
     def open(cls, path: Path) -> "Checkpoint":
         """Read the config and the headers.  Raises MissingInput, ForeignFile or UnsupportedModel."""
-        if not path.is_dir():
+        if not is_folder(path):
             raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
         config = read_json(path / "config.json")
         if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
@@ -67,6 +67,7 @@ class Checkpoint:
                 if name in tensors:
                     raise ForeignFile(f"{path}: tensor {name} stands in two shards")
                 tensors[name] = info
+        _check_index(path, tensors)
         return cls(path, config, tensors)
 
     def read(self, name: str) -> Tensor:
@@ -91,18 +92,27 @@ class Checkpoint:
         return {file.name: sha256_file(file) for file in self.files()}
 
 
+def _check_index(path: Path, tensors: dict[str, TensorInfo]) -> None:
+    """Raise ForeignFile when the index promises a tensor that its shard does not hold."""
+    if not is_file(path / INDEX):
+        return
+    for name, shard in read_json(path / INDEX)["weight_map"].items():
+        if name not in tensors or tensors[name].shard != shard:
+            raise ForeignFile(f"{path / INDEX} promises tensor {name} in {shard}, which does not hold it")
+
+
 def _shards(path: Path) -> list[str]:
-    if (path / INDEX).is_file():
+    if is_file(path / INDEX):
         index = read_json(path / INDEX)
         weight_map = index.get("weight_map") if isinstance(index, dict) else None
         if not isinstance(weight_map, dict) or not weight_map:
             raise ForeignFile(f"{path / INDEX} has no weight_map")
         names = {str(name) for name in weight_map.values()}
         for name in names:
-            if name != Path(name).name or not name.endswith(".safetensors"):
+            if name != Path(name).name or not name.endswith(".safetensors") or not name.isprintable():
                 raise ForeignFile(f"{path / INDEX} names {name!r}, which is not a plain safetensors file")
         return sorted(names)
-    if (path / SINGLE).is_file():
+    if is_file(path / SINGLE):
         return [SINGLE]
     if any(path.glob("*.bin")) or any(path.glob("*.pt")) or any(path.glob("*.pth")):
         raise ForeignFile(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedspallm_secure.errors import DiskFull, ForeignFile, StorageError
 from fedspallm_secure.storage.checkpoints.reader import DTYPES, INDEX, SINGLE, Checkpoint
-from fedspallm_secure.storage.files import atomic_folder, disk_errors, write_json
+from fedspallm_secure.storage.files import atomic_folder, disk_errors, is_file, write_json
 
 SHARD_BYTES = 1 << 30  # bytes of weights per shard, unless one tensor is larger
 COMPANION_LIMIT = 64 << 20  # bytes
@@ -94,8 +94,9 @@ def copy_companions(source: Path, folder: Path) -> None:
     """Copy configuration and tokenizer files, by a fixed list of names.  Raises ForeignFile for absurd sizes."""
     for name in COMPANIONS:
         file = source / name
-        if not file.is_file():
+        if not is_file(file):
             continue
         if file.stat().st_size > COMPANION_LIMIT:
             raise ForeignFile(f"{file} is larger than {COMPANION_LIMIT >> 20} MiB")
         shutil.copyfile(file, folder / name)
+        (folder / name).chmod(0o600)  # as the shards beside it

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from fedspallm_secure.app.member import LocalPruning, Workshop
+from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Silent
-from fedspallm_secure.app.runner import open_workshop, write_revision
-from fedspallm_secure.app.settings import ComputeSettings
+from fedspallm_secure.app.runner import write_revision
 from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.discovery import find_blocks
+from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
 from fedspallm_secure.errors import AmbiguousBlocks, UnsupportedModel
 from fedspallm_secure.pruning.keepmasks import is_n_of_m
 from fedspallm_secure.pruning.patterns import NofM, Unstructured
