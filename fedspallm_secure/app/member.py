@@ -56,15 +56,17 @@ class LocalPruning:
         """Prune the block if it is assigned and not finished, then move the hidden states past it."""
         file = files.get(block.index)
         skeleton = self._workshop.skeleton
+        matrices: dict[str, LayerMatrix] = {}
         with skeleton.loaded(block, self._revision.replaced(block)) as module:
             if file is not None and not file.exists():
                 matrices = self._prune(block, module, walk)
                 save_layer(file, matrices, {"layer": str(block.index), "pruner": str(self._spec.pruner)})
+            elif file is not None and walk is not None and not is_last:
+                matrices = load_layer(file)[0]  # bit for bit what was saved, so a resumed run sees the same weights
             if walk is None or is_last:
                 return
-            if file is not None:
-                # Read back even when just written: a resumed run then sees the very same weights.
-                skeleton.place(block, as_on_file(skeleton.checkpoint, block.linears, load_layer(file)[0]))
+            if matrices:
+                skeleton.place(block, as_on_file(skeleton.checkpoint, block.linears, matrices))
             walk.advance(block, module)
 
     def _prune(self, block: Block, module: nn.Module, walk: Walk | None) -> dict[str, LayerMatrix]:

@@ -47,7 +47,7 @@ def factorise(gram: Gram, label: str, damping: Fraction = DAMPING) -> InverseFac
             f"{label}: the calibration activations overflow or are not numbers",
             hint="use --dtype float32 or bfloat16 for calibration",
         )
-    hessian = gram.matrix * (2.0 / gram.tokens)
+    hessian = gram.matrix * (2.0 / gram.tokens)  # what lies above the diagonal is never read
     diagonal = hessian.diagonal()
     dead = diagonal == 0
     diagonal.masked_fill_(dead, 1.0)
@@ -67,15 +67,32 @@ def factorise(gram: Gram, label: str, damping: Fraction = DAMPING) -> InverseFac
 
 
 def _inverse_upper(hessian: Tensor) -> Tensor | None:
-    """The upper Cholesky factor of the inverse, or None where either factorisation fails."""
-    upper: Tensor
-    lower, failed = torch.linalg.cholesky_ex(hessian)
+    """Upper U with H^-1 = UT U, from the lower triangle of H; None where the factorisation fails.
+
+    With J reversing the order, J H J = L LT gives H = (J L J)(J L J)T, so U = J L^-1 J: one factorisation and one
+    triangular inverse.  Inverting H and factorising that takes longer and loses accuracy twice.
+    """
+    lower, failed = torch.linalg.cholesky_ex(hessian.T.flip(0, 1))
     if int(failed):
         return None
-    upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-    if int(failed) or not bool(torch.isfinite(upper).all()):
-        return None
-    return upper
+    upper = _invert_lower(lower).flip(0, 1)
+    return upper if bool(torch.isfinite(upper).all()) else None
+
+
+def _invert_lower(lower: Tensor) -> Tensor:
+    """Inverse of a lower triangular matrix, by halves: [[A, 0], [C, B]]^-1 = [[A^-1, 0], [-B^-1 C A^-1, B^-1]]."""
+    size = len(lower)
+    if size <= BLOCK_SIZE:
+        unit = torch.eye(size, dtype=lower.dtype, device=lower.device)
+        small: Tensor = torch.linalg.solve_triangular(lower, unit, upper=False)
+        return small
+    half = size // 2
+    first, second = _invert_lower(lower[:half, :half]), _invert_lower(lower[half:, half:])
+    inverse = torch.zeros_like(lower)
+    inverse[:half, :half] = first
+    inverse[half:, half:] = second
+    inverse[half:, :half] = second @ (lower[half:, :half] @ first).neg_()
+    return inverse
 
 
 def sparsegpt(
@@ -128,22 +145,21 @@ def _eliminate(
     The block is worked on transposed, so that a column of the weight is a contiguous row here.
     """
     upper = factor.upper[start:stop, start:stop]
-    inverse_diagonal = upper.diagonal().reciprocal()
+    scale = upper.diagonal().reciprocal()[:, None]
     block = work[:, start:stop].T.contiguous()  # (columns, rows)
-    dropped = (~keep[:, start:stop]).T.contiguous().to(block.dtype)
+    hits = (~keep[:, start:stop]).T * scale  # 1 / U_jj where a weight goes, else 0
     errors = torch.empty_like(block)
-    for column in range(stop - start):
+    for column, (value, hit, error) in enumerate(zip(block, hits, errors, strict=True)):
         if isinstance(pattern, NofM) and column % pattern.m == 0:
             group = slice(column, column + pattern.m)
             part = slice(start + column, start + column + pattern.m)
             scores = obs_scores(block[group].T, factor.upper.diagonal()[part], factor.dead[part])
             chosen = keep_n_of_m(scores, pattern.n, pattern.m, None if gone is None else gone[:, part])
             keep[:, part] = chosen
-            dropped[group] = (~chosen).T.to(block.dtype)
-        torch.mul(block[column], dropped[column], out=errors[column])
-        errors[column] *= inverse_diagonal[column]
+            torch.mul((~chosen).T, scale[group], out=hits[group])
+        torch.mul(value, hit, out=error)
         if column + 1 < stop - start:
-            block[column + 1 :].addr_(upper[column, column + 1 :], errors[column], alpha=-1.0)
+            block[column + 1 :].addr_(upper[column, column + 1 :], error, alpha=-1.0)
     work[:, start:stop] = block.T
     return errors
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_TILE = 128  # rows of the Gram matrix computed at once, at least
 
 @dataclass(slots=True)
 class InputNorms:
@@ -32,7 +33,11 @@ class InputNorms:
 
 @dataclass(slots=True)
 class Gram:
-    """Sum over tokens of x xT: what SparseGPT needs.  matrix: (in, in) float32; tokens: rows seen."""
+    """Sum over tokens of x xT: what SparseGPT needs.
+
+    matrix: (in, in) float32, of which only what lies on and below the diagonal counts: the sum is symmetric, and the
+    other half would nearly double the cost of the largest product of a calibration.  tokens: rows seen.
+    """
 
     matrix: Tensor
     tokens: int = 0
@@ -45,7 +50,11 @@ class Gram:
     def update(self, x: Tensor) -> None:
         """Add a batch of inputs, (tokens, in), in place."""
         x = x.float()
-        self.matrix.addmm_(x.T, x)
+        features = x.shape[1]
+        step = max(_TILE, -(-features // 8))
+        for top in range(0, features, step):
+            bottom = min(top + step, features)
+            self.matrix[top:bottom, :bottom].addmm_(x[:, top:bottom].T, x[:, :bottom])
         self.tokens += x.shape[0]
 
     def __add__(self, other: "Gram") -> "Gram":

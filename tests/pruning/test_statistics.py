@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedspallm_secure.pruning.sparsegpt import factorise
 from fedspallm_secure.pruning.statistics import Gram, InputNorms
 
 FEATURES = 6
@@ -115,3 +116,16 @@ def test_the_inputs_are_not_changed(kind):
     before = x.clone()
     collect(kind, x, x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("features", [127, 128, 129, 300, 1100])
+def test_a_wide_gram_matrix_is_right_where_it_counts(features):
+    """On and below the diagonal, whatever the tiles; the factorisation reads nothing else."""
+    x = torch.randn(40, features, generator=torch.Generator().manual_seed(features))
+    gram = Gram.empty(features)
+    gram.update(x[:13])
+    gram.update(x[13:])
+    assert torch.allclose(gram.matrix.tril(), (x.T @ x).tril(), rtol=1e-4, atol=1e-4)
+    garbage = Gram(gram.matrix.tril() + torch.full((features, features), 7.0).triu(1), gram.tokens)
+    whole = Gram(gram.matrix.tril() + gram.matrix.tril(-1).T, gram.tokens)
+    assert torch.equal(factorise(garbage, "a").upper, factorise(whole, "b").upper)

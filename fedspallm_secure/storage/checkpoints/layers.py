@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -36,7 +37,7 @@ def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mappin
     for name, matrix in matrices.items():
         keep = matrix.keep.cpu()
         tensors[f"{name}.keep"] = pack_bits(keep)
-        tensors[f"{name}.kept"] = matrix.weight.cpu()[keep]
+        tensors[f"{name}.kept"] = matrix.weight.cpu().reshape(-1)[_where(keep)]
         tensors[f"{name}.shape"] = torch.tensor(keep.shape, dtype=torch.int64)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +51,11 @@ def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mappin
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def _where(keep: Tensor) -> Tensor:
+    """Flat positions of the True entries; numpy finds them several times faster than indexing by a keep-mask."""
+    return torch.from_numpy(np.flatnonzero(keep.numpy()))
 
 
 def load_layer(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
@@ -76,5 +82,5 @@ def _matrix(file: Any, name: str) -> LayerMatrix:
     if kept.dtype not in DTYPES.values() or kept.shape != (int(keep.sum()),):
         raise ValueError(f"{name} keeps {int(keep.sum())} weights but holds values of shape {tuple(kept.shape)}")
     weight = torch.zeros(rows, columns, dtype=kept.dtype)
-    weight[keep] = kept
+    weight.view(-1)[_where(keep)] = kept
     return LayerMatrix(weight, keep)
