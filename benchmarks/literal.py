@@ -9,6 +9,7 @@ Nothing here is tuned, and nothing of it is imported by the library.
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -140,10 +141,8 @@ def _first_inputs(model: Any, windows: Tensor) -> tuple[Tensor, dict[str, Any]]:
     catcher = _Catcher(layers[0])
     layers[0] = catcher
     for window in windows:
-        try:
+        with suppress(_Caught):
             model(window.unsqueeze(0), use_cache=False)
-        except _Caught:
-            pass
     layers[0] = catcher.block
     return torch.cat(catcher.hidden), catcher.kwargs
 
@@ -196,7 +195,7 @@ def _run(block: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
 
 @torch.no_grad()
 def perplexity(model: Any, windows: Tensor) -> float:
-    """exp of the mean negative log-likelihood per predicted token, one window at a time.  windows: (windows, tokens)."""
+    """exp of the mean negative log-likelihood per predicted token.  windows: (windows, tokens) ids."""
     total = 0.0
     for window in windows:
         logits = model(window.unsqueeze(0), use_cache=False).logits[0, :-1].float()

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios measured in one run against a peer or a physical limit.  No part of the tests."""
