@@ -10,6 +10,7 @@ from torch import Tensor
 
 _TILE = 128  # rows of the Gram matrix computed at once, at least
 
+
 @dataclass(slots=True)
 class InputNorms:
     """Sum over tokens of X_j squared: what Wanda needs.  sum_squares: (in,) float32; tokens: rows seen."""
