@@ -65,7 +65,7 @@ Example, three silos and 50 %:
 @click.option("--schedule", "steps", metavar="S1,S2,...", help="The sparsity after each pass.")
 @click.option("--samples", default=32, show_default=True, help="Calibration windows per silo.")
 @click.option("--seqlen", type=int, help="Tokens per window.  [default: min(2048, the model's limit)]")
-@click.option("--test-tokens", default=32768, show_default=True, help="At most so many tokens of each test are scored.")
+@click.option("--test-tokens", default=16384, show_default=True, help="At most so many tokens of each test are scored.")
 @click.option("--damping", default="0.01", show_default=True, help="SparseGPT: share of the mean Hessian diagonal.")
 @click.option("--seed", default=0, show_default=True, help="Decides windows and assignment.")
 @click.option(

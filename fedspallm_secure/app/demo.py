@@ -27,7 +27,7 @@ def demo_settings(out: Path, data: Path | None = None) -> SimulationSettings:
         pruner=Pruner.SPARSEGPT,
         samples=32,
         seqlen=256,
-        test_tokens=12288,
+        test_tokens=8192,
     )
 
 

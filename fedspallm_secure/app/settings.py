@@ -24,7 +24,7 @@ from fedspallm_secure.storage.files import sha256_file
 from fedspallm_secure.storage.texts import TextFile
 
 COMPARISONS = ("standalone", "centralised", "random")
-DEFAULT_TEST_TOKENS = 32768
+DEFAULT_TEST_TOKENS = 16384
 
 
 @dataclass(frozen=True, slots=True)
