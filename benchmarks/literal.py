@@ -46,7 +46,7 @@ class LiteralSparseGPT:
         self._hessian += x @ x.t()
 
     def prune(self, sparsity: float) -> None:
-        """Algorithm 1 with a mask chosen per block of columns, comparing w^2 / [H^-1]_jj with one threshold."""
+        """Algorithm 1 with a keep-mask chosen per block of columns, comparing w^2 / [H^-1]_jj with one threshold."""
         weight = self._linear.weight.detach().clone().float()
         upper = self._inverse_factor(weight)
         columns = weight.shape[1]

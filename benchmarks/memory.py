@@ -19,25 +19,23 @@ from transformers import LlamaConfig
 from benchmarks.measure import Row
 
 WIDTH, INNER, HEADS, VOCABULARY = 1024, 2816, 8, 1024
-DEPTHS = (4, 8, 16, 32)
+DEPTHS = (4, 8, 16)
 
 CHILD = """
-import json, resource, sys, tempfile
+import json, sys, tempfile
 from fractions import Fraction
 from pathlib import Path
 import torch
 from fedspallm_secure.app.member import LocalPruning
+from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
 from fedspallm_secure.pruning.patterns import Unstructured
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
 (torch.randn(512, 512) @ torch.randn(512, 512)).sum()
-before = peak()
+before = peak_bytes()
 with tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
     compute = ComputeSettings(device="cpu", dtype="float32", activation_budget=0)
     shop = open_workshop(Path(sys.argv[1]), compute, Path(folder))
@@ -45,7 +43,7 @@ with tempfile.TemporaryDirectory(dir=sys.argv[2]) as folder:
     spec = LocalSpec(Pruner.WANDA, Unstructured(Fraction(1, 2)))
     layers = range(len(shop.skeleton.blocks))
     LocalPruning(shop, Revision(shop.skeleton.checkpoint), ids, spec).run(layers, Path(folder) / "out", Silent(), "p")
-print(json.dumps({"before": before, "peak": peak()}))
+print(json.dumps({"before": before, "peak": peak_bytes()}))
 """
 
 

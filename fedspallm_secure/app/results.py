@@ -1,7 +1,5 @@
 """A finished simulation as plain data: the JSON of `fedprune simulate`, and what the report is drawn from."""
 
-import resource
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -77,12 +75,6 @@ def bytes_per_silo(plans: Sequence[RoundPlan], blocks: Sequence[Block], strategy
             for member in cohort:
                 sent[member] += contribution_bytes(weights, len(cohort), strategy)
     return sent
-
-
-def peak_rss_bytes() -> int:
-    """Most memory this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def plan_figures(plans: Sequence[RoundPlan]) -> list[dict[str, Any]]:

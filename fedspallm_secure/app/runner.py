@@ -7,12 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
+from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.reporting.page import write_report
 from fedspallm_secure.app.results import (
     agreement_figures,
     bytes_per_silo,
-    peak_rss_bytes,
     plan_figures,
     sparsity_figures,
     standalone_mean,
@@ -109,7 +109,7 @@ def _run(settings: SimulationSettings, mark: Mapping[str, Any], progress: Progre
         "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy),
         "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
-        "peak_rss_bytes": peak_rss_bytes(),
+        "peak_rss_bytes": peak_bytes(),
         "seed": settings.seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": mark["settings"],

@@ -14,6 +14,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
 from transformers.initialization import no_init_weights
 
+from fedspallm_secure.app.memory import give_back
 from fedspallm_secure.app.walking.discovery import Linear, find_blocks, find_linears
 from fedspallm_secure.errors import CorruptWeights, ForeignFile, UnsupportedModel
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
@@ -108,6 +109,7 @@ class Skeleton:
         finally:
             for key in block.names:
                 _assign(block.module, key, _owner_tensor(block.module, key).to("meta"))
+            give_back()
 
     def place(self, block: Block, tensors: Mapping[str, Tensor]) -> None:
         """Put tensors, by checkpoint name and as on disk, into a loaded block."""
