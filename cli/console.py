@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +22,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 _PLAIN_WIDTH = 120  # columns, where there is no terminal to ask
 _PLAIN_INTERVAL = 30.0  # seconds between lines about a task still running
@@ -110,14 +111,14 @@ def progress() -> Iterator[PlainProgress | LiveProgress]:
         yield PlainProgress()
 
 
-def table(title: str, columns: list[str], rows: list[list[str]], strong: set[int] | None = None) -> Table:
+def table(title: str, columns: list[str], rows: list[list[str]], strong: set[int] | None = None) -> Group:
     """A table whose first column is text and whose others are numbers, right-aligned.  strong: rows in bold."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
         made.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for number, row in enumerate(rows):
         made.add_row(*row, style="bold" if strong and number in strong else None)
-    return made
+    return Group(Text(title, style="bold"), made)  # a title of the table itself would wrap at its width
 
 
 def megabytes(size: float) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 from fedprune_cli.console import megabytes, number, printer, table
-from rich.table import Table
+from rich.console import Group
 
 _MOST_SILOS = 8  # rows for single silos before only their mean is shown
 _MOST_LAYERS = 8  # columns for single layers before only their range is shown
@@ -36,7 +36,7 @@ def _phases(result: dict[str, Any]) -> str:
     return ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in result["seconds"].items() if seconds >= 0.5)
 
 
-def _perplexities(result: dict[str, Any]) -> Table:
+def _perplexities(result: dict[str, Any]) -> Group:
     tests = [name for name in result["dense"] if name != "mean"]
     rows = [_row("dense", result["dense"], tests)]
     alone = result.get("standalone", {})
@@ -53,7 +53,7 @@ def _row(name: str, found: dict[str, float], tests: list[str]) -> list[str]:
     return [name, *(number(found[test]) for test in tests), number(found["mean"])]
 
 
-def _sparsity(sparsity: dict[str, Any]) -> Table:
+def _sparsity(sparsity: dict[str, Any]) -> Group:
     """Kinds of matrices down, layers across; a range where there are many layers."""
     kinds: dict[str, dict[int, float]] = {}
     for name, matrix in sparsity["per_matrix"].items():
@@ -75,7 +75,7 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
 
 
-def _bytes(result: dict[str, Any]) -> Table:
+def _bytes(result: dict[str, Any]) -> Group:
     rounds = result["cohorts"]
     rows = []
     for silo, sent in result["bytes_per_silo"].items():
