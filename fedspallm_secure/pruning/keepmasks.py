@@ -39,7 +39,7 @@ def drop_lowest(scores: Tensor, drop: int) -> Tensor:
 def _kth_smallest(scores: Tensor, k: int) -> Tensor:
     """The k-th smallest entry of every row, (rows, 1).
 
-    On the CPU numpy's vectorised partition is several times faster than torch.kthvalue, and exact too.
+    On the CPU numpy's partition is faster than torch.kthvalue, and as exact: docs/adr/0005.
     """
     if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.int64):
         return scores.kthvalue(k, dim=1, keepdim=True).values
