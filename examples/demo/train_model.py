@@ -4,7 +4,7 @@
 folder that `transformers` loads offline.  How long to train is given in minutes (the learning rate then
 follows the clock, so that a run ends on time on a busy machine too) or in steps (to repeat a run).
 
-    python train_model.py --work /some/work/folder --minutes 30
+    python train_model.py --work WORK --minutes 30
     python train_model.py --evaluate                  # test perplexities of the model that is there
 """
 

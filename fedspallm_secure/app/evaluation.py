@@ -15,7 +15,7 @@ from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.errors import NumericalFailure, UsageError
 from fedspallm_secure.storage.texts import TextFile
 
-_LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MiB of float32: small enough to stay in cache and be reused
+_LOGITS_AT_ONCE = 1 << 22  # numbers, 16 MiB of float32 at a time
 
 RESERVED = ("mean", "least", "most")  # names of summary figures beside those of the tests
 _LARGEST_LOSS = 700.0  # exp of more does not fit a float

@@ -105,10 +105,10 @@ class LocalPruning:
 
 def _weight(module: nn.Module, linear: Linear) -> Tensor:
     """The weight as (out, in); a view where the layer stores it transposed."""
-    weight: Tensor = module.get_submodule(linear.module).weight  # type: ignore[assignment]
+    weight = module.get_parameter(f"{linear.module}.weight")
     return weight.T if linear.transposed else weight
 
 
 def _to(frozen: dict[str, Tensor], linear: Linear, module: nn.Module) -> Tensor | None:
     hole = frozen.get(linear.name)
-    return None if hole is None else hole.to(module.get_submodule(linear.module).weight.device)  # type: ignore[arg-type]
+    return None if hole is None else hole.to(_weight(module, linear).device)

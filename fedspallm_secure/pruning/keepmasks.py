@@ -69,7 +69,7 @@ def keep_n_of_m(scores: Tensor, n: int, m: int, frozen: Tensor | None = None) ->
     """
     groups = freeze(scores, frozen).reshape(scores.shape[0], -1, m)
     rank = torch.zeros_like(groups, dtype=torch.int8)
-    # m is small: counting who loses to whom beats sorting millions of tiny rows, and is stable by design.
+    # m is small: counting who loses to whom needs no sort, and is stable by design.
     for first in range(m):
         for second in range(first + 1, m):
             second_higher = groups[:, :, second] >= groups[:, :, first]

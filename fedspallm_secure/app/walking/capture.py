@@ -79,7 +79,7 @@ def probe(skeleton: Skeleton) -> Probe:
     for block, part in zip(skeleton.blocks, seen, strict=True):
         found.shared.append(_group_by_input(block, part))
         following = seen[block.index + 1].hidden if block.index + 1 < len(seen) else None
-        if following is not None and not torch.equal(part.output, following):  # type: ignore[arg-type]
+        if following is not None and (part.output is None or not torch.equal(part.output, following)):
             raise UnsupportedModel(f"the output of block {block.index} is not the input of block {block.index + 1}")
     _, calls = capture(skeleton, found, ids)
     for block, part, call in zip(skeleton.blocks, seen, calls, strict=True):

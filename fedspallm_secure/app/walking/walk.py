@@ -1,6 +1,6 @@
 """Driving batches of windows through one block after another: observe a block's inputs, then move on."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,43 +43,27 @@ class Walk:
         step = max(1, (tokens_per_batch or TOKENS_PER_BATCH[skeleton.device.type]) // length)
         self._spans = [(start, min(start + step, count)) for start in range(0, count, step)]
         self._calls: list[list[Call]] = []
-        self._hidden: Activations | None = None
+        self._hidden: Activations
         pool = CallPool()
         for start, stop in self._spans:
             hidden, calls = capture(skeleton, found, windows[start:stop].to(skeleton.device))
-            if self._hidden is None:
+            if start == 0:
                 self._hidden = Activations((count, length, hidden.shape[-1]), hidden.dtype, budget, spill)
             self._hidden.write(start, stop, hidden)
             self._calls.append([pool.intern(call) for call in calls])
 
-    @property
-    def tokens(self) -> int:
-        """Tokens in all windows."""
-        return self.windows.numel()
-
     def _batches(self) -> Iterator[tuple[int, int, list[Call], Tensor]]:
-        if self._hidden is None:
-            return
         for (start, stop), calls in zip(self._spans, self._calls, strict=True):
             yield start, stop, calls, self._hidden.read(start, stop, self.skeleton.device)
 
     @torch.no_grad()
-    def advance(self, block: Block, module: nn.Module, tick: Callable[[int], None] | None = None) -> None:
-        """Replace the hidden states by the block's output.  tick: called with the windows done so far."""
+    def advance(self, block: Block, module: nn.Module) -> None:
+        """Replace the hidden states by the block's output."""
         for start, stop, calls, hidden in self._batches():
-            output = calls[block.index](module, hidden)
-            self._hidden.write(start, stop, output)  # type: ignore[union-attr]
-            if tick is not None:
-                tick(stop)
+            self._hidden.write(start, stop, calls[block.index](module, hidden))
 
     @torch.no_grad()
-    def observe(
-        self,
-        block: Block,
-        module: nn.Module,
-        statistics: dict[str, Gram | InputNorms],
-        tick: Callable[[int], None] | None = None,
-    ) -> None:
+    def observe(self, block: Block, module: nn.Module, statistics: dict[str, Gram | InputNorms]) -> None:
         """Add the inputs of some linears over all windows to their statistics; hidden states stay as they are.
 
         statistics: linear -> what to update, one linear per shared input, in the order they run.
@@ -96,11 +80,9 @@ class Walk:
 
         hooks = [watch(name) for name in statistics]
         try:
-            for _, stop, calls, hidden in self._batches():
+            for _, _, calls, hidden in self._batches():
                 with suppress(_Enough):
                     calls[block.index](module, hidden)
-                if tick is not None:
-                    tick(stop)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -111,5 +93,5 @@ class Walk:
         step = max(1, tokens_at_once // self.windows.shape[1])
         for start in range(0, len(self.windows), step):
             ids = self.windows[start : start + step].to(self.skeleton.device)
-            hidden = self._hidden.read(start, start + len(ids), self.skeleton.device)  # type: ignore[union-attr]
+            hidden = self._hidden.read(start, start + len(ids), self.skeleton.device)
             yield ids, logits(self.skeleton, self.found, ids, hidden)

@@ -54,7 +54,7 @@ def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mappin
 
 
 def _where(keep: Tensor) -> Tensor:
-    """Flat positions of the True entries; numpy finds them several times faster than indexing by a keep-mask."""
+    """Flat positions of the True entries, in row-major order."""
     return torch.from_numpy(np.flatnonzero(keep.numpy()))
 
 
