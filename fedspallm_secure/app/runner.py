@@ -41,12 +41,15 @@ def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]
     _refuse_foreign(settings.out)
     with sole_writer(settings.out):
         finished = settings.out / "result.json"
-        _claim(settings.out, mark)
+        _refuse_other(settings.out, mark)
         if finished.exists():
             progress.say(f"{finished} is complete; nothing to do")
             known: dict[str, Any] = read_json(finished)
             return known
-        result = _run(settings, mark, progress)
+        run = _prepare(settings, progress)
+        # Only now: a budget or a text that was refused above may be mended and the same --out given again.
+        write_json(settings.out / "run.json", mark)
+        result = _run(run, mark)
         write_report(settings.out / "report.html", result)
         write_json(finished, result)
         remove_tree(settings.out / "work")
@@ -60,11 +63,10 @@ def _refuse_foreign(out: Path) -> None:
         raise OutputExists(f"{out} exists and is not the output of a run")
 
 
-def _claim(out: Path, mark: Mapping[str, Any]) -> None:
-    """Make `out` ours, or check that it already is."""
+def _refuse_other(out: Path, mark: Mapping[str, Any]) -> None:
+    """Raise OutputExists when `out` holds a run with another mark."""
     record = out / "run.json"
     if not record.exists():
-        write_json(record, mark)
         return
     known = read_json(record)
     if known != mark:
@@ -85,13 +87,17 @@ def _differences(known: Any, mark: Mapping[str, Any]) -> list[str]:
     return differ or ["everything"]
 
 
-def _run(settings: SimulationSettings, mark: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+def _prepare(settings: SimulationSettings, progress: Progress) -> Simulation:
+    """Open the model, read the texts, plan the rounds.  Raises what the inputs deserve; writes nothing."""
     work = settings.out / "work"
-    spill = work / "spill"
+    workshop = open_workshop(settings.model, settings.compute, work / "spill")
+    return Simulation(settings, workshop, gather(settings, workshop, progress), work, progress)
+
+
+def _run(run: Simulation, mark: Mapping[str, Any]) -> dict[str, Any]:
+    settings, workshop, material = run.settings, run.workshop, run.material
+    spill = run.work / "spill"
     spill.mkdir(parents=True, exist_ok=True)
-    workshop = open_workshop(settings.model, settings.compute, spill)
-    material = gather(settings, workshop, progress)
-    run = Simulation(settings, workshop, material, work, progress)
     result: dict[str, Any] = {"dense": run.measure("dense", run.dense).to_dict()}
     revision = run.federate()
     with run.timed("write"):

@@ -20,7 +20,8 @@ from fedspallm_secure.pruning.aggregation import Group, Strategy
 from fedspallm_secure.pruning.patterns import Pattern, parse_fraction
 from fedspallm_secure.pruning.pruners import Pruner
 from fedspallm_secure.pruning.sparsegpt import DAMPING
-from fedspallm_secure.storage.files import sha256_file
+from fedspallm_secure.storage.checkpoints.writer import COMPANIONS
+from fedspallm_secure.storage.files import is_file, sha256_file
 from fedspallm_secure.storage.texts import TextFile
 
 COMPARISONS = ("standalone", "centralised", "random")
@@ -103,9 +104,10 @@ class SimulationSettings:
 
 
 def input_digests(settings: SimulationSettings, model: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """SHA-256 of every file that goes in."""
+    """SHA-256 of every file that goes in.  model: those of configuration and weights; the tokenizer's are added."""
+    companions = {name: settings.model / name for name in COMPANIONS if is_file(settings.model / name)}
     return {
-        "model": dict(model),
+        "model": {**{name: sha256_file(path) for name, path in companions.items()}, **model},
         "silos": {silo.name: sha256_file(silo.path) for silo in settings.silos},
         "tests": {test.name: sha256_file(test.path) for test in settings.tests},
     }

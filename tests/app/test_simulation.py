@@ -175,6 +175,22 @@ def test_other_settings_do_not_touch_a_finished_run(ground: Ground):
     assert tree(ground.folder / "out") == before
 
 
+def test_a_refused_plan_can_be_mended_under_the_same_output(ground: Ground):
+    with pytest.raises(PlanRefused):
+        simulate(ground.settings(budgets={"north": 1}), Silent())
+    with pytest.raises(NotEnoughText):
+        simulate(ground.settings(samples=10_000), Silent())
+    assert simulate(ground.settings(), Silent())["sparsity"]["achieved"] == 0.5
+
+
+def test_another_tokenizer_is_another_run(ground: Ground):
+    result = simulate(ground.settings(), Silent())
+    assert "tokenizer.json" in result["inputs"]["model"]
+    make_tokenizer(ground.model, first=5)
+    with pytest.raises(OutputExists, match=r"differs in inputs\.model"):
+        simulate(ground.settings(), Silent())
+
+
 def test_a_foreign_folder_is_not_touched(ground: Ground):
     (ground.folder / "out").mkdir()
     (ground.folder / "out/thesis.txt").write_text("mine")
