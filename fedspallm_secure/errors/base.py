@@ -1,31 +1,4 @@
-"""The one error tree: the class says who must act, carries the exit code and a hint.
-
-    FedSpaError                         1   anything deliberate; never raised itself
-    ├── UsageError                      2   the command or its values are wrong: you
-    ├── InputError                     10   what you pointed at cannot be used: you, with other files
-    │   ├── MissingInput               11
-    │   ├── ForeignFile                12
-    │   ├── TokenizerMismatch          13
-    │   ├── NotEnoughText              14
-    │   ├── CorruptWeights             15
-    │   └── LimitExceeded              16
-    ├── ModelError                     20   the model cannot be pruned as it is
-    │   ├── UnsupportedModel           21
-    │   ├── AmbiguousBlocks            22
-    │   └── PatternMismatch            23
-    ├── PlanRefused                    30   the round as planned would break a promise
-    ├── NumericalFailure               40   the mathematics broke down on this data
-    ├── OutOfMemory                    41   the machine is too small for these settings
-    ├── MissingExtra                   42   an optional dependency is not installed
-    └── StorageError                   50   the disk: make room, or wait
-        ├── DiskFull                   51
-        ├── OutputExists               52
-        ├── RunLocked                  53
-        └── RecordDamaged              54
-
-Every message says what happened; every hint says what to do about it.  The codes are documented in
-docs/EXIT_CODES.md, and a test holds the two together.
-"""
+"""The base of all errors, and those of inputs, models, plans, machines and disks.  The tree is drawn in `errors`."""
 
 
 class FedSpaError(Exception):
@@ -93,6 +66,27 @@ class LimitExceeded(InputError):
 
     exit_code = 16
     hint = "split the file, or check that it is the file you meant"
+
+
+class HostileFile(InputError):
+    """Where a plain file was expected there is a link, a pipe, a device, a folder, or a file that changes."""
+
+    exit_code = 17
+    hint = "copy the file itself to a folder of your own and name the copy; ask who prepared the medium"
+
+
+class FormatError(InputError):
+    """Bytes are not in the one form that is accepted."""
+
+    exit_code = 18
+    hint = "ask for the file again and compare its SHA-256; do not repair it by hand"
+
+
+class PackageFormatError(FormatError):
+    """A file is not a package, or its header is not in the one form that is accepted."""
+
+    exit_code = 19
+    hint = "ask the sender for the file again; fedprune package inspect shows how far it can be read"
 
 
 class ModelError(FedSpaError):

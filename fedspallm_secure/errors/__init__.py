@@ -1,0 +1,179 @@
+"""The one error tree: the class says who must act, carries the exit code and a hint.
+
+    FedSpaError                         1   anything deliberate; never raised itself
+    ├── UsageError                      2   the command or its values are wrong: you
+    ├── InputError                     10   what you pointed at cannot be used: you, with other files
+    │   ├── MissingInput               11
+    │   ├── ForeignFile                12
+    │   ├── TokenizerMismatch          13
+    │   ├── NotEnoughText              14
+    │   ├── CorruptWeights             15
+    │   ├── LimitExceeded              16
+    │   ├── HostileFile                17
+    │   └── FormatError                18   bytes that are not what they claim to be
+    │       └── PackageFormatError     19
+    ├── ModelError                     20   the model cannot be pruned as it is
+    │   ├── UnsupportedModel           21
+    │   ├── AmbiguousBlocks            22
+    │   └── PatternMismatch            23
+    ├── PlanRefused                    30   the round as planned would break a promise
+    ├── NumericalFailure               40   the mathematics broke down on this data
+    ├── OutOfMemory                    41   the machine is too small for these settings
+    ├── MissingExtra                   42   an optional dependency is not installed
+    ├── StorageError                   50   the disk: make room, or wait
+    │   ├── DiskFull                   51
+    │   ├── OutputExists               52
+    │   ├── RunLocked                  53
+    │   └── RecordDamaged              54
+    ├── TrustError                     60   somebody is not, or no longer, who they say: ask the authority
+    │   ├── WeakKey                    61
+    │   ├── BadSignature               62
+    │   ├── CertificateRefused         63
+    │   ├── CertificateExpired         64
+    │   ├── CertificateRevoked         65
+    │   ├── RevocationListStale        66
+    │   ├── RolledBack                 67
+    │   ├── UnknownSender              68
+    │   └── FingerprintMismatch        69
+    ├── PackageRefused                 70   the package is genuine in form but not for you, not now, or not whole
+    │   ├── UnknownVersion             71
+    │   ├── WrongFederation            72
+    │   ├── WrongRoster                73
+    │   ├── WrongRecipient             74
+    │   ├── NotAllowed                 75
+    │   ├── PackageExpired             76
+    │   ├── ReplayedPackage            77
+    │   ├── Equivocation               78
+    │   ├── NotAwaited                 79
+    │   ├── TileMismatch               80
+    │   ├── Truncated                  81
+    │   ├── TrailingBytes              82
+    │   └── CannotDecrypt              83
+    └── KeyStoreError                  90   your own keys
+        ├── WrongPassword              91
+        ├── NoPassword                 92
+        ├── ExposedKeyFile             93
+        ├── KeyFileExists              94
+        └── PrekeysExhausted           95
+
+Every message says what happened; every hint says what to do about it.  The codes are documented in
+docs/EXIT_CODES.md, and a test holds the two together.
+"""
+
+from fedspallm_secure.errors.base import (
+    AmbiguousBlocks,
+    CorruptWeights,
+    DiskFull,
+    FedSpaError,
+    ForeignFile,
+    FormatError,
+    HostileFile,
+    InputError,
+    LimitExceeded,
+    MissingExtra,
+    MissingInput,
+    ModelError,
+    NotEnoughText,
+    NumericalFailure,
+    OutOfMemory,
+    OutputExists,
+    PackageFormatError,
+    PatternMismatch,
+    PlanRefused,
+    RecordDamaged,
+    RunLocked,
+    StorageError,
+    TokenizerMismatch,
+    UnsupportedModel,
+    UsageError,
+)
+from fedspallm_secure.errors.trust import (
+    BadSignature,
+    CannotDecrypt,
+    CertificateExpired,
+    CertificateRefused,
+    CertificateRevoked,
+    Equivocation,
+    ExposedKeyFile,
+    FingerprintMismatch,
+    KeyFileExists,
+    KeyStoreError,
+    NoPassword,
+    NotAllowed,
+    NotAwaited,
+    PackageExpired,
+    PackageRefused,
+    PrekeysExhausted,
+    ReplayedPackage,
+    RevocationListStale,
+    RolledBack,
+    TileMismatch,
+    TrailingBytes,
+    Truncated,
+    TrustError,
+    UnknownSender,
+    UnknownVersion,
+    WeakKey,
+    WrongFederation,
+    WrongPassword,
+    WrongRecipient,
+    WrongRoster,
+)
+
+__all__ = [
+    "AmbiguousBlocks",
+    "BadSignature",
+    "CannotDecrypt",
+    "CertificateExpired",
+    "CertificateRefused",
+    "CertificateRevoked",
+    "CorruptWeights",
+    "DiskFull",
+    "Equivocation",
+    "ExposedKeyFile",
+    "FedSpaError",
+    "FingerprintMismatch",
+    "ForeignFile",
+    "FormatError",
+    "HostileFile",
+    "InputError",
+    "KeyFileExists",
+    "KeyStoreError",
+    "LimitExceeded",
+    "MissingExtra",
+    "MissingInput",
+    "ModelError",
+    "NoPassword",
+    "NotAllowed",
+    "NotAwaited",
+    "NotEnoughText",
+    "NumericalFailure",
+    "OutOfMemory",
+    "OutputExists",
+    "PackageExpired",
+    "PackageFormatError",
+    "PackageRefused",
+    "PatternMismatch",
+    "PlanRefused",
+    "PrekeysExhausted",
+    "RecordDamaged",
+    "ReplayedPackage",
+    "RevocationListStale",
+    "RolledBack",
+    "RunLocked",
+    "StorageError",
+    "TileMismatch",
+    "TokenizerMismatch",
+    "TrailingBytes",
+    "Truncated",
+    "TrustError",
+    "UnknownSender",
+    "UnknownVersion",
+    "UnsupportedModel",
+    "UsageError",
+    "WeakKey",
+    "WrongFederation",
+    "WrongPassword",
+    "WrongRecipient",
+    "WrongRoster",
+]
