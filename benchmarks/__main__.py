@@ -1,21 +1,22 @@
-"""`python -m benchmarks [p1] [p2] [p9]`: run rows, print a table, write JSON."""
+"""`python -m benchmarks [p1] [p2] [p6] [p9]`: run rows, print a table, write JSON."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from benchmarks import memory, pruning
+from benchmarks import memory, packages, pruning
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
+ROWS = ["p1", "p2", "p6", "p9"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
 def main() -> None:
     """Run the rows that were named, all by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("rows", nargs="*", choices=["p1", "p2", "p9"], help="rows to run; all by default")
+    parser.add_argument("rows", nargs="*", choices=ROWS, help="rows to run; all by default")
     parser.add_argument("--model", type=Path, default=DEMO / "model")
     parser.add_argument("--text", type=Path, default=DEMO / "texts/manual.calib.txt", help="to calibrate with")
     parser.add_argument("--test", type=Path, default=DEMO / "texts/manual.test.txt", help="to measure perplexity on")
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=5, help="measurements of each side")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    chosen = options.rows or ["p1", "p2", "p9"]
+    chosen = options.rows or ROWS
     where = surroundings(sys.argv[1:])
     print(", ".join(f"{key} {value}" for key, value in where.items()), "\n")
     print("| row | what | median ratio | least to most | target | figures |\n|---|---|---|---|---|---|")
@@ -41,6 +42,8 @@ def main() -> None:
 def _run(name: str, options: argparse.Namespace) -> list[Row]:
     if name == "p9":
         return memory.measure()
+    if name == "p6":
+        return packages.measure(options.times)
     ground = make_ground(options.model, options.text, options.test, options.samples, options.seqlen)
     return pruning.measure(ground, Pruner.SPARSEGPT if name == "p1" else Pruner.WANDA, options.times)
 

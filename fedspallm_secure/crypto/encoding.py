@@ -18,7 +18,9 @@ INTEGER_BOUND = 1 << 53  # |i| below it: what JCS numbers hold exactly
 DEPTH_LIMIT = 8
 ARRAY_LIMIT = 10_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_DECODER_DEPTH_ERROR = "nested deeper than {limit}"
+# What JCS takes over from I-JSON (RFC 7493 section 2.1): no half surrogate pairs, no code points without a character.
+_PLANE_ENDS = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+_NOT_CHARACTERS = re.compile(f"[\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
 
 
 def canonical_json(value: Any) -> bytes:
@@ -77,7 +79,7 @@ def _check_value(value: Any, depth: int) -> None:
         _check_string(value)
     elif type(value) is int:
         if not -INTEGER_BOUND < value < INTEGER_BOUND:
-            raise FormatError(f"integer {value} is out of range")
+            raise FormatError("an integer is out of range")
     elif isinstance(value, dict):
         for name, member in value.items():
             _check_string(name)
@@ -97,8 +99,8 @@ def _check_string(text: Any) -> None:
     if _CONTROL.search(text):
         raise FormatError("a string holds a control character")
     if not text.isascii():
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise FormatError("a string holds half a surrogate pair")
+        if _NOT_CHARACTERS.search(text):
+            raise FormatError("a string holds half a surrogate pair or a code point that is no character")
         if not unicodedata.is_normalized("NFC", text):
             raise FormatError("a string is not in Unicode normal form C")
 

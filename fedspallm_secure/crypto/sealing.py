@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import CannotDecrypt, FormatError
+from fedspallm_secure.errors import CannotDecrypt, FormatError, WeakKey
 
 FILE_KEY_SIZE = 32  # bytes
 _MLKEM_SEED, _MLKEM_PUBLIC, _X25519 = 64, 1184, 32  # bytes
@@ -90,6 +90,8 @@ class RecipientSecret:
 
 def wrap(file_key: bytes, recipient: RecipientKey, info: bytes) -> bytes:
     """HPKE.Seal of a 32-byte file key; `kem.wrap_size` bytes.  Raises FormatError for a useless key."""
+    if len(file_key) != FILE_KEY_SIZE:  # nobody could unwrap it
+        raise ValueError(f"a file key has {FILE_KEY_SIZE} bytes, not {len(file_key)}")
     try:
         return _SUITES[recipient.kem].encrypt(file_key, _load_public(recipient.kem, recipient.public), info)
     except ValueError as error:  # an X25519 key of small order
@@ -105,6 +107,20 @@ def unwrap(wrapped: bytes, secret: RecipientSecret, info: bytes) -> bytes:
     if len(file_key) != FILE_KEY_SIZE:
         raise CannotDecrypt()
     return file_key
+
+
+def x25519(secret: bytes, public: bytes) -> bytes:
+    """Diffie-Hellman as in RFC 7748 section 6.1; 32 bytes.
+
+    Both are 32 bytes; a public key that is no canonical number, or lies on the twist, counts as in the RFC.
+    Raises FormatError for other sizes, WeakKey where everybody knows the result: it is all zero.
+    """
+    if len(secret) != _X25519 or len(public) != _X25519:
+        raise FormatError(f"X25519 keys have {_X25519} bytes, got {len(secret)} and {len(public)}")
+    try:
+        return _x25519(secret).exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise WeakKey("the other side's X25519 key has small order") from None
 
 
 def supported_kems() -> list[Kem]:

@@ -1,13 +1,14 @@
 """Files that appear complete or not at all, bounded reads, digests, and one writer per folder."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,9 @@ from fedspallm_secure.errors import (
 )
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # what file systems without links answer
+_BESIDE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_TRIES = 10  # to get hold of a file that others make and remove
 _DIGEST_TILE = 1 << 20  # bytes
 JSON_LIMIT = 64 << 20  # bytes; tokenizer.json of large vocabularies reaches 30 MiB
 
@@ -77,11 +81,107 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def publish(finished: Path, path: Path) -> None:
     """Give a finished file or folder its final name, durably."""
     finished.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create_private(path: Path, data: bytes) -> None:
+    """A new file for its owner alone, whole and on disk, or nothing.  What a killed run left beside it is swept.
+
+    Raises OutputExists, which leaves alone what is there; RunLocked, DiskFull or StorageError.
+    """
+    with disk_errors(path), _finished_beside(path, data) as beside:
+        if os.path.lexists(path):
+            raise OutputExists(f"{path} already exists")
+        _give_new_name(beside, path)
+        try:
+            _sync_folder(path.parent)
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108  (the name may not last, so the caller must not count on it)
+            raise
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Put `data` in place of a file, for its owner alone; whole and on disk.  Callers hold a lock of their own.
+
+    Raises RunLocked, DiskFull or StorageError; then the file is the old one or the new one, and never less.
+    """
+    with disk_errors(path), _finished_beside(path, data) as beside:
+        publish(beside, path)
+
+
+def _give_new_name(beside: Path, path: Path) -> None:
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise OutputExists(f"{path} already exists") from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        beside.rename(path)  # nothing was there a moment ago, and our own runs wait for the file beside it
+
+
+@contextmanager
+def _finished_beside(path: Path, data: bytes) -> Iterator[Path]:
+    """Yield a file that holds `data`, on disk, in the folder of `path`; unless it was renamed it is gone afterwards."""
+    beside = path.with_name(f".{path.name}.new")
+    descriptor = _open_beside(beside, path)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+        yield beside
+    finally:
+        with suppress(OSError):  # whoever writes here next sweeps it
+            if _leads_to(beside, descriptor):
+                beside.unlink()
+        os.close(descriptor)
+
+
+def _open_beside(beside: Path, path: Path) -> int:
+    """Make an empty file that this process holds.  What a killed run left under its name is removed first.
+
+    Removed and not emptied: a run killed after linking has left a second name of the file that counts.
+    """
+    for _ in range(_TRIES):
+        descriptor = os.open(beside, _BESIDE, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _leads_to(beside, descriptor):  # or else its owner has finished since we opened it
+                found = os.fstat(descriptor)
+                if found.st_size == 0 and found.st_nlink == 1 and is_private(found, 0o700):
+                    os.fchmod(descriptor, 0o600)
+                    return descriptor
+                beside.unlink()
+        except BlockingIOError:
+            os.close(descriptor)
+            raise RunLocked(f"another process is writing {path}", hint="wait for it, then try again") from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    raise StorageError(f"{path.parent} does not keep files private", hint="choose a folder on a disk with file modes")
+
+
+def is_private(status: os.stat_result, mode: int = 0o600) -> bool:
+    """Whether a file is this user's and has no permission outside of `mode`."""
+    return status.st_uid == os.geteuid() and not status.st_mode & 0o7777 & ~mode
+
+
+def _leads_to(name: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(name.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -1,0 +1,205 @@
+"""Sealing, opening, verifying and inspecting packages: where files, keys, roster and clock meet.
+
+The numbered steps are those of SPEC section 9.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.crypto.body import body_length
+from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, supported_kems
+from fedspallm_secure.crypto.signing import Signer
+from fedspallm_secure.errors import Equivocation, MissingInput, OutputExists, StorageError, UnknownSender
+from fedspallm_secure.protocol.limits import FOLDER_LIMIT
+from fedspallm_secure.protocol.package_types import BodyType
+from fedspallm_secure.protocol.packages import NONE, Context, Head
+from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head
+from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.files import create_private, disk_errors, is_folder
+from fedspallm_secure.storage.outside import entries
+from fedspallm_secure.storage.package_reader import PackageReader, open_package
+from fedspallm_secure.storage.package_writer import Source, write_package
+from fedspallm_secure.storage.register import SqliteRegister
+
+MEBIBYTE = 1 << 20
+SUFFIX = ".fspkg"
+FILES = Awaited(types=frozenset({"file"}))  # what people open by hand; everything else belongs to a round
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One party's place of work: who it is, what it trusts, and what it remembers.
+
+    evidence: folder for proofs of equivocation.
+    """
+
+    party: Party
+    trust: Trust
+    register: SqliteRegister
+    evidence: Path
+
+
+def seal(
+    desk: Desk,
+    source: Path,
+    path: Path,
+    recipient: Party,
+    signer: Signer,
+    valid: int,
+    kem: Kem | None,
+    progress: Progress,
+) -> Head:
+    """Seal the file `source` for `recipient` as a package of type `file` at `path`; returns its head.
+
+    valid: seconds for which it may be opened; kem: None for what the recipient prefers.
+    Raises UnknownSender when one of the two is not in the roster, OutputExists, and what `write_package` raises.
+    """
+    roster = desk.trust.roster
+    key = choose(roster.entry(recipient).key_statement.keys, supported_kems() if kem is None else [kem])
+    own = roster.entry(desk.party).leaf
+    if signer.public != own.public:
+        raise UnknownSender(f"the roster has another signing key for {desk.party} than this home")
+    if os.path.lexists(path):
+        raise OutputExists(f"{path} already exists")
+    now = int(time.time())
+    with _source(source) as opened:
+        context = Context(
+            type="file",
+            federation=roster.federation,
+            roster=roster.hash,
+            round=0,
+            plan_hash=NONE,
+            group=NONE,
+            sender=desk.party,
+            sender_key=own.key_id,
+            recipient=recipient,
+            recipient_key=key.key_id,
+            kem=key.kem,
+            sequence=desk.register.next_sequence(),
+            created=now,
+            not_after=now + valid,
+            body_type=BodyType.BYTES,
+        )
+        advance = _meter(progress, f"seal {source.name}", body_length(opened.length))
+        return write_package(path, opened, context, key, signer, advance)
+
+
+def open_sealed(
+    desk: Desk,
+    reader: Reader,
+    secrets: Mapping[str, RecipientSecret],
+    path: Path,
+    output: Path,
+    progress: Progress,
+    awaited: Awaited = FILES,
+) -> tuple[Head, Path]:
+    """Open the package at `path` by all twelve steps; returns its head and where the plaintext is.
+
+    secrets: key identifier -> secret; output: the new file, or a folder in which it is named after the package digest.
+    Raises what the steps raise, OutputExists or StorageError; then nothing has appeared under a final name.
+    """
+    now = int(time.time())
+    with open_package(path) as package:  # 1-4
+        head = package.head
+        try:
+            check_head(head, reader, desk.trust, desk.register, awaited, now)  # 5-9
+        except Equivocation as error:
+            raise _with_evidence(error, desk, head) from None
+        target = output / f"{head.digest.hex()}.body" if is_folder(output) else output
+        _publish(desk, package, secrets[head.context.recipient_key], target, now, progress)  # 10-12
+    return head, target
+
+
+def _publish(
+    desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, progress: Progress
+) -> None:
+    """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
+    head = package.head
+    claimed_before = desk.register.find(Slot.of(head.context)) is not None
+    if os.path.lexists(target) and not claimed_before:
+        raise OutputExists(f"{target} already exists")
+    package.check_length()
+    with draft(target) as plain:
+        plain.check_room(head.header.plaintext_length)
+        package.decrypt(secret, plain.write, _meter(progress, f"open {target.name}", head.header.body_length))
+        plain.finish()
+        desk.register.claim(head, str(target), now)  # 12
+        if not (claimed_before and plain.same_as_published()):
+            plain.publish()
+        desk.register.publish(head)
+
+
+def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:
+    """Verify the package at `path` without opening it: steps 1 to 7, 9 and 10.  Raises what they raise."""
+    with open_package(path) as package:
+        head = package.head
+        check_head(head, reader, trust, None, awaited, int(time.time()))
+        package.verify_body(_meter(progress, f"verify {path.name}", head.header.body_length))
+        return head
+
+
+def inspect(path: Path) -> Head:
+    """What the package at `path` claims: steps 1 to 4, without any key.  Raises what they raise."""
+    with open_package(path) as package:
+        return package.head
+
+
+def packages_in(path: Path) -> list[Path]:
+    """`path` itself, or the packages in the folder `path`.  Raises LimitExceeded, or MissingInput if there are none."""
+    if not is_folder(path):
+        return [path]
+    found = [path / name for name in entries(path, SUFFIX, FOLDER_LIMIT)]
+    if not found:
+        raise MissingInput(f"{path} holds no {SUFFIX} file")
+    return found
+
+
+def _with_evidence(error: Equivocation, desk: Desk, second: Head) -> Equivocation:
+    """Keep both signed headers, which prove to anybody that the sender made two packages under one number."""
+    first = desk.register.received(Slot.of(second.context))
+    if first is None:
+        return error
+    proof = {
+        "format": "fedspallm-secure/1 equivocation",
+        "packages": [
+            {"header": encode_base64(header), "signature": encode_base64(signature)}
+            for header, signature in ((first.header, first.signature), (second.encoded, second.signature))
+        ],
+    }
+    path = desk.evidence / f"{first.digest.hex()[:32]}-{second.digest.hex()[:32]}.json"
+    with disk_errors(desk.evidence):
+        desk.evidence.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        create_private(path, canonical_json(proof) + b"\n")
+    return Equivocation(f"{error}; the proof is in {path}")
+
+
+def _meter(progress: Progress, task: str, total: int) -> Callable[[int], None]:
+    """Progress in MiB, told once per MiB at most."""
+    whole = -(-total // MEBIBYTE)
+
+    def advance(done: int) -> None:
+        progress.update(task, -(-done // MEBIBYTE), whole, "MiB")
+
+    return advance
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[Source]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        yield Source.of(descriptor, path)
+    except OSError as error:
+        raise StorageError(f"cannot seal {path}: {error.strerror or error}") from error
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,49 @@
+"""The limits of SPEC section 10, and the bounds of section 7, in one place.  A larger thing is refused unread."""
+
+from typing import Final
+
+from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
+from fedspallm_secure.crypto.revocation import REVOCATION_LIST_LIMIT
+
+__all__ = [
+    "CERTIFICATE_LIMIT",
+    "CLOCK_SKEW",
+    "ENROLMENT_LIMIT",
+    "FOLDER_LIMIT",
+    "HEADER_LIMIT",
+    "HOSTS_LIMIT",
+    "KDF_LANES_LIMIT",
+    "KDF_MEMORY_LIMIT_KIB",
+    "KDF_PASSES_LIMIT",
+    "KEY_FILE_LIMIT",
+    "KEY_STATEMENT_LIMIT",
+    "LATEST_TIME",
+    "PARTIES_LIMIT",
+    "PREKEYS_LEAVES_LIMIT",
+    "PREKEYS_LIMIT",
+    "REQUEST_LIMIT",
+    "REVOCATION_LIST_LIMIT",
+    "ROSTER_LIMIT",
+    "TILE_SIZE",
+]
+
+HEADER_LIMIT: Final = 65_536  # bytes of a package header
+TILE_SIZE: Final = 1 << 20  # bytes of a body that one hash covers
+CLOCK_SKEW: Final = 86_400  # seconds that a sender's clock may be ahead
+FOLDER_LIMIT: Final = 4_096  # files in a folder that is read at once
+
+ROSTER_LIMIT: Final = 4 << 20  # bytes
+PARTIES_LIMIT: Final = 1_000  # parties of a roster
+REQUEST_LIMIT: Final = 1 << 20  # bytes
+ENROLMENT_LIMIT: Final = 1 << 20  # bytes
+HOSTS_LIMIT: Final = 16  # DNS names and addresses of a request
+PREKEYS_LIMIT: Final = 1 << 20  # bytes
+PREKEYS_LEAVES_LIMIT: Final = 256  # leaves of a bundle
+KEY_STATEMENT_LIMIT: Final = 16 << 10  # bytes
+
+KEY_FILE_LIMIT: Final = 4 << 20  # bytes
+KDF_MEMORY_LIMIT_KIB: Final = 2 << 20  # KiB, so 2 GiB
+KDF_PASSES_LIMIT: Final = 10
+KDF_LANES_LIMIT: Final = 16
+
+LATEST_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that X.509 can write

@@ -1,0 +1,153 @@
+"""Writing a package: encrypt, hash and write in one pass, then sign (SPEC section 8).
+
+Memory is a handful of tiles, whatever the size of the body.  Tiles are hashed in a second thread while the next is read
+and encrypted, since SHA-256 is the slowest part by far.
+"""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedspallm_secure.crypto import merkle
+from fedspallm_secure.crypto.body import CHUNK_SIZE, ENCRYPTED_CHUNK_SIZE, BodyEncryptor, body_length
+from fedspallm_secure.crypto.labels import Label
+from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.crypto.sealing import FILE_KEY_SIZE, RecipientKey, wrap
+from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, sign
+from fedspallm_secure.errors import InputError, NotAllowed, UsageError
+from fedspallm_secure.protocol.limits import TILE_SIZE
+from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
+from fedspallm_secure.protocol.packages import MAGIC, PREFIX_SIZE, Context, Head, Header, tile_count
+from fedspallm_secure.storage.drafts import Draft, draft
+
+_BUFFERS = 3  # one being filled, two being hashed
+_OUT_SIZE = TILE_SIZE + ENCRYPTED_CHUNK_SIZE + 128  # a tile, a chunk that stands over it, salt and commitment
+_IN_SIZE = CHUNK_SIZE * (TILE_SIZE // ENCRYPTED_CHUNK_SIZE + 1)
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open file of known length to seal.  length: bytes."""
+
+    descriptor: int
+    length: int
+    name: str
+
+    @classmethod
+    def of(cls, descriptor: int, path: Path) -> "Source":
+        """Measure an open file.  Raises UsageError for anything without a known length."""
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise UsageError(f"{path} is not a file; the length of what is sealed must be known beforehand")
+        return cls(descriptor, status.st_size, str(path))
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill `buffer`.  Raises InputError when the file has become shorter."""
+        filled = 0
+        while filled < len(buffer):
+            count = os.readv(self.descriptor, [buffer[filled:]])
+            if count == 0:
+                raise InputError(f"{self.name} became shorter while it was sealed", hint="seal it when it is finished")
+            filled += count
+
+    def check_finished(self) -> None:
+        """Raise InputError when the file has become longer."""
+        if os.read(self.descriptor, 1):
+            raise InputError(f"{self.name} became longer while it was sealed", hint="seal it when it is finished")
+
+
+def write_package(
+    path: Path, source: Source, context: Context, recipient: RecipientKey, signer: Signer, advance: Advance
+) -> Head:
+    """Seal `source` into a new file `path`, which appears complete or not at all.
+
+    advance: called with the bytes of body written so far.  Raises NotAllowed, InputError, OutputExists or StorageError.
+    """
+    if source.length > PACKAGE_TYPES[context.type].plaintext_limit:
+        raise NotAllowed(f"{source.name} is larger than a package of type {context.type!r} may hold")
+    file_key = random_bytes(FILE_KEY_SIZE)
+    wrapped = wrap(file_key, recipient, context.info)
+    length = body_length(source.length)
+    before = Header(context, wrapped, length, bytes(32)).encode()  # as long as the one with the true root
+    start = PREFIX_SIZE + len(before) + SIGNATURE_SIZE + 32 * tile_count(length)
+    with draft(path) as file:
+        file.check_room(start + length)
+        hashes = _write_body(file, start, source, BodyEncryptor(file_key, context.info), advance)
+        source.check_finished()
+        header = Header(context, wrapped, length, merkle.root(hashes))
+        encoded = header.encode()
+        head = Head(encoded, header, sign(signer, Label.SIGN_PACKAGE, encoded))
+        prefix = MAGIC + len(encoded).to_bytes(4, "little")
+        file.write(b"".join([prefix, encoded, head.signature, *hashes]), 0)
+        file.finish()
+        file.publish()
+    return head
+
+
+def _write_body(file: Draft, start: int, source: Source, encryptor: BodyEncryptor, advance: Advance) -> list[bytes]:
+    """Encrypt all of `source` to the draft from offset `start`; returns the tile hashes."""
+    plain = memoryview(bytearray(_IN_SIZE))
+    tiles = _Tiles(file, start, advance)
+    left = source.length
+    with tiles.worker:
+        while left:
+            room = -(-(TILE_SIZE - tiles.filled) // ENCRYPTED_CHUNK_SIZE)  # chunks until this tile is full
+            piece = plain[: min(left, room * CHUNK_SIZE)]
+            source.read_into(piece)
+            tiles.filled += encryptor.update_into(piece, tiles.free)
+            left -= len(piece)
+            if tiles.filled >= TILE_SIZE:
+                tiles.put(TILE_SIZE)
+        last = encryptor.finish()
+        tiles.free[: len(last)] = last
+        tiles.filled += len(last)
+        while tiles.filled:
+            tiles.put(min(tiles.filled, TILE_SIZE))
+        return tiles.finish()
+
+
+class _Tiles:
+    """A ring of tile buffers: one is filled while those before it are hashed."""
+
+    def __init__(self, file: Draft, start: int, advance: Advance) -> None:
+        self._file, self._offset, self._start, self._advance = file, start, start, advance
+        self._buffers = [memoryview(bytearray(_OUT_SIZE)) for _ in range(_BUFFERS)]
+        self._pending: deque[Future[bytes]] = deque()
+        self._hashes: list[bytes] = []
+        self._number = 0
+        self.worker = ThreadPoolExecutor(1, thread_name_prefix="tile-hash")
+        self.filled = 0
+
+    @property
+    def free(self) -> memoryview:
+        """What is left of the current buffer."""
+        return self._buffers[self._number % _BUFFERS][self.filled :]
+
+    def put(self, size: int) -> None:
+        """Hash and write the first `size` bytes of the current buffer; what stands over moves to the next one."""
+        buffer = self._buffers[self._number % _BUFFERS]
+        tile = buffer[:size]
+        self._pending.append(self.worker.submit(merkle.leaf_hash, tile))
+        self._file.write(tile, self._offset)
+        while len(self._pending) >= _BUFFERS:
+            self._settle()  # the oldest one's buffer is the next one
+        self._number += 1
+        self._offset += size
+        self.filled -= size
+        self._buffers[self._number % _BUFFERS][: self.filled] = buffer[size : size + self.filled]
+        self._advance(self._offset - self._start)
+
+    def finish(self) -> list[bytes]:
+        """Wait for everything; the hashes of all tiles."""
+        while self._pending:
+            self._settle()
+        return self._hashes
+
+    def _settle(self) -> None:
+        self._hashes.append(self._pending.popleft().result())

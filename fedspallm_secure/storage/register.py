@@ -1,0 +1,147 @@
+"""What a party has received and how far it has counted: the replay register and the sequence counter, in SQLite.
+
+Durable before anything observable happens: journal WAL with synchronous FULL, so a committed row survives a power cut
+(NORMAL would not).  Never restore it from a backup: the counter would go back and packages could be taken in twice.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedspallm_secure.errors import RecordDamaged, RunLocked, StorageError
+from fedspallm_secure.protocol.packages import Head
+from fedspallm_secure.protocol.receiving import Known, Slot
+from fedspallm_secure.storage.files import disk_errors
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS received (
+    federation TEXT NOT NULL, round INTEGER NOT NULL, type TEXT NOT NULL,
+    sender TEXT NOT NULL, sequence INTEGER NOT NULL,
+    digest BLOB NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL, output TEXT NOT NULL, at INTEGER NOT NULL,
+    published INTEGER NOT NULL CHECK (published IN (0, 1)),
+    PRIMARY KEY (federation, round, type, sender, sequence)
+) STRICT;
+CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+"""
+_WAIT = 10.0  # seconds for another process to finish its transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A row of the register.  at: Unix seconds; output: where the plaintext went."""
+
+    digest: bytes
+    header: bytes
+    signature: bytes
+    output: str
+    at: int
+    published: bool
+
+
+class SqliteRegister:
+    """The register of one home.  Made by `open_register`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def find(self, slot: Slot) -> Known | None:
+        """What fills the slot; None if it is free."""
+        row = self.received(slot)
+        return None if row is None else Known(row.digest, row.published)
+
+    def received(self, slot: Slot) -> Received | None:
+        """The whole row of the slot."""
+        with self._errors():
+            row = self._connection.execute(
+                "SELECT digest, header, signature, output, at, published FROM received "
+                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
+                _key(slot),
+            ).fetchone()
+        return None if row is None else Received(*row[:5], bool(row[5]))
+
+    def claim(self, head: Head, output: str, at: int) -> None:
+        """Fill the slot of a verified package, before its plaintext gets its name.
+
+        Claiming again for the same package only notes where the plaintext goes this time.
+        """
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) "
+                "ON CONFLICT DO UPDATE SET output = excluded.output, at = excluded.at "
+                "WHERE digest = excluded.digest AND published = 0",
+                (*_key(Slot.of(head.context)), head.digest, head.encoded, head.signature, output, at),
+            )
+
+    def publish(self, head: Head) -> None:
+        """Mark the slot: the plaintext has its name."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE received SET published = 1 "
+                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
+                _key(Slot.of(head.context)),
+            )
+
+    def next_sequence(self) -> int:
+        """Use up and return the next sequence number, from 1.  A number that was returned never comes again."""
+        with self._transaction():
+            row = self._connection.execute(
+                "INSERT INTO counters VALUES ('sequence', 1) "
+                "ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
+            ).fetchone()
+        return int(row[0])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with register_errors(self._path):
+            yield
+
+
+@contextmanager
+def register_errors(path: Path) -> Iterator[None]:
+    """Translate what SQLite says about the database at `path` into the errors of storage."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            raise RunLocked(f"another process holds {path}") from error
+        raise StorageError(f"cannot use {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise RecordDamaged(
+            f"{path} is damaged: {error}",
+            hint="do not restore it from a backup; enrol again with new keys so that nothing can be replayed to you",
+        ) from error
+
+
+@contextmanager
+def open_register(path: Path) -> Iterator[SqliteRegister]:
+    """Open or make the register at `path`.  Raises RecordDamaged when SQLite finds it inconsistent, or StorageError."""
+    with disk_errors(path), register_errors(path):
+        if not path.exists():
+            path.touch(mode=0o600)
+        connection = sqlite3.connect(path, timeout=_WAIT, isolation_level=None)
+    with closing(connection):
+        with register_errors(path):
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+                raise RecordDamaged(f"{path} is damaged", hint="do not restore it from a backup; enrol again")
+            connection.executescript(_SCHEMA)
+        yield SqliteRegister(connection, path)
+
+
+def _key(slot: Slot) -> tuple[str, int, str, str, int]:
+    return slot.federation, slot.round, slot.type, slot.sender, slot.sequence

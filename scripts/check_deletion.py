@@ -1,0 +1,199 @@
+"""Delete each check of the trust path in turn, and see whether a test notices.
+
+    python scripts/check_deletion.py [--only TEXT] [--jobs N] [--out FILE.json]
+
+A check is a `raise`, a call of a function named check_…, verify… or decode_… that stands alone, one operand of the `or` in the
+condition of a `raise`, and one side of a chained comparison there.  Each is deleted in a copy of the tree, and the tests of
+that module are run; a check whose deletion no test notices survives and is printed.  A run that hangs counts as noticed.
+Exit code 1 if anything survives.
+"""
+
+import argparse
+import ast
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+ROOT = Path(__file__).parent.parent
+LIMIT = 240  # seconds for the tests of one deletion
+
+PACKAGE = ["tests/test_vectors.py", "tests/storage/test_packages.py", "tests/protocol/test_receiving.py"]
+TRUST_PATH: dict[str, list[str]] = {
+    "crypto/encoding.py": ["tests/crypto/test_encoding.py", *PACKAGE[:1]],
+    "crypto/identity.py": ["tests/crypto/test_identity.py", *PACKAGE[:1]],
+    "crypto/signing.py": ["tests/crypto/test_signing.py", "tests/crypto/test_wycheproof.py", *PACKAGE[:1]],
+    "crypto/sealing.py": ["tests/crypto/test_sealing.py", "tests/crypto/test_wycheproof.py", *PACKAGE[:1]],
+    "crypto/body.py": ["tests/crypto/test_body.py", "tests/crypto/test_published.py", *PACKAGE[:1]],
+    "crypto/certificate_checks.py": ["tests/crypto/test_certificates.py"],
+    "crypto/certificate_fields.py": ["tests/crypto/test_certificates.py", "tests/crypto/test_revocation.py"],
+    "crypto/roots.py": ["tests/crypto/test_certificates.py"],
+    "crypto/revocation.py": ["tests/crypto/test_revocation.py", "tests/crypto/test_certificates.py"],
+    "crypto/keyfiles.py": ["tests/crypto/test_keyfiles.py", "tests/storage/test_keystore.py"],
+    "protocol/statements.py": ["tests/protocol/test_statements.py"],
+    "protocol/key_statements.py": ["tests/protocol/test_enrolment.py", "tests/protocol/test_roster.py"],
+    "protocol/enrolment.py": ["tests/protocol/test_enrolment.py"],
+    "protocol/roster.py": ["tests/protocol/test_roster.py"],
+    "protocol/prekeys.py": ["tests/protocol/test_prekeys.py", "tests/protocol/test_enrolment.py"],
+    "protocol/packages.py": PACKAGE,
+    "protocol/receiving.py": PACKAGE,
+    "storage/outside.py": ["tests/storage/test_outside.py", *PACKAGE],
+    "storage/package_reader.py": PACKAGE,
+    "storage/package_writer.py": PACKAGE,
+    "storage/drafts.py": ["tests/storage/test_drafts.py", *PACKAGE],
+    "storage/register.py": ["tests/storage/test_register.py", *PACKAGE],
+    "storage/keystore.py": ["tests/storage/test_keystore.py"],
+    "storage/prekeys.py": ["tests/storage/test_prekeys.py"],
+    "storage/home.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
+}
+CHECK_NAMES = ("check_", "verify", "_check", "decode_")
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """One check of one module, and the module's source without it."""
+
+    module: str
+    line: int
+    what: str
+    source: str
+
+
+def deletions(module: str) -> Iterator[Deletion]:
+    """Every deletion of a module, in the order of its lines."""
+    text = (ROOT / "fedspallm_secure" / module).read_text()
+    tree = ast.parse(text)
+    for number, node in enumerate(ast.walk(tree)):
+        for what, change in _changes(node):
+            mutated = copy.deepcopy(tree)
+            target = next(found for index, found in enumerate(ast.walk(mutated)) if index == number)
+            change(target)
+            yield Deletion(module, getattr(node, "lineno", 0), what, ast.unparse(ast.fix_missing_locations(mutated)))
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    for name in ("body", "orelse", "finalbody"):
+        for position, statement in enumerate(getattr(node, name, []) if not isinstance(node, ast.Lambda | ast.IfExp) else []):
+            if _is_check(statement):
+                yield ast.unparse(statement).splitlines()[0], _to_pass(name, position)
+    if isinstance(node, ast.If) and any(isinstance(statement, ast.Raise) for statement in node.body):
+        test = node.test
+        if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or):
+            for position, operand in enumerate(test.values):
+                yield f"operand `{ast.unparse(operand)}`", _to_false(position)
+        inner = test.operand if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not) else None
+        if isinstance(inner, ast.Compare) and len(inner.ops) == 2:
+            for side in (0, 1):
+                yield f"side {side + 1} of `{ast.unparse(inner)}`", _to_half(1 - side)
+
+
+def _is_check(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Raise):
+        return statement.exc is not None
+    if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+        return False
+    function = statement.value.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    return name.startswith(CHECK_NAMES)
+
+
+def _to_pass(name: str, position: int) -> object:
+    def change(node: ast.AST) -> None:
+        getattr(node, name)[position] = ast.Pass()
+
+    return change
+
+
+def _to_false(position: int) -> object:
+    def change(node: ast.If) -> None:
+        node.test.values[position] = ast.Constant(False)
+
+    return change
+
+
+def _to_half(kept: int) -> object:
+    def change(node: ast.If) -> None:
+        whole = node.test.operand
+        left = whole.left if kept == 0 else whole.comparators[0]
+        node.test.operand = ast.Compare(left, [whole.ops[kept]], [whole.comparators[kept]])
+
+    return change
+
+
+def noticed(deletion: Deletion, tree: Path) -> bool:
+    """Whether the module's tests fail in the copy `tree` once the check is gone."""
+    path = tree / "fedspallm_secure" / deletion.module
+    original = path.read_text()
+    path.write_text(deletion.source)
+    tests = [test for test in TRUST_PATH[deletion.module] if (tree / test).exists()]
+    try:
+        finished = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *tests],
+            cwd=tree,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)},
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return True
+    finally:
+        path.write_text(original)
+    return finished.returncode != 0
+
+
+def main() -> int:
+    """Run all deletions; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="modules whose path holds this text")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    found = [deletion for module in TRUST_PATH if options.only in module for deletion in deletions(module)]
+    with tempfile.TemporaryDirectory() as folder:
+        trees: Queue[Path] = Queue()
+        for job in range(options.jobs):
+            tree = Path(folder) / str(job)
+            for part in ("fedspallm_secure", "tests", "docs", "certs", "pyproject.toml", "cli"):
+                source = ROOT / part
+                if source.is_dir():
+                    shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__", "dev"))
+                else:
+                    shutil.copy(source, tree / part)
+            trees.put(tree)
+
+        def run(deletion: Deletion) -> bool:
+            tree = trees.get()
+            try:
+                return noticed(deletion, tree)
+            finally:
+                trees.put(tree)
+
+        with ThreadPoolExecutor(options.jobs) as pool:
+            outcomes = []
+            for number, (deletion, seen) in enumerate(zip(found, pool.map(run, found), strict=True), start=1):
+                outcomes.append(seen)
+                if not seen:
+                    print(f"SURVIVED {deletion.module}:{deletion.line}: {deletion.what}", flush=True)
+                elif number % 20 == 0:
+                    print(f"{number} of {len(found)}", file=sys.stderr, flush=True)
+    killed = sum(outcomes)
+    print(f"{killed} of {len(found)} deletions noticed")
+    if options.out:
+        survivors = [
+            {"module": d.module, "line": d.line, "what": d.what} for d, seen in zip(found, outcomes, strict=True) if not seen
+        ]
+        options.out.write_text(json.dumps({"deletions": len(found), "noticed": killed, "survivors": survivors}, indent=2))
+    return 0 if killed == len(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
