@@ -38,6 +38,18 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def shown(text: object) -> str:
+    """A name from outside, safe on a terminal: whatever does not print is written as an escape."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
+def tell_error(message: str, hint: str) -> None:
+    """One line for an error on stderr, and one for what to do about it."""
+    click.echo(f"fedprune: error: {shown(message)}", err=True)
+    if hint:
+        click.echo(f"fedprune: hint: {shown(hint)}", err=True)
+
+
 class PlainProgress:
     """Progress as lines on stderr: each task when it is done, and now and then while it runs."""
 
@@ -50,13 +62,13 @@ class PlainProgress:
         now = monotonic()
         start = self._started.setdefault(task, now)
         if done >= total:
-            click.echo(f"{task}: {total} {unit} in {now - start:.1f} s", err=True)
+            click.echo(f"{shown(task)}: {total} {unit} in {now - start:.1f} s", err=True)
             self._started.pop(task)
             self._told.pop(task, None)
         elif now - self._told.setdefault(task, now) >= _PLAIN_INTERVAL:
             self._told[task] = now
             left = (now - start) / done * (total - done) if done else 0.0
-            click.echo(f"{task}: {done} of {total} {unit}, about {left:.0f} s left", err=True)
+            click.echo(f"{shown(task)}: {done} of {total} {unit}, about {left:.0f} s left", err=True)
 
     def say(self, line: str) -> None:
         """Print the line."""
@@ -68,7 +80,7 @@ class LiveProgress:
 
     def __init__(self) -> None:
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
@@ -91,7 +103,7 @@ class LiveProgress:
     def update(self, task: str, done: int, total: int, unit: str) -> None:
         """Move the task's bar; a finished task keeps its line."""
         if task not in self._tasks:
-            self._tasks[task] = self._bars.add_task(task, total=total, unit=unit)
+            self._tasks[task] = self._bars.add_task(shown(task), total=total, unit=unit)
         self._bars.update(self._tasks[task], completed=done, total=total)
         if done >= total:
             self._tasks.pop(task)

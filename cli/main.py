@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 
 import click
+from fedprune_cli import console
+from fedprune_cli.certs import certs
 from fedprune_cli.demo import demo
 from fedprune_cli.inspect import evaluate, inspect
 from fedprune_cli.simulate import simulate
@@ -32,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (simulate, evaluate, inspect, export, import_, demo):
+for command in (simulate, evaluate, inspect, export, import_, demo, certs):
     cli.add_command(command)
 
 
@@ -47,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         cli.main(arguments, prog_name="fedprune", standalone_mode=False)
         return 0
     try:
-        cli.main(arguments, prog_name="fedprune", standalone_mode=False)
+        code = cli.main(arguments, prog_name="fedprune", standalone_mode=False)
     except FedSpaError as error:
         return _tell(str(error), error.hint, error.exit_code)
     except click.ClickException as error:
@@ -67,13 +69,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
             "this is a defect; FEDPRUNE_DEBUG=1 shows where, please report it",
             1,
         )
-    return 0
+    return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
 
 
 def _tell(message: str, hint: str, code: int) -> int:
-    click.echo(f"fedprune: error: {message}", err=True)
-    if hint:
-        click.echo(f"fedprune: hint: {hint}", err=True)
+    console.tell_error(message, hint)
     return code
 
 

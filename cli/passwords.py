@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
@@ -162,11 +163,10 @@ def _first_line_of(process: "subprocess.Popen[bytes]", name: str) -> bytes:
         if tile := os.read(descriptor, _OUTPUT_LIMIT):
             output += tile
             continue
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(left)
-        except subprocess.TimeoutExpired:
-            raise NoPassword(f"{name} did not end within {COMMAND_SECONDS:.0f} seconds") from None
-        return bytes(output.partition(b"\n")[0])
+            return bytes(output.partition(b"\n")[0])
+        raise NoPassword(f"{name} did not end within {COMMAND_SECONDS:.0f} seconds")
     raise NoPassword(f"{name} prints more than {_OUTPUT_LIMIT} bytes, which is no password")
 
 

@@ -1,15 +1,14 @@
 """Faults at every call that changes a disk: the process is killed there, or the call fails.
 
-    points = count_points(action)                       # what `action` calls, in order, for example ["open", "write", "fsync"]
-    outcome = run_and_kill(action, 3, When.AFTER)       # in a child, killed after its third such call
-    failing(action, 3, errno.ENOSPC)                    # here; the third such call fails, and errors come through
+    points = count_points(action)                  # what `action` calls, in order: ["open", "write", "fsync", ...]
+    outcome = run_and_kill(action, 3, When.AFTER)  # in a child, killed after its third such call
+    failing(action, 3, errno.ENOSPC)               # here; the third such call fails, and errors come through
 
 An action is a function of `report`, which tells the parent something (bytes) even if the child is killed right after.
-Seen are calls of `os` by the thread that runs the action: those in CALLS, `os.open` only with O_CREAT, and what is written
-through a file of `os.fdopen`.  The built-in `open` is not seen; code under test does not write with it.
+Seen are calls of `os` by the thread that runs the action: those in CALLS, `os.open` only with O_CREAT, and what is
+written through a file of `os.fdopen`.  The built-in `open` is not seen; code under test does not write with it.
 """
 
-import builtins
 import io
 import os
 import signal
@@ -41,6 +40,7 @@ CALLS = (
     "rmdir",
 )
 CHILD_SECONDS = 60
+_real_fdopen = os.fdopen
 
 
 class When(Enum):
@@ -53,7 +53,7 @@ class When(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a child.  killed: by itself at the point; reported: what it told, in order; error: what it raised."""
+    """What became of a child.  killed: by itself, at the point; reported: in order; error: the one raised, as text."""
 
     killed: bool
     reported: list[bytes]
@@ -80,11 +80,13 @@ def run_and_kill(action: Action, point: int, when: When = When.AFTER) -> Outcome
     def step(number: int, name: str, call: Callable[..., Any]) -> Any:
         if number != point:
             return call()
-        if when is When.AFTER:
-            call()
-        elif when is When.WITHIN and name in {"write", "pwrite"}:
-            call(half=True)
-        _die()
+        try:
+            if when is When.AFTER:
+                call()
+            elif when is When.WITHIN and name in {"write", "pwrite"}:
+                call(half=True)
+        finally:  # also after a call that fails by itself
+            _die()
 
     def killed(report: Report) -> None:
         with _watching(step):
@@ -128,7 +130,7 @@ def _watching(step: Callable[[int, str, Callable[..., Any]], Any]) -> Iterator[N
     def watched(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def replacement(*arguments: Any, **options: Any) -> Any:
             nonlocal count
-            if threading.get_ident() != thread or (name == "open" and not arguments[1] & os.O_CREAT):
+            if threading.get_ident() != thread or (name == "open" and not _creates(*arguments, **options)):
                 return real(*arguments, **options)
             count += 1
 
@@ -148,6 +150,10 @@ def _watching(step: Callable[[int, str, Callable[..., Any]], Any]) -> Iterator[N
         yield
 
 
+def _creates(path: Any, flags: int, *_: Any, **__: Any) -> bool:
+    return bool(flags & os.O_CREAT)
+
+
 class _WatchedFile(io.FileIO):
     """A file whose writes go through `os.write`, which may be patched."""
 
@@ -158,7 +164,7 @@ class _WatchedFile(io.FileIO):
 def _fdopen(descriptor: int, mode: str = "r", *arguments: Any, **options: Any) -> Any:
     if mode == "wb":
         return io.BufferedWriter(_WatchedFile(descriptor, "w"))
-    return builtins.open(descriptor, mode, *arguments, **options)
+    return _real_fdopen(descriptor, mode, *arguments, **options)
 
 
 def _in_child(action: Action) -> Outcome:
@@ -168,17 +174,21 @@ def _in_child(action: Action) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn where other threads run
         child = os.fork()
+
+    def tell(kind: str, data: bytes) -> None:
+        write(writer, f"{kind}{data.hex()}\n".encode())
+
     if child == 0:
         try:
             os.close(reader)
             signal.alarm(CHILD_SECONDS)
-            action(lambda data: write(writer, b"r" + data.hex().encode() + b"\n") and None)
+            action(lambda data: tell("r", data))
         except BaseException as error:
-            write(writer, b"e" + f"{type(error).__name__}: {error}".encode().hex().encode() + b"\n")
+            tell("e", f"{type(error).__name__}: {error}".encode())
         finally:
             leave(0)
     os.close(writer)
-    with builtins.open(reader, "rb") as pipe:
+    with _real_fdopen(reader, "rb") as pipe:
         lines = pipe.read().splitlines()
     status = os.waitpid(child, 0)[1]
     assert os.WIFEXITED(status) or os.WTERMSIG(status) == signal.SIGKILL, f"the child ended with {status}"

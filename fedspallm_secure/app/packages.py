@@ -5,10 +5,11 @@ The numbered steps are those of SPEC section 9.
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.crypto.body import body_length
@@ -20,7 +21,7 @@ from fedspallm_secure.errors import Equivocation, MissingInput, OutputExists, St
 from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.protocol.package_types import BodyType
 from fedspallm_secure.protocol.packages import NONE, Context, Head
-from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head
+from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head, check_sealing
 from fedspallm_secure.storage.drafts import draft
 from fedspallm_secure.storage.files import create_private, disk_errors, is_folder
 from fedspallm_secure.storage.outside import entries
@@ -61,14 +62,15 @@ def seal(
     valid: seconds for which it may be opened; kem: None for what the recipient prefers.
     Raises UnknownSender when one of the two is not in the roster, OutputExists, and what `write_package` raises.
     """
+    now = int(time.time())
+    to = check_sealing(desk.party, recipient, desk.trust, now)
     roster = desk.trust.roster
-    key = choose(roster.entry(recipient).key_statement.keys, supported_kems() if kem is None else [kem])
+    key = choose(to.key_statement.keys, supported_kems() if kem is None else [kem])
     own = roster.entry(desk.party).leaf
     if signer.public != own.public:
         raise UnknownSender(f"the roster has another signing key for {desk.party} than this home")
     if os.path.lexists(path):
         raise OutputExists(f"{path} already exists")
-    now = int(time.time())
     with _source(source) as opened:
         context = Context(
             type="file",
@@ -91,6 +93,13 @@ def seal(
         return write_package(path, opened, context, key, signer, advance)
 
 
+def check_sealable(trust: Trust, sender: Party, recipient: Party, path: Path) -> None:
+    """Raise what would stop `seal`: what `check_sealing` raises, or OutputExists."""
+    check_sealing(sender, recipient, trust, int(time.time()))
+    if os.path.lexists(path):
+        raise OutputExists(f"{path} already exists")
+
+
 def open_sealed(
     desk: Desk,
     reader: Reader,
@@ -108,12 +117,12 @@ def open_sealed(
     now = int(time.time())
     with open_package(path) as package:  # 1-4
         head = package.head
+        target = output / f"{head.digest.hex()}.body" if is_folder(output) else output
         try:
             check_head(head, reader, desk.trust, desk.register, awaited, now)  # 5-9
+            _publish(desk, package, secrets[head.context.recipient_key], target, now, progress)  # 10-12
         except Equivocation as error:
             raise _with_evidence(error, desk, head) from None
-        target = output / f"{head.digest.hex()}.body" if is_folder(output) else output
-        _publish(desk, package, secrets[head.context.recipient_key], target, now, progress)  # 10-12
     return head, target
 
 
@@ -137,9 +146,14 @@ def _publish(
 
 
 def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:
-    """Verify the package at `path` without opening it: steps 1 to 7, 9 and 10.  Raises what they raise."""
+    """Verify the package at `path` without opening it: steps 1 to 7, 9 and 10, as its recipient or as an observer.
+
+    Raises what they raise.
+    """
     with open_package(path) as package:
         head = package.head
+        if head.context.recipient != reader.party:
+            reader = Reader()
         check_head(head, reader, trust, None, awaited, int(time.time()))
         package.verify_body(_meter(progress, f"verify {path.name}", head.header.body_length))
         return head
@@ -151,14 +165,40 @@ def inspect(path: Path) -> Head:
         return package.head
 
 
-def packages_in(path: Path) -> list[Path]:
-    """`path` itself, or the packages in the folder `path`.  Raises LimitExceeded, or MissingInput if there are none."""
-    if not is_folder(path):
-        return [path]
-    found = [path / name for name in entries(path, SUFFIX, FOLDER_LIMIT)]
-    if not found:
-        raise MissingInput(f"{path} holds no {SUFFIX} file")
+def packages_in(paths: Iterable[Path]) -> list[Path]:
+    """The files among `paths`, and the packages in the folders among them.
+
+    Raises LimitExceeded for a folder with too many entries, MissingInput for one without packages.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not is_folder(path):
+            found.append(path)
+            continue
+        names = entries(path, SUFFIX, FOLDER_LIMIT)
+        if not names:
+            raise MissingInput(f"{path} holds no {SUFFIX} file")
+        found += [path / name for name in names]
     return found
+
+
+def make_folder(path: Path) -> Path:
+    """Make the folder if it is not there.  Raises StorageError."""
+    with disk_errors(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def describe(head: Head) -> dict[str, Any]:
+    """What a header says, as plain data."""
+    header = head.header
+    return {
+        "digest": head.digest.hex(),
+        "bytes": head.size,
+        "plaintext_bytes": header.plaintext_length,
+        "tiles": header.tiles,
+        **header.context.to_dict(),
+    }
 
 
 def _with_evidence(error: Equivocation, desk: Desk, second: Head) -> Equivocation:
@@ -173,7 +213,7 @@ def _with_evidence(error: Equivocation, desk: Desk, second: Head) -> Equivocatio
             for header, signature in ((first.header, first.signature), (second.encoded, second.signature))
         ],
     }
-    path = desk.evidence / f"{first.digest.hex()[:32]}-{second.digest.hex()[:32]}.json"
+    path = desk.evidence / f"{first.digest.hex()}.json"  # one proof for a slot, however many packages come for it
     with disk_errors(desk.evidence):
         desk.evidence.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():

@@ -10,7 +10,6 @@ from fedspallm_secure.errors import CannotDecrypt
 
 KEY_SIZE = 32  # bytes
 NONCE_SIZE = 12  # bytes
-TAG_SIZE = 16  # bytes
 
 
 def encrypt(key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
@@ -22,7 +21,7 @@ def encrypt(key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
 
 def decrypt(key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
     """The plaintext.  Raises CannotDecrypt for every cause, sizes included."""
-    if not _sizes_fit(key, nonce) or len(data) < TAG_SIZE:
+    if not _sizes_fit(key, nonce):
         raise CannotDecrypt()
     try:
         return AESGCM(key).decrypt(nonce, data, aad)

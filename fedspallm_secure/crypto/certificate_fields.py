@@ -89,6 +89,7 @@ def read_certificate(der: bytes, what: str) -> CertificateFields:
     if not 0 < found.serial < _SERIAL_BOUND:
         raise CertificateRefused(f"{what} has a serial number that is not positive, or longer than 20 bytes")
     check_algorithm(found.signed, _VERSION_3 + _der_integer(found.serial), algorithm, what)
+    check_signature_bytes(der, found.signature, what)
     return found
 
 
@@ -100,6 +101,15 @@ def check_algorithm(signed: bytes, before: bytes, outer: x509.ObjectIdentifier, 
     header = 2 if signed[1] < 0x80 else 2 + signed[1] - 0x80  # the length in one byte, or its own length and it
     if outer != SignatureAlgorithmOID.ED25519 or not signed[header:].startswith(before + _ED25519):
         raise CertificateRefused(f"{what} is not of the version of RFC 5280, or not signed with Ed25519")
+
+
+def check_signature_bytes(der: bytes, signature: bytes, what: str) -> None:
+    """Raise CertificateRefused unless the signature at the end is a bit string of whole bytes.
+
+    Otherwise a signature that ends in zero bits could be written in several ways, and one list be taken for two.
+    """
+    if not der.endswith(bytes([3, len(signature) + 1, 0]) + signature):
+        raise CertificateRefused(f"{what} has a signature that is not of whole bytes")
 
 
 def _der_integer(value: int) -> bytes:

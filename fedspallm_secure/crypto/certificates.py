@@ -31,6 +31,7 @@ from fedspallm_secure.crypto.certificate_checks import (
 )
 from fedspallm_secure.crypto.certificate_fields import (
     CERTIFICATE_LIMIT,
+    check_signature_bytes,
     check_size,
     extended_key_usage,
     host_name,
@@ -141,8 +142,12 @@ def signing_request(signer: Signer, party: Party, federation: str) -> bytes:
 
 
 def tls_request(private_pkcs8: bytes, party: Party, federation: str) -> bytes:
-    """A certificate signing request by a TLS key, in DER, that names the party.  private_pkcs8: P-256 key in DER."""
-    key = load_der_private_key(private_pkcs8, None)
+    """A certificate signing request by a TLS key, in DER, that names the party.  private_pkcs8: P-256 key in DER.
+
+    Raises CertificateRefused for another key.
+    """
+    with refusing("the TLS key"):
+        key = load_der_private_key(private_pkcs8, None)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise CertificateRefused("a TLS key must be an ECDSA key on P-256")
     return _request(party, federation).sign(key, SHA256()).public_bytes(Encoding.DER)
@@ -232,6 +237,8 @@ def _read_request(der: bytes, uri: str, what: str) -> tuple[x509.CertificateSign
     with refusing(what):
         found = x509.load_der_x509_csr(der)
         key, extensions, attributes = found.public_key(), found.extensions, len(found.attributes)
+        signature = found.signature
+    check_signature_bytes(der, signature, what)
     values = read_extensions(extensions, {x509.SubjectAlternativeName: False}, what)
     if attributes != 1:
         raise CertificateRefused(f"{what} has attributes that it may not have")

@@ -48,9 +48,9 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def root_from_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
-    """The root under which `path` puts `leaf` as number `index` of `size`; None if the path has another length."""
-    if not 0 <= index < size:
-        return None
+    """The root under which `path` puts `leaf` as number `index` of `size`; None if the path does not fit."""
+    if not 0 <= index < size or any(len(entry) != HASH_SIZE for entry in (leaf, *path)):
+        return None  # 31 and 33 bytes would hash to the same node as 32 and 32
     position, last, current = index, size - 1, leaf
     for sibling in path:
         if last == 0:

@@ -61,11 +61,13 @@ class Password:
         """Take a text.  Raises UsageError, which does not repeat it, for one that is empty, too long or no Unicode."""
         if not text:
             raise UsageError("the password is empty", hint="choose a long one: it protects the keys of this party")
-        if any("\ud800" <= character <= "\udfff" for character in text):  # asked first: encode() would repeat the text
-            raise UsageError("the password is not valid UTF-8", hint="whatever it comes from must write UTF-8")
-        if len(text) > _TEXT_LIMIT or len(encoded := unicodedata.normalize("NFC", text).encode()) > PASSWORD_LIMIT:
-            raise UsageError(f"the password is longer than {PASSWORD_LIMIT} bytes", hint="is it the one you meant?")
-        return cls(encoded)
+        if len(text) <= _TEXT_LIMIT:
+            if any("\ud800" <= character <= "\udfff" for character in text):  # encode() would repeat the text
+                raise UsageError("the password is not valid UTF-8", hint="whatever it comes from must write UTF-8")
+            encoded = unicodedata.normalize("NFC", text).encode()
+            if len(encoded) <= PASSWORD_LIMIT:
+                return cls(encoded)
+        raise UsageError(f"the password is longer than {PASSWORD_LIMIT} bytes", hint="is it the one you meant?")
 
 
 def argon2id(

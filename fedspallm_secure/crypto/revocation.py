@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from fedspallm_secure.crypto.certificate_fields import (
     check_algorithm,
+    check_signature_bytes,
     check_size,
     read_extensions,
     refusing,
@@ -24,6 +25,7 @@ from fedspallm_secure.errors import CertificateRefused, LimitExceeded, Revocatio
 
 REVOCATION_LIST_LIMIT = 1 << 20  # bytes (SPEC section 10)
 _VERSION_2 = bytes.fromhex("020101")
+CLOCK_SKEW = 86_400  # seconds that the clock of somebody else may be ahead of ours
 _WHAT = "the revocation list"
 _EXTENSIONS: dict[type[x509.ExtensionType], bool] = {x509.CRLNumber: False, x509.AuthorityKeyIdentifier: False}
 
@@ -66,6 +68,7 @@ class RevocationList:
             issuer, algorithm, extensions = found.issuer.public_bytes(), found.signature_algorithm_oid, found.extensions
             signed, signature, end = found.tbs_certlist_bytes, found.signature, found.next_update_utc
         check_algorithm(signed, _VERSION_2, algorithm, _WHAT)
+        check_signature_bytes(der, signature, _WHAT)
         if issuer != root.subject:
             raise CertificateRefused(f"{_WHAT} is not this root's")
         if not verify_raw(root.public, signed, signature):
@@ -85,7 +88,14 @@ class RevocationList:
         return any(entry.serial == serial for entry in self.entries)
 
     def check_fresh(self, at: int) -> None:
-        """Raise RevocationListStale if the next list was due before `at`."""
+        """Raise RevocationListStale if the next list was due before `at`, or if this one comes from the future.
+
+        A list from the future means that the clock here is wrong, and then nothing that it judges holds.
+        """
+        if self.this_update > at + CLOCK_SKEW:
+            raise RevocationListStale(
+                f"{_WHAT} number {self.number} was made in the future", hint="set the clock of this machine right"
+            )
         if at > self.next_update:
             raise RevocationListStale(f"{_WHAT} number {self.number} is past its next update")
 

@@ -52,16 +52,14 @@ def sign(signer: Signer, label: Label, payload: bytes) -> bytes:
 
 def verify(public: bytes, label: Label, payload: bytes, signature: bytes, what: str) -> None:
     """Raise BadSignature unless `signature` is that of `public` over PAE(label, payload)."""
-    if len(signature) != SIGNATURE_SIZE or not _valid(public, pae(label.encoded, payload), signature):
+    if not verify_raw(public, pae(label.encoded, payload), signature):
         raise BadSignature(f"the signature on {what} does not match")
 
 
 def verify_raw(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` over exactly these bytes is valid: what published test vectors need."""
-    return len(public) == KEY_SIZE and len(signature) == SIGNATURE_SIZE and _valid(public, message, signature)
-
-
-def _valid(public: bytes, message: bytes, signature: bytes) -> bool:
+    if len(public) != KEY_SIZE or len(signature) != SIGNATURE_SIZE:
+        return False  # libsodium reads 32 bytes of key whatever it is given, and takes signature and message joined
     try:
         nacl.bindings.crypto_sign_open(signature + message, public)
     except (nacl.exceptions.BadSignatureError, ValueError):

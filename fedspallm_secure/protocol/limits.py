@@ -3,7 +3,7 @@
 from typing import Final
 
 from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
-from fedspallm_secure.crypto.revocation import REVOCATION_LIST_LIMIT
+from fedspallm_secure.crypto.revocation import CLOCK_SKEW, REVOCATION_LIST_LIMIT
 
 __all__ = [
     "CERTIFICATE_LIMIT",
@@ -29,7 +29,6 @@ __all__ = [
 
 HEADER_LIMIT: Final = 65_536  # bytes of a package header
 TILE_SIZE: Final = 1 << 20  # bytes of a body that one hash covers
-CLOCK_SKEW: Final = 86_400  # seconds that a sender's clock may be ahead
 FOLDER_LIMIT: Final = 4_096  # files in a folder that is read at once
 
 ROSTER_LIMIT: Final = 4 << 20  # bytes

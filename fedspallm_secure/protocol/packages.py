@@ -22,7 +22,7 @@ from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import FormatError, PackageFormatError
-from fedspallm_secure.protocol.limits import HEADER_LIMIT, TILE_SIZE
+from fedspallm_secure.protocol.limits import HEADER_LIMIT, LATEST_TIME, TILE_SIZE
 from fedspallm_secure.protocol.package_types import LARGEST_PLAINTEXT, BodyType
 
 MAGIC = b"FSPKG1\r\n"
@@ -73,8 +73,8 @@ class Context:
             raise FormatError(f"type {self.type!r} is no name of a type")
         if self.round < 0 or self.sequence < 1 or self.created < 0 or self.version < 1:
             raise FormatError("v, round, seq or created is out of range")
-        if self.not_after <= self.created:
-            raise FormatError("not_after must be later than created")
+        if not self.created < self.not_after <= LATEST_TIME:
+            raise FormatError("not_after must be later than created, and before the year 10000")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of SPEC section 8."""
@@ -178,8 +178,8 @@ class Header:
         return tile_count(self.body_length)
 
     def encode(self) -> bytes:
-        """The canonical bytes.  Raises PackageFormatError beyond the header limit."""
-        encoded = canonical_json(
+        """The canonical bytes, always fewer than HEADER_LIMIT.  Raises FormatError for an integer beyond 2^53."""
+        return canonical_json(
             {
                 "body_len": self.body_length,
                 "body_root": self.body_root.hex(),
@@ -188,9 +188,6 @@ class Header:
                 "tiles": self.tiles,
             }
         )
-        if len(encoded) > HEADER_LIMIT:
-            raise PackageFormatError(f"the header is larger than {HEADER_LIMIT} bytes")
-        return encoded
 
     @classmethod
     def parse(cls, data: bytes) -> "Header":

@@ -54,8 +54,6 @@ class Prekey:
     @classmethod
     def from_bytes(cls, raw: bytes) -> "Prekey":
         """Read the 1248 bytes of a leaf.  Raises FormatError."""
-        if len(raw) != PREKEY_SIZE:
-            raise FormatError(f"a prekey has {PREKEY_SIZE} bytes, not {len(raw)}")
         split = Kem.X25519.public_size
         return cls(raw[:split], RecipientKey(Kem.HYBRID, raw[split:]))
 

@@ -202,3 +202,16 @@ def check_awaited(head: Head, awaited: Awaited) -> None:
         raise NotAwaited(
             f"the body holds {head.header.plaintext_length} bytes; {awaited.plaintext_length} follow from the plan"
         )
+
+
+def check_sealing(sender: Party, recipient: Party, trust: Trust, at: int) -> RosterEntry:
+    """Whether a package may be made now (SPEC section 8): both parties stand in the roster and are valid at `at`.
+
+    Returns the recipient's entry.  Raises UnknownSender, RevocationListStale, or what `check_leaf` raises.
+    """
+    trust.roster.check_crl(trust.crl)
+    for party in (sender, recipient):
+        check_leaf(trust.roster.entry(party).leaf.der, trust.root, party, Purpose.SIGNING, at, trust.crl)
+    entry = trust.roster.entry(recipient)
+    entry.key_statement.check_time(at)
+    return entry

@@ -85,7 +85,7 @@ class Roster:
         statement.verify_by(root.public)
         value = fields(statement.value, _SCHEMA, _WHAT)
         if value["federation"] != root.federation:
-            raise CertificateRefused(f"{_WHAT} is that of the federation {value['federation']}")
+            raise CertificateRefused(f"{_WHAT} is that of the federation {value['federation'][:63]}")
         if value["version"] < 1 or value["crl_number"] < 1:
             raise FormatError(f"{_WHAT}: version and crl_number count from 1")
         if len(value["parties"]) > PARTIES_LIMIT:

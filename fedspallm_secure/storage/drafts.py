@@ -1,19 +1,24 @@
 """A file that gets its name only when everything about it has been checked (SPEC section 11).
 
 A draft lies beside the file it will become, under a name of its own, locked.  A run that was killed leaves its draft;
-the next run for the same file takes it over and begins anew, so nothing has to be cleaned up.
+the next run for the same file removes it, so nobody has to clean up.
 """
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fedspallm_secure.errors import DiskFull, OutputExists, RunLocked
+from fedspallm_secure.errors import DiskFull, OutputExists, RunLocked, StorageError
 from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.outside import printable
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a pipe in its place must not stop us
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_PIECE = 1 << 20  # bytes that are compared at once
+_TRIES = 10  # to get hold of a name that others make and remove
 
 
 class Draft:
@@ -56,25 +61,27 @@ class Draft:
             raise OutputExists(f"{self.path} already exists")
         self._temporary.rename(self.path)
         self._published = True
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            _sync_folder(self.path.parent)
+        except OSError:
+            with suppress(OSError):
+                self.path.unlink()  # the name may not last, so nobody may count on it
+            raise
 
     def same_as_published(self) -> bool:
         """Whether `path` is there with exactly the content of this draft: an earlier run got that far."""
         try:
-            with self.path.open("rb") as ours:
-                size = os.fstat(self.descriptor).st_size
-                if os.fstat(ours.fileno()).st_size != size:
-                    return False
-                return all(
-                    ours.read(1 << 20) == os.pread(self.descriptor, 1 << 20, offset)
-                    for offset in range(0, size, 1 << 20)
-                )
-        except FileNotFoundError:
-            return False
+            theirs = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return False  # if something else is there, `publish` says so
+        try:
+            found, size = os.fstat(theirs), os.fstat(self.descriptor).st_size
+            return (stat.S_ISREG(found.st_mode), found.st_size) == (True, size) and all(
+                os.pread(theirs, _PIECE, offset) == os.pread(self.descriptor, _PIECE, offset)
+                for offset in range(0, size, _PIECE)
+            )
+        finally:
+            os.close(theirs)
 
     def close(self) -> None:
         """Remove the draft unless it was published, and give up the lock."""
@@ -85,29 +92,52 @@ class Draft:
             os.close(self.descriptor)
 
     def _open(self) -> int:
-        while True:
-            descriptor = os.open(self._temporary, _FLAGS, 0o600)
+        """Make the draft and lock it.  It is always a new file: an old one may have other names, or other readers."""
+        for _ in range(_TRIES):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if not self._still_there(descriptor):  # its owner finished between our open and our lock
-                    os.close(descriptor)
-                    continue
-                os.fchmod(descriptor, 0o600)
-                os.ftruncate(descriptor, 0)
-            except BlockingIOError:
-                os.close(descriptor)
-                raise RunLocked(f"another process is writing {self.path}") from None
-            except BaseException:
-                os.close(descriptor)
-                raise
-            return descriptor
+                descriptor = os.open(self._temporary, _NEW, 0o600)
+            except FileExistsError:
+                self._sweep()
+                continue
+            except ValueError:
+                raise StorageError(f"'{printable(str(self.path))}' is not the name of a file") from None
+            with suppress(BlockingIOError):  # another run is sweeping it away
+                if self._lock(descriptor):
+                    return descriptor
+            os.close(descriptor)
+        raise StorageError(f"cannot make a draft of {self.path}: another process keeps removing it")
 
-    def _still_there(self, descriptor: int) -> bool:
+    def _sweep(self) -> None:
+        """Remove what a killed run left behind.  Raises RunLocked if its owner is alive."""
         try:
-            there, ours = self._temporary.lstat(), os.fstat(descriptor)
+            if not stat.S_ISREG(self._temporary.lstat().st_mode):
+                raise StorageError(f"{self._temporary} is in the way", hint="look who made it, then remove it")
+            descriptor = os.open(self._temporary, _OLD)
+        except FileNotFoundError:
+            return  # its owner has finished
+        try:
+            if self._lock(descriptor):
+                self._temporary.unlink()
+        except BlockingIOError:
+            raise RunLocked(f"another process is writing {self.path}") from None
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, descriptor: int) -> bool:
+        """Hold the file; whether the name still leads to it.  Raises BlockingIOError when another run holds it."""
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            return os.path.samestat(self._temporary.lstat(), os.fstat(descriptor))
         except FileNotFoundError:
             return False
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

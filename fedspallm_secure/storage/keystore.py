@@ -3,6 +3,7 @@
 One password may protect all files of a party: pass the `PasswordKey` of one to the creation of the next.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -112,8 +113,10 @@ def read_key_file(path: Path) -> bytes:
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
-        if path.is_symlink():
+        if error.errno == errno.ELOOP:
             raise HostileFile(f"{path} is a symbolic link, not a key file") from None
+        if error.errno == errno.ENXIO:
+            raise HostileFile(f"{path} is not a plain file") from None
         raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
     try:
         _check_key_file(os.fstat(descriptor), path)

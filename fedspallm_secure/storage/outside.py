@@ -5,6 +5,7 @@ regular file with a single link is opened; the caller reads every byte once and 
 matter what the medium says later.  Names on a medium are used to open files there and for nothing else.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from fedspallm_secure.errors import HostileFile, LimitExceeded, MissingInput, Truncated
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a pipe in disguise must not stop us
+_EXCHANGED = {errno.ELOOP, errno.ENOENT, errno.ENXIO}  # what opening says of a link, of nothing, of a socket
 
 
 class OutsideFile:
@@ -43,8 +45,11 @@ class OutsideFile:
             filled += count
 
     def at_end(self) -> bool:
-        """Whether nothing follows what was read so far."""
-        return not os.read(self._descriptor, 1)
+        """Whether nothing follows what was read so far.  Raises MissingInput."""
+        try:
+            return not os.read(self._descriptor, 1)
+        except OSError as error:
+            raise MissingInput(f"cannot read {self.name}: {error.strerror or error}") from error
 
 
 @contextmanager
@@ -61,17 +66,22 @@ def open_outside(path: Path, limit: int) -> Iterator[OutsideFile]:
 @contextmanager
 def open_entry(folder: int, name: str, shown: str, limit: int) -> Iterator[OutsideFile]:
     """Open the entry `name` of an open folder by steps 1 and 2.  shown: how errors name it."""
-    if name in {"", ".", ".."} or "/" in name or "\0" in name:
-        raise HostileFile(f"{shown!r} is not the name of a file")
+    shown = printable(shown)
+    if name in {"", ".", ".."} or "/" in name:
+        raise HostileFile(f"'{shown}' is not the name of a file")
     try:
         before = os.lstat(name, dir_fd=folder)
+    except ValueError:  # no file can have this name
+        raise HostileFile(f"'{shown}' is not the name of a file") from None
     except OSError as error:
         raise MissingInput(f"cannot read {shown}: {error.strerror or error}") from error
     check_plain(before, shown, limit)  # 1
     try:
         descriptor = os.open(name, _FLAGS, dir_fd=folder)
     except OSError as error:
-        raise HostileFile(f"{shown} cannot be opened as the file it was: {error.strerror or error}") from error
+        if error.errno in _EXCHANGED:  # 2
+            raise HostileFile(f"{shown} was exchanged before it was opened") from error
+        raise MissingInput(f"cannot read {shown}: {error.strerror or error}") from error
     try:
         after = os.fstat(descriptor)
         if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):  # 2
@@ -115,24 +125,35 @@ def open_folder(path: Path) -> Iterator[int]:
 
 
 def _open_folder(path: Path) -> int:
+    shown = printable(str(path))
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except NotADirectoryError:
-        raise HostileFile(f"{path} is not a folder") from None
+    except (NotADirectoryError, ValueError):
+        raise HostileFile(f"{shown} is not a folder") from None
     except OSError as error:
-        raise MissingInput(f"cannot open {path}: {error.strerror or error}") from error
+        raise MissingInput(f"cannot open {shown}: {error.strerror or error}") from error
 
 
 def entries(path: Path, suffix: str, limit: int) -> list[str]:
-    """Names in a folder that end in `suffix`, sorted; the rest is ignored.  LimitExceeded above `limit` entries."""
+    """Names in a folder that end in `suffix`, sorted; the rest is ignored.  LimitExceeded above `limit` entries.
+
+    Raises MissingInput or HostileFile for what cannot be read as a folder.
+    """
     names: list[str] = []
-    try:
-        with os.scandir(path) as found:
-            for number, entry in enumerate(found, start=1):
-                if number > limit:
-                    raise LimitExceeded(f"{path} holds more than {limit} entries")
-                if entry.name.endswith(suffix) and not entry.name.startswith("."):
-                    names.append(entry.name)
-    except OSError as error:
-        raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
+    shown = printable(str(path))
+    with open_folder(path) as folder:
+        try:
+            with os.scandir(folder) as found:
+                for number, entry in enumerate(found, start=1):
+                    if number > limit:
+                        raise LimitExceeded(f"{shown} holds more than {limit} entries")
+                    if entry.name.endswith(suffix) and not entry.name.startswith("."):
+                        names.append(entry.name)
+        except OSError as error:
+            raise MissingInput(f"cannot read {shown}: {error.strerror or error}") from error
     return sorted(names)
+
+
+def printable(text: str) -> str:
+    """A name from outside as it may be shown: what could steer a terminal, or is no character, becomes an escape."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -106,10 +106,10 @@ class PackageReader:
 
 def _read_head(file: OutsideFile) -> Head:
     """Steps 3 and 4.  Raises PackageFormatError."""
-    length = parse_prefix(file.read_exactly(min(PREFIX_SIZE, file.size)))
-    if file.size < PREFIX_SIZE + length + SIGNATURE_SIZE:
-        raise PackageFormatError(f"{file.name} ends before its header and signature do")
     try:
+        length = parse_prefix(file.read_exactly(min(PREFIX_SIZE, file.size)))
+        if file.size < PREFIX_SIZE + length + SIGNATURE_SIZE:
+            raise PackageFormatError(f"{file.name} ends before its header and signature do")
         encoded, signature = file.read_exactly(length), file.read_exactly(SIGNATURE_SIZE)
     except Truncated as error:  # it became shorter since it was opened
         raise PackageFormatError(str(error)) from None

@@ -105,6 +105,7 @@ class PrekeyFile:
 
     def _write(self, record: PrekeySecrets) -> None:
         replace_private(self._path, lock(Purpose.PREKEYS, self._owner, record, self._password_key))
+        self._seen = record.next
 
     @contextmanager
     def _held(self) -> Iterator[None]:

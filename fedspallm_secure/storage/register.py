@@ -10,9 +10,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedspallm_secure.errors import RecordDamaged, RunLocked, StorageError
+from fedspallm_secure.errors import DiskFull, RecordDamaged, RunLocked, StorageError
 from fedspallm_secure.protocol.packages import Head
-from fedspallm_secure.protocol.receiving import Known, Slot
+from fedspallm_secure.protocol.receiving import Known, Slot, check_first
 from fedspallm_secure.storage.files import disk_errors
 
 _SCHEMA = """
@@ -60,18 +60,22 @@ class SqliteRegister:
                 "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
                 _key(slot),
             ).fetchone()
-        return None if row is None else Received(*row[:5], bool(row[5]))
+        if row is None:
+            return None
+        digest, header, signature, output, at, published = row
+        return Received(digest, header, signature, output, at, bool(published))
 
     def claim(self, head: Head, output: str, at: int) -> None:
         """Fill the slot of a verified package, before its plaintext gets its name.
 
         Claiming again for the same package only notes where the plaintext goes this time.
+        Raises ReplayedPackage or Equivocation when another run has filled the slot since step 8.
         """
         with self._transaction():
+            check_first(head, self)
             self._connection.execute(
                 "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) "
-                "ON CONFLICT DO UPDATE SET output = excluded.output, at = excluded.at "
-                "WHERE digest = excluded.digest AND published = 0",
+                "ON CONFLICT DO UPDATE SET output = excluded.output, at = excluded.at",
                 (*_key(Slot.of(head.context)), head.digest, head.encoded, head.signature, output, at),
             )
 
@@ -99,10 +103,11 @@ class SqliteRegister:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -116,8 +121,11 @@ def register_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        if "locked" in str(error) or "busy" in str(error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without SQLite's details; Python's own errors have none
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise RunLocked(f"another process holds {path}") from error
+        if code == sqlite3.SQLITE_FULL:
+            raise DiskFull(f"no space left while writing {path}") from error
         raise StorageError(f"cannot use {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise RecordDamaged(

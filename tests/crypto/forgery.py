@@ -1,6 +1,6 @@
 """Certificates and lists that no honest authority issues, each differing from a good one in what the test names."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -51,15 +51,22 @@ def forge(
     return builder.sign(signing_key(by), None).public_bytes(Encoding.DER)
 
 
-def resign(signed: bytes, by: Ed25519Signer, old: bytes, new: bytes) -> bytes:
+def resign(signed: bytes, by: Ed25519Signer, old: bytes, new: bytes, outer: str = "300506032b6570") -> bytes:
     """Put `new` for `old` into the signed part and sign it again: for what no builder would write."""
     assert old in signed and signed[:2] == b"\x30\x82"
     changed = _sequence(signed[4:].replace(old, new, 1))
-    return _sequence(changed + bytes.fromhex("300506032b6570034100") + by.sign(changed))
+    return _sequence(changed + bytes.fromhex(outer + "034100") + by.sign(changed))
 
 
 def _sequence(content: bytes) -> bytes:
     return b"\x30\x82" + len(content).to_bytes(2, "big") + content
+
+
+def flips(data: bytes) -> Iterator[bytes]:
+    """`data` with one bit changed, for every bit."""
+    for position in range(len(data)):
+        for bit in range(8):
+            yield data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
 def weak_key(raw: bytes) -> Ed25519PublicKey:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -47,7 +49,7 @@ from fedspallm_secure.errors import (
     WeakKey,
 )
 from tests.authority import FEDERATION, HUB, NORTH, NOW, PROFILES, Authority, signer, tls_key
-from tests.crypto.forgery import IDENTITY, ORDER_EIGHT, forge
+from tests.crypto.forgery import IDENTITY, ORDER_EIGHT, flips, forge
 
 HOSTS = ["hub.lungs.example", "10.0.0.7", "2001:db8::7"]
 PARTIES = [Party(role.value, "a" * 63) for role in Role]
@@ -146,6 +148,11 @@ def test_no_certificate_for_a_weak_key(raw):
         signing_certificate(signer("root"), Authority().root, NORTH, raw, PROFILES, NOW)
 
 
+def test_no_root_for_what_is_no_federation():
+    with pytest.raises(FormatError):
+        root_certificate(signer("root"), "Lungs.example", PROFILES, NOW)
+
+
 def test_no_root_for_a_weak_key():
     class Weak:
         public = IDENTITY
@@ -218,6 +225,8 @@ def test_a_signer_needs_no_more_than_its_interface_and_gives_no_more():
     key = signing_key(token)
     with pytest.raises(TypeError):
         key.private_bytes_raw()
+    with pytest.raises(TypeError):
+        key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def test_tls_keys_are_p256_and_new():
@@ -246,6 +255,46 @@ def test_nobody_hands_in_the_request_of_somebody_else(party, federation):
         read_tls_request(tls_request(tls_key("n"), NORTH, FEDERATION), party, federation)
 
 
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), Ed25519PrivateKey.generate(), None])
+def test_tls_requests_are_made_with_p256_keys_alone(key):
+    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()) if key else b"0"
+    with pytest.raises(CertificateRefused):
+        tls_request(der, NORTH, FEDERATION)
+
+
+def made_request(*extensions: x509.ExtensionType, digest: HashAlgorithm, critical: bool = False) -> bytes:
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    for value in extensions:
+        builder = builder.add_extension(value, critical)
+    return builder.sign(load_der_private_key(tls_key("n"), None), digest).public_bytes(Encoding.DER)
+
+
+NAMES = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(NORTH.uri(FEDERATION))])
+MORE = x509.SubjectAlternativeName([*NAMES, x509.DNSName("evil.example")])
+
+
+def test_requests_have_one_form():
+    read_tls_request(made_request(NAMES, digest=SHA256()), NORTH, FEDERATION)
+    usage = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+    for forged in (
+        made_request(NAMES, digest=SHA384()),
+        made_request(NAMES, digest=SHA256(), critical=True),
+        made_request(MORE, digest=SHA256()),
+        made_request(NAMES, usage, digest=SHA256()),
+        made_request(digest=SHA256()),
+    ):
+        with pytest.raises(CertificateRefused):
+            read_tls_request(forged, NORTH, FEDERATION)
+
+
+def test_requests_have_no_other_attributes():
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).add_extension(NAMES, False)
+    builder = builder.add_attribute(x509.oid.AttributeOID.CHALLENGE_PASSWORD, b"secret")
+    forged = builder.sign(load_der_private_key(tls_key("n"), None), SHA256()).public_bytes(Encoding.DER)
+    with pytest.raises(CertificateRefused, match="attributes"):
+        read_tls_request(forged, NORTH, FEDERATION)
+
+
 def test_requests_are_for_their_kind_of_key():
     signing, tls = signing_request(signer("n"), NORTH, FEDERATION), tls_request(tls_key("n"), NORTH, FEDERATION)
     with pytest.raises(CertificateRefused, match="Ed25519"):
@@ -261,11 +310,9 @@ def test_no_bit_of_a_request_can_be_changed(read):
     make, key = (signing_request, signer("n")) if read is read_signing_request else (tls_request, tls_key("n"))
     good = make(key, NORTH, FEDERATION)
     read(good, NORTH, FEDERATION)
-    for position in range(len(good)):
-        changed = bytearray(good)
-        changed[position] ^= 1 << position % 8
+    for changed in flips(good):
         with pytest.raises((CertificateRefused, BadSignature, WeakKey)):
-            read(bytes(changed), NORTH, FEDERATION)
+            read(changed, NORTH, FEDERATION)
 
 
 # Other programs

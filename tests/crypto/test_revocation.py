@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedspallm_secure.crypto import revocation
 from fedspallm_secure.crypto.encoding import INTEGER_BOUND
 from fedspallm_secure.crypto.profiles import DAY
 from fedspallm_secure.crypto.revocation import (
@@ -22,7 +23,7 @@ from fedspallm_secure.crypto.revocation import (
 from fedspallm_secure.crypto.root_signing import signing_key
 from fedspallm_secure.errors import CertificateRefused, LimitExceeded, RevocationListStale, RolledBack, TrustError
 from tests.authority import NOW, Authority, signer
-from tests.crypto.forgery import resign
+from tests.crypto.forgery import flips, resign
 
 CA = Authority()
 ENTRIES = tuple(Revoked(serial, NOW - serial, reason) for serial, reason in enumerate(Reason, start=5))
@@ -66,9 +67,27 @@ def test_numbers_are_those_of_canonical_json(number):
         revocation_list(CA.key, CA.root, number, [], NOW, NOW + DAY)
 
 
+def test_only_the_root_key_makes_lists():
+    with pytest.raises(CertificateRefused, match="not that of the root"):
+        revocation_list(signer("somebody"), CA.root, 1, [], NOW, NOW + DAY)
+
+
+def test_a_list_longer_than_the_limit_is_not_made(monkeypatch):
+    size = len(CA.crl().der)
+    monkeypatch.setattr(revocation, "REVOCATION_LIST_LIMIT", size)
+    CA.crl()
+    with pytest.raises(LimitExceeded):
+        CA.crl(ENTRIES[0])
+
+
+def test_a_reason_that_is_not_in_use_is_named():
+    with pytest.raises(CertificateRefused, match="not in use here: certificateHold"):
+        RevocationList.parse(FORGED["an entry on hold"](), CA.root)
+
+
 @pytest.mark.slow
 def test_a_list_that_nobody_would_read_is_not_made():
-    many = [Revoked(1 << 126 | serial, NOW, Reason.SUPERSEDED) for serial in range(20_000)]
+    many = [Revoked(1 << 126 | serial, NOW, Reason.SUPERSEDED) for serial in range(30_000)]
     with pytest.raises(LimitExceeded):
         CA.crl(*many)
     assert len(CA.crl(*many[:15_000]).entries) == 15_000
@@ -79,16 +98,16 @@ def test_a_list_is_read_up_to_its_limit():
         RevocationList.parse(CA.crl().der + bytes(REVOCATION_LIST_LIMIT), CA.root)
 
 
-def builder(*left_out: type) -> x509.CertificateRevocationListBuilder:
-    made = x509.CertificateRevocationListBuilder().issuer_name(CA.root.name).last_update(TIME).next_update(TIME)
+def builder(*left_out: type, issuer: x509.Name = CA.root.name) -> x509.CertificateRevocationListBuilder:
+    made = x509.CertificateRevocationListBuilder().issuer_name(issuer).last_update(TIME).next_update(TIME)
     for extension in (x509.CRLNumber(1), CA.root.authority_identifier):
         if type(extension) not in left_out:
             made = made.add_extension(extension, False)
     return made
 
 
-def entry(*extensions: tuple[x509.ExtensionType, bool]) -> x509.RevokedCertificate:
-    made = x509.RevokedCertificateBuilder().serial_number(9).revocation_date(TIME)
+def entry(*extensions: tuple[x509.ExtensionType, bool], serial: int = 9) -> x509.RevokedCertificate:
+    made = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(TIME)
     for value, critical in extensions:
         made = made.add_extension(value, critical)
     return made.build()
@@ -101,7 +120,7 @@ def signed(made: x509.CertificateRevocationListBuilder, by: str = "root") -> byt
 FORGED: dict[str, Callable[[], bytes]] = {
     "another key": lambda: signed(builder(), "somebody"),
     "another root of the same name": lambda: Authority(signer("twin of the root")).crl().der,
-    "another issuer": lambda: signed(builder().issuer_name(x509.Name([]))),
+    "another issuer": lambda: signed(builder(issuer=x509.Name([]))),
     "no number": lambda: signed(builder(x509.CRLNumber)),
     "a critical number": lambda: signed(builder(x509.CRLNumber).add_extension(x509.CRLNumber(1), True)),
     "number 0": lambda: signed(builder(x509.CRLNumber).add_extension(x509.CRLNumber(0), False)),
@@ -132,8 +151,10 @@ FORGED: dict[str, Callable[[], bytes]] = {
         builder().add_revoked_certificate(entry((x509.CertificateIssuer([x509.DNSName("x")]), True)))
     ),
     "another inner algorithm": lambda: patched(b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x71"),
+    "another algorithm": lambda: patched(b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x71", outer="300506032b6571"),
+    "version 1": lambda: patched(b"\x02\x01\x01\x30\x05", b"\x30\x05"),
     "another version": lambda: patched(b"\x02\x01\x01", b"\x02\x01\x00"),
-    "no next update": lambda: patched(b"\x17\x0d" + f"{TIME:%y%m%d%H%M%SZ}".encode() + b"\x30", b"\x30", skip=1),
+    "no next update": lambda: patched(b"\x17\x0d" + f"{TIME:%y%m%d%H%M%SZ}".encode() + b"\x30", b"\x30"),
     "a date that is none": lambda: patched(f"{TIME:%y%m%d}".encode(), b"279999"),
     "a certificate": lambda: CA.root.der,
     "nothing": lambda: b"",
@@ -141,13 +162,11 @@ FORGED: dict[str, Callable[[], bytes]] = {
 }
 
 
-def patched(old: bytes, new: bytes, skip: int = 0) -> bytes:
+def patched(old: bytes, new: bytes, **outer: str) -> bytes:
     made = builder().add_revoked_certificate(entry((x509.CRLReason(x509.ReasonFlags.superseded), False)))
     for i in range(10):  # long enough for two bytes of length
-        made = made.add_revoked_certificate(
-            x509.RevokedCertificateBuilder().serial_number(100 + i).revocation_date(TIME).build()
-        )
-    return resign(x509.load_der_x509_crl(signed(made)).tbs_certlist_bytes, CA.key, old, new)
+        made = made.add_revoked_certificate(entry(serial=100 + i))
+    return resign(x509.load_der_x509_crl(signed(made)).tbs_certlist_bytes, CA.key, old, new, **outer)
 
 
 def test_the_twins_without_a_fault_are_accepted():
@@ -165,11 +184,17 @@ def test_a_list_with_a_fault_is_refused(fault):
 
 def test_no_bit_of_a_list_can_be_changed():
     good = CA.crl(*ENTRIES).der
-    for position in range(len(good)):
-        changed = bytearray(good)
-        changed[position] ^= 1 << position % 8
+    for changed in flips(good):
         with pytest.raises(CertificateRefused):
-            RevocationList.parse(bytes(changed), CA.root)
+            RevocationList.parse(changed, CA.root)
+
+
+def test_one_list_is_one_file():
+    """A signature that ends in a zero bit can also be written as 511 bits; that must not make a second list of it."""
+    even = next(der for der in (CA.crl(number=number).der for number in range(1, 200)) if not der[-1] & 1)
+    RevocationList.parse(even, CA.root)
+    with pytest.raises(CertificateRefused, match="whole bytes"):
+        RevocationList.parse(even[:-65] + b"\x01" + even[-64:], CA.root)
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))

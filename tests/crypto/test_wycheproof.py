@@ -62,7 +62,7 @@ FAULTS = [
     ("Signature/wycheproof/ed25519_test.json", signing, "verify_raw", lambda *_: True),
     ("Signature/wycheproof/ed25519_test.json", signing, "check_public_key", lambda *_: None),
     ("Protocol/wycheproof/x25519_test.json", sealing, "x25519", lambda *_: bytes(32)),
-    ("Cipher/wycheproof/aes_gcm_test.json", aead, "decrypt", lambda _key, _nonce, data, _aad: data[:-16]),
+    ("Cipher/wycheproof/aes_gcm_test.json", aead, "encrypt", lambda *_: bytes(16)),
     ("Protocol/wycheproof/mlkem_768_test.json", sealing, "unwrap", lambda *_: bytes(range(32))),
 ]
 

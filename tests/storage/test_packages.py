@@ -76,9 +76,7 @@ class Desks:
     def left_behind(self) -> set[str]:
         known = {"plain", "p.fspkg", "q.fspkg", "evidence"}
         names = {entry.name for entry in self.folder.iterdir()}
-        return {
-            entry.name for entry in self.folder.iterdir() if entry.name not in known and ".sqlite" not in entry.name
-        }
+        return {name for name in names if name not in known and ".sqlite" not in name}
 
 
 @pytest.fixture
@@ -389,3 +387,30 @@ def test_progress_is_told_in_mebibytes(desks, monkeypatch):
 
 def test_the_encryptor_is_the_library_format():
     assert len(BodyEncryptor(bytes(32), b"").finish()) == 72
+
+
+@pytest.mark.parametrize("withdrawn", ["member/north", "member/south"])
+def test_nothing_is_sealed_by_or_for_the_withdrawn(lungs, tmp_path, monkeypatch, withdrawn):
+    monkeypatch.setattr(lungs, "crl", lungs.revoke([withdrawn], number=2))
+    with pytest.raises(errors.CertificateRevoked):
+        Desks(lungs, tmp_path).seal(b"x")
+
+
+def test_nothing_is_sealed_under_a_stale_list(lungs, tmp_path, monkeypatch):
+    monkeypatch.setattr(lungs, "crl", lungs.revoke([], number=2, valid=3600))
+    with pytest.raises(errors.RevocationListStale):
+        Desks(lungs, tmp_path).seal(b"x")
+
+
+def test_nothing_is_sealed_with_a_list_older_than_the_roster_demands(lungs, tmp_path, monkeypatch):
+    monkeypatch.setattr(lungs, "roster", lungs.new_roster(2, crl_number=2))
+    with pytest.raises(errors.RevocationListStale):
+        Desks(lungs, tmp_path).seal(b"x")
+
+
+def test_nothing_is_sealed_to_keys_past_their_time(tmp_path):
+    short = Federation(names=("member/north",))
+    short.actors["member/south"] = short.actor("member/south", until=NOW - 1)
+    short.roster = short.new_roster(1)
+    with pytest.raises(errors.CertificateExpired):
+        Desks(short, tmp_path).seal(b"x")

@@ -1,0 +1,1 @@
+"""The profiles of certificates, shipped as data: profiles.toml."""

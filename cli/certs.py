@@ -1,0 +1,204 @@
+"""`fedprune certs`: what a party does.  Ask to be enrolled, import the answer, renew, refill prekeys."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from fedprune_cli import console, homes
+from fedprune_cli.certs_authority import crl, init, revoke, roster, sign
+from fedprune_cli.certs_show import show
+from fedprune_cli.documents import next_step, out_option, write
+from fedprune_cli.fingerprints import ask_about
+from fedprune_cli.homes import home_option, open_warned
+from fedprune_cli.parameters import json_option
+from fedprune_cli.passwords import PasswordSource, password_options
+
+from fedspallm_secure.crypto.identity import Party, Role
+
+if TYPE_CHECKING:
+    from fedspallm_secure.crypto.certificates import Root
+    from fedspallm_secure.protocol.enrolment import Request
+
+prekeys_option = click.option(
+    "--prekeys",
+    type=click.IntRange(0, 256),
+    help="One-time keys to publish.  [default: 64 for members, who alone have any]",
+)
+
+
+@click.group()
+def certs() -> None:
+    """Enrol in a federation: keys, certificates, roster and revocation lists, all of it over files.
+
+    \b
+    The authority:  fedprune certs init lungs.example --ca ca
+    A party:        fedprune certs request --federation lungs.example --role member --name north --home north
+    The authority:  fedprune certs sign member-north.request.fsdoc --ca ca
+    The party:      fedprune certs import member-north.enrolment.fsdoc --home north
+    When all are:   fedprune certs roster --ca ca, and everybody imports it
+
+    Fingerprints are compared by voice, twice: the party's when its request is signed, the root's at the first import.
+    Files may travel on any medium.  certs/README.md has the ceremony step by step.
+    """
+
+
+@certs.command(
+    epilog="Example: fedprune certs request --federation lungs.example --role server --name hub --host hub.example"
+)
+@click.option("--federation", required=True, help="Its name, for example lungs.example.")
+@click.option("--role", required=True, type=click.Choice([role.value for role in Role]), help="What you are in it.")
+@click.option("--name", required=True, help="Your name in it, for example north-hospital.")
+@click.option("--host", "hosts", multiple=True, help="DNS name or address of a server; may be given several times.")
+@prekeys_option
+@home_option
+@out_option
+@password_options
+@json_option
+def request(
+    federation: str,
+    role: str,
+    name: str,
+    hosts: tuple[str, ...],
+    prekeys: int | None,
+    home: Path,
+    out: Path | None,
+    password: PasswordSource,
+    as_json: bool,
+) -> None:
+    """Make your keys in --home, and a request for certificates to send to the authority.
+
+    The private keys never leave the folder.  Running it again writes the same request again.
+    """
+    from fedspallm_secure.app import enrolment
+    from fedspallm_secure.storage.home_folder import Identity
+
+    identity = Identity(federation, Party(role, name), hosts)
+    found = enrolment.pending_request(home, identity, prekeys)
+    if found is None:
+        count = _prekeys(identity.party, prekeys)
+        typed = password.read(f"the keys of {identity}", new=True)
+        found = enrolment.make_request(home, identity, typed, count, homes.KDF)
+    _write_request(found, home, out, as_json)
+
+
+@certs.command(epilog="Example: fedprune certs renew --home north")
+@prekeys_option
+@home_option
+@out_option
+@password_options
+@json_option
+def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
+    """Make new keys and a request for them, signed by the new and the current key.
+
+    The current keys go on working until the answer is imported.  Running it again writes the same request again.
+    """
+    from fedspallm_secure.app import enrolment
+
+    mine = open_warned(home)
+    found = enrolment.pending_renewal(home)
+    if found is None:
+        typed = password.read(f"the keys of {mine.identity}")
+        found = enrolment.renew(home, typed, _prekeys(mine.party, prekeys), homes.KDF)
+    _write_request(found, home, out, as_json)
+
+
+@certs.command("import", epilog="Example: fedprune certs import member-north.enrolment.fsdoc --home north")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--root-fingerprint", help="The root's fingerprint as the authority told you; nobody is asked then.")
+@home_option
+@json_option
+def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, as_json: bool) -> None:
+    """Take in what the authority sent: its answer, a roster, a revocation list, in any order.
+
+    Either all of the files are taken in or none.  At the first import you compare the root's fingerprint by voice.
+    """
+    from fedspallm_secure.app.imports import import_files
+
+    found = import_files(home, files, _root_check(root_fingerprint))
+    for one in found:
+        homes.warn(one.warnings)
+    mine = open_warned(home)
+    if as_json:
+        files_said = [
+            {"file": str(one.path), "kind": one.kind, "changed": one.changed, "said": one.said, **one.facts}
+            for one in found
+        ]
+        console.print_json({"home": str(home), "imported": files_said})
+        return
+    for one in found:
+        seen = f", fingerprint {one.facts['fingerprint']}" if "fingerprint" in one.facts else ""
+        click.echo(f"{'Imported' if one.changed else 'Unchanged'}: {console.shown(one.said)}{seen}")
+        if one.changed and seen:
+            next_step("compare the roster's fingerprint with another party by voice")
+    if mine.roster is None:
+        next_step("ask the authority for the roster, and import it the same way")
+
+
+@certs.command(epilog="Example: fedprune certs prekeys --home north --count 64")
+@click.option("--count", default=64, show_default=True, type=click.IntRange(1, 256), help="How many to make.")
+@home_option
+@out_option
+@password_options
+@json_option
+def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
+    """Make more one-time keys, and the signed bundle that publishes them."""
+    from fedspallm_secure.app import enrolment
+
+    mine = open_warned(home)
+    bundle = enrolment.refill(home, password.read(f"the keys of {mine.identity}"), count, homes.KDF)
+    path = write(out, f"{_stem(mine.party)}.prekeys-{bundle.first}.fsdoc", bundle.encode())
+    if as_json:
+        console.print_json({"prekeys": str(path), "first": bundle.first, "count": len(bundle.leaves)})
+        return
+    click.echo(f"Written: {console.shown(path)}, {len(bundle.leaves)} prekeys from index {bundle.first}")
+    next_step("send it to the server before the next round")
+
+
+def _prekeys(party: Party, given: int | None) -> int:
+    from fedspallm_secure.app.enrolment import DEFAULT_PREKEYS
+
+    return given if given is not None else DEFAULT_PREKEYS if party.role is Role.MEMBER else 0
+
+
+def _stem(party: Party) -> str:
+    return f"{party.role_name}-{party.id}"
+
+
+def _write_request(found: "Request", home: Path, out: Path | None, as_json: bool) -> None:
+    path = write(out, f"{_stem(found.party)}.request.fsdoc", found.encode())
+    if as_json:
+        facts: dict[str, Any] = {
+            "request": str(path),
+            "federation": found.federation,
+            "party": str(found.party),
+            "renews": found.renews or None,
+            "fingerprint": found.fingerprint,
+            "home": str(home),
+        }
+        console.print_json(facts)
+        return
+    click.echo(f"Written: {console.shown(path)}, fingerprint {found.fingerprint}")
+    next_step("send the file to the authority; when it calls you, read out the fingerprint")
+
+
+def _root_check(expected: str | None) -> "Callable[[Root, bool], None]":
+    from fedspallm_secure.crypto.fingerprints import check_fingerprint
+
+    def check(root: "Root", pinned: bool) -> None:
+        what = f"the root of {root.federation}"
+        if expected is not None:
+            check_fingerprint(root.der, expected, what)
+        elif not pinned:
+            ask_about(
+                what,
+                root.fingerprint,
+                "Ask the authority for it by voice or on paper, not by the way that this file came.",
+                "--root-fingerprint",
+            )
+
+    return check
+
+
+for command in (init, sign, revoke, crl, roster, show):
+    certs.add_command(command)

@@ -1,0 +1,283 @@
+"""What a single file says.  Without a root to check against, all of it is a claim, and is called one."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cryptography import x509
+
+from fedspallm_secure.app.expiry import day
+from fedspallm_secure.app.showing import (
+    Row,
+    Shown,
+    claim,
+    count,
+    ending,
+    kems,
+    list_row,
+    root_rows,
+    roster_rows,
+    statement_title,
+)
+from fedspallm_secure.crypto.certificate_fields import read_certificate, refusing, unix_seconds
+from fedspallm_secure.crypto.certificates import Leaf, Purpose, Root, parse_leaf, parse_root
+from fedspallm_secure.crypto.fingerprints import fingerprint
+from fedspallm_secure.crypto.keyfiles import LockedKey
+from fedspallm_secure.crypto.profiles import Profiles
+from fedspallm_secure.crypto.revocation import RevocationList, Revoked
+from fedspallm_secure.crypto.signing import key_id
+from fedspallm_secure.errors import CertificateRefused, ForeignFile, FormatError, TrustError
+from fedspallm_secure.protocol import limits
+from fedspallm_secure.protocol.enrolment import Enrolment, KeyStatement, Request
+from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.roster import Roster
+from fedspallm_secure.protocol.statements import Statement, StatementType
+from fedspallm_secure.storage.documents import read_document
+from fedspallm_secure.storage.home import Home
+from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem, pem_label
+from fedspallm_secure.storage.profiles import default_profiles
+
+T = TypeVar("T")
+
+_LIMIT = max(limits.ROSTER_LIMIT, limits.KEY_FILE_LIMIT)
+_PACKAGE = b"FSPKG1"
+_KEY = b'"format":"fedspallm-secure/1 key"'
+_UNKNOWN = "nothing here was verified: name your home with --home to check it against your root"
+_SELF = "its signatures hold; who made it, only the fingerprint tells, compared by voice"
+_FIRST = "signed by the root that it brings; whether that is yours, only the fingerprint tells, compared by voice"
+
+
+def show_file(path: Path, home: Home | None) -> Shown:
+    """Say what a file is.  home: whose root, roster and list to check it against, if there is one.
+
+    Raises ForeignFile for what is none of our files, HostileFile, LimitExceeded, FormatError.
+    """
+    now = int(time.time())
+    data = read_document(path, _LIMIT)
+    label = pem_label(data)
+    if label == CERTIFICATE:
+        return _certificate(decode_pem(data, CERTIFICATE, str(path)), home, now)
+    if label == REVOCATION_LIST:
+        return _list(decode_pem(data, REVOCATION_LIST, str(path)), home, now)
+    if data.startswith(_PACKAGE):
+        raise ForeignFile(f"{path} is a package", hint=f"fedprune package inspect {path}")
+    if data.startswith(b"{") and _KEY in data:
+        return _key_file(LockedKey.parse(data, str(path)))
+    try:
+        statement = Statement.parse(data, None)
+    except FormatError:
+        raise ForeignFile(f"{path} is no file of this toolkit's certificates", hint="name another file") from None
+    return _STATEMENTS[statement.type](data, statement, home, now)
+
+
+def _profiles() -> Profiles:
+    return Profiles.parse(default_profiles())
+
+
+def _try(check: Callable[[], T]) -> tuple[T | None, str]:
+    """What a check gives, or why it does not."""
+    try:
+        return check(), ""
+    except TrustError as error:
+        return None, f"NOT VERIFIED: {error}"
+
+
+def show_request(request: Request, now: int) -> Shown:
+    """What a request asks for.  Whether its maker is who it says is never verified here."""
+    keys, refused = _try(request.read_keys)
+    if not request.renews and not refused:
+        _, refused = _try(request.check)
+    rows = [
+        Row("fingerprint", request.fingerprint),
+        Row("made", day(request.created)),
+        Row("renews", f"key {request.renews[:16]}" if request.renews else "nothing: a first enrolment"),
+        Row("signing key", f"key {key_id(keys.signing)[:16]}" if keys else "not proved"),
+        _until("recipient keys", kems(request.key_statement.keys), request.key_statement.not_after, now),
+    ]
+    if request.hosts:
+        rows.append(Row("hosts", ", ".join(request.hosts)))
+    if request.prekeys is not None:
+        rows.append(_bundle_row(request.prekeys, now))
+    title = f"request of {request.party} of {request.federation}"
+    return Shown("request", title, False, tuple(rows), refused or _SELF)
+
+
+def _request(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    return show_request(Request.parse(data), now)
+
+
+def _enrolment(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    answer = Enrolment.parse(data)
+    root, refused = _try(lambda: parse_root(answer.root, answer.federation))
+    title = f"answer for {answer.party} of {answer.federation}"
+    rows = [Row("made", day(answer.created)), Row("answers request", answer.request[:16])]
+    if root is None:
+        return Shown("enrolment", title, False, tuple(rows), refused)
+    rows += root_rows(root, _profiles().root, now)
+
+    def check() -> list[Row]:
+        statement.verify_by(root.public)
+        signing = parse_leaf(answer.signing_certificate, root, Purpose.SIGNING, answer.party)
+        tls = parse_leaf(answer.tls_certificate, root, Purpose.TLS, answer.party)
+        return [
+            _until("signing certificate", f"key {signing.key_id[:16]}", signing.not_after, now),
+            _until("TLS certificate", ", ".join(tls.hosts) or "client", tls.not_after, now),
+            list_row(RevocationList.parse(answer.crl, root), now),
+        ]
+
+    found, refused = _try(check)
+    verified = not refused and home is not None and home.root.der == root.der
+    if home is not None and not refused and not verified:
+        refused = "NOT VERIFIED: its root is not yours"
+    return Shown("enrolment", title, verified, (*rows, *(found or [])), refused or ("" if verified else _FIRST))
+
+
+def _roster(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    title = statement_title(statement)
+    if home is not None:
+        roster, refused = _try(lambda: Roster.parse(data, home.root))
+        if roster is not None:
+            rows = [*roster_rows(roster), Row("made", day(roster.created)), _demands(roster.crl_number)]
+            rows += [
+                _until(str(entry.party), f"key {entry.leaf.key_id[:16]}", entry.leaf.not_after, now)
+                for entry in roster.entries
+            ]
+            return Shown("roster", title, True, tuple(rows))
+    else:
+        refused = _UNKNOWN
+    value = statement.value
+    parties = value["parties"] if type(value.get("parties")) is list else []
+    rows = [
+        Row("roster", f"version {claim(value.get('version'))}, {count(len(parties), 'party', 'parties')}"),
+        Row("roster fingerprint", fingerprint(statement.digest)),
+        _demands(claim(value.get("crl_number"))),
+        *(
+            Row("party", f"{claim(party.get('role'))}/{claim(party.get('id'))}")
+            for party in parties
+            if type(party) is dict
+        ),
+    ]
+    return Shown("roster", title, False, tuple(rows), refused)
+
+
+def _demands(number: object) -> Row:
+    return Row("demands", f"revocation list {number} or a newer one")
+
+
+def _key_statement(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    stated = KeyStatement.parse(data)
+    rows = (_until("recipient keys", kems(stated.keys), stated.not_after, now),)
+    verified, note = _by_roster(stated, home)
+    return Shown("key-statement", statement_title(statement), verified, rows, note)
+
+
+def _prekeys(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    bundle = Prekeys.parse(data)
+    rows = (_bundle_row(bundle, now), Row("bundle", bundle.bundle))
+    verified, note = _by_roster(bundle, home)
+    return Shown("prekeys", statement_title(statement), verified, rows, note)
+
+
+def _by_roster(stated: KeyStatement | Prekeys, home: Home | None) -> tuple[bool, str]:
+    """Whether the party's key, in the roster of `home` or of the home itself, signed the statement."""
+    if home is None or (home.roster is None and stated.party != home.party):
+        return False, _UNKNOWN
+
+    def check() -> None:
+        own = stated.party == home.party
+        public = home.signing.public if own else home.trust.roster.entry(stated.party).leaf.public
+        stated.check(public, home.federation, stated.party)
+
+    refused = _try(check)[1]
+    return not refused, refused
+
+
+def _certificate(der: bytes, home: Home | None, now: int) -> Shown:
+    found = read_certificate(der, "the certificate")
+    with refusing("the certificate"):
+        certificate = x509.load_der_x509_certificate(der)
+        subject = certificate.subject.rfc4514_string()
+    rows = [
+        Row("subject", subject),
+        Row("names", _names(found.extensions)),
+        Row("serial", f"{found.serial:x}"),
+        _until("valid", f"from {day(found.not_before)}", found.not_after, now),
+    ]
+    if found.issuer == found.subject:
+        rows.append(Row("root fingerprint", fingerprint(der)))
+        mine = home is not None and home.root.der == der
+        return Shown("certificate", "root certificate", mine, tuple(rows), "" if mine else _SELF)
+    if home is None:
+        return Shown("certificate", "certificate", False, tuple(rows), _UNKNOWN)
+    leaf, refused = _try(lambda: _any_leaf(der, home.root))
+    if leaf is None:
+        return Shown("certificate", "certificate", False, tuple(rows), refused)
+    withdrawn = home.crl.is_revoked(leaf.serial)
+    note = f"WITHDRAWN, as revocation list {home.crl.number} says" if withdrawn else ""
+    return Shown("certificate", f"{leaf.purpose.value} certificate of {leaf.party}", True, tuple(rows), note)
+
+
+def _any_leaf(der: bytes, root: Root) -> Leaf:
+    """A leaf of whichever purpose."""
+    try:
+        return parse_leaf(der, root, Purpose.SIGNING, None)
+    except CertificateRefused as error:
+        try:
+            return parse_leaf(der, root, Purpose.TLS, None)
+        except CertificateRefused:
+            raise error from None
+
+
+def _names(extensions: x509.Extensions) -> str:
+    with refusing("the certificate"):
+        found = [e.value for e in extensions if isinstance(e.value, x509.SubjectAlternativeName)]
+        return ", ".join(str(name.value) for names in found for name in names) or "none"
+
+
+def _list(der: bytes, home: Home | None, now: int) -> Shown:
+    refused = _UNKNOWN
+    if home is not None:
+        found, refused = _try(lambda: RevocationList.parse(der, home.root))
+        if found is not None:
+            older = f"older than yours, which is number {home.crl.number}" if found.number < home.crl.number else ""
+            title = f"revocation list of {home.federation}"
+            return Shown("crl", title, True, (list_row(found, now), *map(_entry, found.entries)), older)
+    with refusing("the revocation list"):
+        crl = x509.load_der_x509_crl(der)
+        number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        end, size = crl.next_update_utc, len(crl)
+    rows = [Row("revocation list", f"number {number}, {size} withdrawn")]
+    if end is not None:
+        rows.append(_until("valid", "until the next one", unix_seconds(end), now))
+    return Shown("crl", "revocation list", False, tuple(rows), refused)
+
+
+def _entry(entry: Revoked) -> Row:
+    return Row("withdrawn", f"serial {entry.serial:x} on {day(entry.time)}, {entry.reason.value}")
+
+
+def _key_file(locked: LockedKey) -> Shown:
+    kdf = locked.parameters
+    cost = f"argon2id, {kdf.memory_kib / 1024:g} MiB, {count(kdf.passes, 'pass', 'passes')}, {kdf.lanes} lanes"
+    rows = (Row("purpose", locked.purpose.value), Row("owner", locked.owner), Row("password", cost))
+    return Shown(
+        "key", f"{locked.purpose.value} key file", False, rows, "nothing here is verified until its password opens it"
+    )
+
+
+def _until(label: str, text: str, end: int, now: int) -> Row:
+    return ending(label, text, end, _profiles().signing, now)
+
+
+def _bundle_row(bundle: Prekeys, now: int) -> Row:
+    return _until("prekeys", f"{len(bundle.leaves)} from index {bundle.first}", bundle.not_after, now)
+
+
+_STATEMENTS: dict[StatementType, Callable[[bytes, Statement, Home | None, int], Shown]] = {
+    StatementType.REQUEST: _request,
+    StatementType.ENROLMENT: _enrolment,
+    StatementType.ROSTER: _roster,
+    StatementType.KEY_STATEMENT: _key_statement,
+    StatementType.PREKEYS: _prekeys,
+}
