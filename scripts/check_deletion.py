@@ -26,33 +26,49 @@ from queue import Queue
 ROOT = Path(__file__).parent.parent
 LIMIT = 240  # seconds for the tests of one deletion
 
-PACKAGE = ["tests/test_vectors.py", "tests/storage/test_packages.py", "tests/protocol/test_receiving.py"]
+VECTORS = "tests/test_vector_conformance.py"
+PACKAGE = [
+    "tests/storage/test_packages.py",
+    "tests/protocol/test_receiving.py",
+    "tests/protocol/test_packages.py",
+    VECTORS,
+]
+CERTIFICATES = ["tests/crypto/test_certificates.py", "tests/crypto/test_hostile_certificates.py"]
 TRUST_PATH: dict[str, list[str]] = {
-    "crypto/encoding.py": ["tests/crypto/test_encoding.py", *PACKAGE[:1]],
-    "crypto/identity.py": ["tests/crypto/test_identity.py", *PACKAGE[:1]],
-    "crypto/signing.py": ["tests/crypto/test_signing.py", "tests/crypto/test_wycheproof.py", *PACKAGE[:1]],
-    "crypto/sealing.py": ["tests/crypto/test_sealing.py", "tests/crypto/test_wycheproof.py", *PACKAGE[:1]],
-    "crypto/body.py": ["tests/crypto/test_body.py", "tests/crypto/test_published.py", *PACKAGE[:1]],
-    "crypto/certificate_checks.py": ["tests/crypto/test_certificates.py"],
-    "crypto/certificate_fields.py": ["tests/crypto/test_certificates.py", "tests/crypto/test_revocation.py"],
-    "crypto/roots.py": ["tests/crypto/test_certificates.py"],
-    "crypto/revocation.py": ["tests/crypto/test_revocation.py", "tests/crypto/test_certificates.py"],
+    "crypto/aead.py": ["tests/crypto/test_aead.py"],
+    "crypto/body.py": ["tests/crypto/test_body.py", VECTORS],
+    "crypto/certificate_checks.py": CERTIFICATES,
+    "crypto/certificate_fields.py": [*CERTIFICATES, "tests/crypto/test_revocation.py"],
+    "crypto/certificates.py": CERTIFICATES,
+    "crypto/encoding.py": ["tests/crypto/test_encoding.py", VECTORS],
+    "crypto/fingerprints.py": ["tests/crypto/test_fingerprints.py"],
+    "crypto/identity.py": ["tests/crypto/test_identity.py", VECTORS],
+    "crypto/key_records.py": ["tests/crypto/test_keyfiles.py", "tests/storage/test_keystore.py"],
     "crypto/keyfiles.py": ["tests/crypto/test_keyfiles.py", "tests/storage/test_keystore.py"],
-    "protocol/statements.py": ["tests/protocol/test_statements.py"],
-    "protocol/key_statements.py": ["tests/protocol/test_enrolment.py", "tests/protocol/test_roster.py"],
+    "crypto/passwords.py": ["tests/crypto/test_keyfiles.py"],
+    "crypto/profiles.py": ["tests/crypto/test_profiles.py"],
+    "crypto/revocation.py": ["tests/crypto/test_revocation.py", *CERTIFICATES],
+    "crypto/root_signing.py": [*CERTIFICATES, "tests/crypto/test_revocation.py"],
+    "crypto/roots.py": CERTIFICATES,
+    "crypto/sealing.py": ["tests/crypto/test_sealing.py", "tests/crypto/test_wycheproof.py", VECTORS],
+    "crypto/signing.py": ["tests/crypto/test_signing.py", "tests/crypto/test_wycheproof.py", VECTORS],
     "protocol/enrolment.py": ["tests/protocol/test_enrolment.py"],
-    "protocol/roster.py": ["tests/protocol/test_roster.py"],
+    "protocol/key_statements.py": ["tests/protocol/test_key_statements.py", "tests/protocol/test_enrolment.py"],
+    "protocol/packages.py": ["tests/protocol/test_packages.py", *PACKAGE],
     "protocol/prekeys.py": ["tests/protocol/test_prekeys.py", "tests/protocol/test_enrolment.py"],
-    "protocol/packages.py": PACKAGE,
-    "protocol/receiving.py": PACKAGE,
+    "protocol/receiving.py": ["tests/protocol/test_receiving.py", *PACKAGE],
+    "protocol/roster.py": ["tests/protocol/test_roster.py"],
+    "protocol/statements.py": ["tests/protocol/test_statements.py", "tests/protocol/test_key_statements.py"],
+    "storage/authority.py": ["tests/storage/test_authority.py", "tests/app/test_enrolment.py"],
+    "storage/drafts.py": ["tests/storage/test_drafts.py", *PACKAGE],
+    "storage/home.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
+    "storage/home_folder.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
+    "storage/keystore.py": ["tests/storage/test_keystore.py"],
     "storage/outside.py": ["tests/storage/test_outside.py", *PACKAGE],
     "storage/package_reader.py": PACKAGE,
     "storage/package_writer.py": PACKAGE,
-    "storage/drafts.py": ["tests/storage/test_drafts.py", *PACKAGE],
-    "storage/register.py": ["tests/storage/test_register.py", *PACKAGE],
-    "storage/keystore.py": ["tests/storage/test_keystore.py"],
     "storage/prekeys.py": ["tests/storage/test_prekeys.py"],
-    "storage/home.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
+    "storage/register.py": ["tests/storage/test_register.py", *PACKAGE],
 }
 CHECK_NAMES = ("check_", "verify", "_check", "decode_")
 
@@ -81,7 +97,9 @@ def deletions(module: str) -> Iterator[Deletion]:
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
     for name in ("body", "orelse", "finalbody"):
-        for position, statement in enumerate(getattr(node, name, []) if not isinstance(node, ast.Lambda | ast.IfExp) else []):
+        for position, statement in enumerate(
+            getattr(node, name, []) if not isinstance(node, ast.Lambda | ast.IfExp) else []
+        ):
             if _is_check(statement):
                 yield ast.unparse(statement).splitlines()[0], _to_pass(name, position)
     if isinstance(node, ast.If) and any(isinstance(statement, ast.Raise) for statement in node.body):
@@ -189,9 +207,13 @@ def main() -> int:
     print(f"{killed} of {len(found)} deletions noticed")
     if options.out:
         survivors = [
-            {"module": d.module, "line": d.line, "what": d.what} for d, seen in zip(found, outcomes, strict=True) if not seen
+            {"module": d.module, "line": d.line, "what": d.what}
+            for d, seen in zip(found, outcomes, strict=True)
+            if not seen
         ]
-        options.out.write_text(json.dumps({"deletions": len(found), "noticed": killed, "survivors": survivors}, indent=2))
+        options.out.write_text(
+            json.dumps({"deletions": len(found), "noticed": killed, "survivors": survivors}, indent=2)
+        )
     return 0 if killed == len(found) else 1
 
 

@@ -139,7 +139,7 @@ def _publish(
         plain.check_room(head.header.plaintext_length)
         package.decrypt(secret, plain.write, _meter(progress, f"open {target.name}", head.header.body_length))
         plain.finish()
-        desk.register.claim(head, str(target), now)  # 12
+        desk.register.fill(head, str(target), now)  # 12
         if not (claimed_before and plain.same_as_published()):
             plain.publish()
         desk.register.publish(head)

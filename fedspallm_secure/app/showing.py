@@ -197,7 +197,7 @@ def statement_title(statement: Statement) -> str:
     return f"{statement.type.value} of {whose}"
 
 
-def claim(value: object) -> str:
+def fill(value: object) -> str:
     """Something unverified, of whatever kind and length, short enough for a line."""
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

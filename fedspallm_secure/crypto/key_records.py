@@ -119,7 +119,7 @@ class RecipientSecrets:
 def _recipient_secret(value: Any) -> RecipientSecret:
     found = fields(value, {"kem": str, "secret": str}, "recipient key")
     if found["kem"] not in {kem.value for kem in Kem}:
-        raise FormatError(f"{found['kem']!r} is no kem")
+        raise FormatError(f"{found['kem'][:64]!r} is no kem")
     return RecipientSecret(Kem(found["kem"]), decode_base64(found["secret"], "secret"))
 
 

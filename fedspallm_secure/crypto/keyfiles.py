@@ -88,7 +88,7 @@ class LockedKey:
         if found["format"] != FORMAT:
             raise FormatError(f"not of the format {FORMAT!r}")
         if found["purpose"] not in {purpose.value for purpose in Purpose}:
-            raise FormatError(f"{found['purpose']!r} is no purpose of a key file")
+            raise FormatError(f"{found['purpose'][:64]!r} is no purpose of a key file")
         purpose = Purpose(found["purpose"])
         check_owner(purpose, found["owner"])
         parameters, salt = _parse_kdf(found["kdf"])
@@ -177,11 +177,11 @@ def authority_uri(federation: str) -> str:
 def check_owner(purpose: Purpose, owner: str) -> None:
     """Raise FormatError unless `owner` is the authority's URI for a root key, or a party's URI for any other key."""
     if not owner.startswith(_URI):
-        raise FormatError(f"{owner!r} is not the URI of a party")
+        raise FormatError(f"{owner[:64]!r} is not the URI of a party")
     federation, _, name = owner.removeprefix(_URI).partition("/")
     check_federation(federation)
     if (name == _AUTHORITY) != (purpose is Purpose.ROOT):
-        raise FormatError(f"{owner!r} cannot own a {purpose.value} key")
+        raise FormatError(f"{owner[:64]!r} cannot own a {purpose.value} key")
     if purpose is not Purpose.ROOT:
         Party.parse(name)
 

@@ -1,6 +1,7 @@
 """Wrapping a file key for one recipient: HPKE base mode (RFC 9180), by default hybrid with ML-KEM-768 (SPEC 4)."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -55,7 +56,8 @@ class RecipientKey:
     def __post_init__(self) -> None:
         if len(self.public) != self.kem.public_size:
             raise FormatError(f"a {self.kem.value} key has {self.kem.public_size} bytes, not {len(self.public)}")
-        _load_public(self.kem, self.public)
+        with suppress(UnsupportedAlgorithm):  # of others' keys this installation need not know more than their names
+            _load_public(self.kem, self.public)
 
     @property
     def key_id(self) -> str:

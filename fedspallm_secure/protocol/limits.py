@@ -1,8 +1,9 @@
-"""The limits of SPEC section 10, and the bounds of section 7, in one place.  A larger thing is refused unread."""
+"""The limits of SPEC section 10, in one place.  A larger thing is refused unread."""
 
 from typing import Final
 
 from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
+from fedspallm_secure.crypto.keyfiles import KEY_FILE_LIMIT
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW, REVOCATION_LIST_LIMIT
 
 __all__ = [
@@ -12,9 +13,6 @@ __all__ = [
     "FOLDER_LIMIT",
     "HEADER_LIMIT",
     "HOSTS_LIMIT",
-    "KDF_LANES_LIMIT",
-    "KDF_MEMORY_LIMIT_KIB",
-    "KDF_PASSES_LIMIT",
     "KEY_FILE_LIMIT",
     "KEY_STATEMENT_LIMIT",
     "LATEST_TIME",
@@ -39,10 +37,5 @@ HOSTS_LIMIT: Final = 16  # DNS names and addresses of a request
 PREKEYS_LIMIT: Final = 1 << 20  # bytes
 PREKEYS_LEAVES_LIMIT: Final = 256  # leaves of a bundle
 KEY_STATEMENT_LIMIT: Final = 16 << 10  # bytes
-
-KEY_FILE_LIMIT: Final = 4 << 20  # bytes
-KDF_MEMORY_LIMIT_KIB: Final = 2 << 20  # KiB, so 2 GiB
-KDF_PASSES_LIMIT: Final = 10
-KDF_LANES_LIMIT: Final = 16
 
 LATEST_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that X.509 can write

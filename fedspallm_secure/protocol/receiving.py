@@ -121,7 +121,7 @@ def check_claims(head: Head, reader: Reader, trust: Trust) -> RosterEntry:
     """Step 5: version, type, federation, roster, recipient, sender, and the rules of the type."""
     context = head.context
     if context.version != VERSION or context.type not in PACKAGE_TYPES:  # a
-        raise UnknownVersion(f"package version {context.version}, type {context.type!r} is not known here")
+        raise UnknownVersion(f"package version {context.version}, type {context.type[:64]!r} is not known here")
     if context.federation != trust.roster.federation:  # b
         raise WrongFederation(f"the package belongs to {context.federation}, not to {trust.roster.federation}")
     if context.roster != trust.roster.hash:  # c

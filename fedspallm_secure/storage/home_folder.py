@@ -108,7 +108,9 @@ class Identity:
     @classmethod
     def parse(cls, data: bytes, what: str) -> "Identity":
         """Read the file.  Raises FormatError or UsageError."""
-        value = fields(parse_canonical_json(data.removesuffix(b"\n"), what), _SCHEMA, what)
+        if not data.endswith(b"\n"):
+            raise FormatError(f"{what} does not end with a line feed")
+        value = fields(parse_canonical_json(data[:-1], what), _SCHEMA, what)
         if value["format"] != _FORMAT or not all(type(host) is str for host in value["hosts"]):
             raise FormatError(f"{what} is not of the format {_FORMAT!r}")
         return cls(value["federation"], Party(value["role"], value["id"]), tuple(value["hosts"]))

@@ -65,10 +65,10 @@ class SqliteRegister:
         digest, header, signature, output, at, published = row
         return Received(digest, header, signature, output, at, bool(published))
 
-    def claim(self, head: Head, output: str, at: int) -> None:
+    def fill(self, head: Head, output: str, at: int) -> None:
         """Fill the slot of a verified package, before its plaintext gets its name.
 
-        Claiming again for the same package only notes where the plaintext goes this time.
+        Filling it again for the same package only notes where the plaintext goes this time.
         Raises ReplayedPackage or Equivocation when another run has filled the slot since step 8.
         """
         with self._transaction():

@@ -1,4 +1,4 @@
-"""Where attacks take place: a federation with real keys, its good packages, and a recipient who opens what it is given."""
+"""Where attacks take place: a federation with real keys, its packages, and parties who open what they are given."""
 
 import json
 import os
@@ -37,9 +37,9 @@ BODY_START = 56  # bytes of salt and commitment
 class Outcome:
     """What became of a suite of attacks, in plain counts.
 
-    counts: attacks by kind; refused: refusals by error class; accepted, crashes, published, unexpected: what went wrong,
-    described: opened although it must not, an error that is none of ours, files that lay about afterwards, another
-    error class than the expected one; growth: KiB by which the peak of resident memory rose.
+    counts: attacks by kind; refused: refusals by error class; accepted: what was opened although it must not be;
+    crashes: errors that are none of ours; published: files that lay about afterwards; unexpected: other error classes
+    than expected; growth: KiB by which the peak of resident memory rose.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -187,9 +187,7 @@ class Stage:
             actor.party, self.federation.trust, register or self.register(name), self.home / "evidence"
         )
 
-    def seal(
-        self, data: bytes, sender: str = SENDER, recipient: str = RECIPIENT, kem: Kem = Kem.X25519
-    ) -> bytes:
+    def seal(self, data: bytes, sender: str = SENDER, recipient: str = RECIPIENT, kem: Kem = Kem.X25519) -> bytes:
         """A good package of type `file`, as bytes."""
         plain, made = self.home / "plain", self.home / "made.fspkg"
         plain.write_bytes(data)

@@ -109,12 +109,11 @@ def test_a_leaf_never_outlives_the_root():
 
 def test_a_leaf_is_valid_from_its_first_to_its_last_second():
     authority, leaf = Authority(), Authority().leaf(NORTH, now=NOW + DAY)
-    crl = authority.crl(now=leaf.not_after)
     for at in (leaf.not_before, leaf.not_after):
-        check_leaf(leaf.der, authority.root, NORTH, Purpose.SIGNING, at, crl)
+        check_leaf(leaf.der, authority.root, NORTH, Purpose.SIGNING, at, authority.crl(now=at))
     for at, words in ((leaf.not_before - 1, "not valid yet"), (leaf.not_after + 1, "no longer valid")):
         with pytest.raises(CertificateExpired, match=words):
-            check_leaf(leaf.der, authority.root, NORTH, Purpose.SIGNING, at, crl)
+            check_leaf(leaf.der, authority.root, NORTH, Purpose.SIGNING, at, authority.crl(now=at))
 
 
 def test_a_root_is_valid_from_its_first_to_its_last_second():

@@ -124,6 +124,8 @@ BAD_JSON = {
     "no character in another plane": '"\U0010fffe"',
     "no character in the middle": '"\ufdd0"',
     "nine deep": "[" * 9 + "]" * 9,
+    "nine objects deep": '{"a":' * 8 + "{}" + "}" * 8,
+    "a number nine deep": "[" * 8 + "1" + "]" * 8,
     "comment": "{}//",
     "single quotes": "{'a':1}",
 }
@@ -133,6 +135,11 @@ BAD_JSON = {
 def test_what_is_not_canonical_is_refused(name):
     with pytest.raises(FormatError, match=r"^the header"):
         parse_canonical_json(BAD_JSON[name].encode(), "the header")
+
+
+def test_a_member_given_twice_is_named_as_the_fault():
+    with pytest.raises(FormatError, match="an object has two members of the same name"):
+        parse_canonical_json(b'{"a":1,"a":1}', "the header")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,7 @@ def test_what_is_just_within_the_limits_is_taken():
         "-9007199254740991",
         "[" * 8 + "]" * 8,
         "[[[[[[[1]]]]]]]",
+        '{"a":' * 7 + "{}" + "}" * 7,
         '"\ufffd"',
         '"\U0001f600"',
     ):

@@ -13,6 +13,7 @@ from fedspallm_secure.crypto import revocation
 from fedspallm_secure.crypto.encoding import INTEGER_BOUND
 from fedspallm_secure.crypto.profiles import DAY
 from fedspallm_secure.crypto.revocation import (
+    CLOCK_SKEW,
     REVOCATION_LIST_LIMIT,
     Reason,
     RevocationList,
@@ -45,6 +46,13 @@ def test_it_is_fresh_until_the_next_update():
     made.check_fresh(made.next_update)
     with pytest.raises(RevocationListStale, match="number 1"):
         made.check_fresh(made.next_update + 1)
+
+
+def test_it_may_be_made_one_clock_skew_ahead_and_no_further():
+    made = CA.crl()
+    made.check_fresh(NOW - CLOCK_SKEW)
+    with pytest.raises(RevocationListStale, match="future"):
+        made.check_fresh(NOW - CLOCK_SKEW - 1)
 
 
 def test_a_lower_number_never_takes_the_place_of_a_higher_one():

@@ -101,8 +101,6 @@ NO_PARTY = [
     "member/münchen",
 ]
 REFUSED = [
-    *[("ctx.v", value, "out of range") for value in (0, -1)],
-    *[("ctx.type", value, "no name of a type") for value in ("", "File", "-file", "fi le", "a" * 33, "datei1", "*")],
     *[("ctx.fed", value, "cannot name a federation") for value in ("", "Lungs", ".a", "a.", "a..b", "a" * 64, "a/b")],
     *[(f"ctx.{name}", value, name) for name in ("roster", "sender_key", "recipient_key") for value in (*ANY_HEX, "*")],
     *[("ctx.plan_hash", value, "plan_hash") for value in (*ANY_HEX, "**")],
@@ -112,14 +110,13 @@ REFUSED = [
     *[(f"ctx.{name}", value, "role|ROLE|name a party") for name in ("sender", "recipient") for value in NO_PARTY],
     *[("ctx.kem", value, "valid Kem") for value in ("", "X25519", "p256", "mlkem768", "x25519 ")],
     *[("ctx.seq", value, "out of range") for value in (0, -1)],
-    ("ctx.created", -1, "out of range"),
+    ("ctx.created", -1, "later than created"),
     *[("ctx.not_after", value, "later than created") for value in (1_790_000_000, 1_789_999_999, 0, -1)],
     *[("ctx.not_after", value, "year 10000") for value in (253_402_300_800, 2**53 - 1)],
     *[("ctx.body_type", value, "valid BodyType") for value in ("", "text", "BYTES", "bytes,json")],
     *[("enc", encode_base64(bytes(size)), "enc has") for size in (0, 32, 79, 81, 1168)],
     *[("enc", text, "base64") for text in ("*", "AA", "AB==", encode_base64(bytes(80)) + " ", "é" * 4)],
     *[("body_len", value, "bytes long") for value in (-1, 0, 1, 71, 56 + 16400, 56 + 16400 + 15)],
-    ("body_len", body_length(LARGEST_PLAINTEXT) + 1, "bytes long"),
     *[("tiles", value, "has 1 tiles") for value in (-1, 0, 2, 2**53 - 1)],
     *[
         (f"ctx.{name}", value, "out of range")
@@ -344,7 +341,7 @@ def test_the_largest_header_is_far_below_its_limit():
     assert header.plaintext_length == LARGEST_PLAINTEXT
 
 
-@pytest.mark.parametrize("name", ["federation", "roster", "sender_key", "recipient_key", "plan_hash", "group", "type"])
+@pytest.mark.parametrize("name", ["federation", "roster", "sender_key", "recipient_key", "plan_hash", "group"])
 def test_a_context_cannot_be_made_half_valid(name):
     with pytest.raises(FormatError):
         replace(CONTEXT, **{name: "É"})

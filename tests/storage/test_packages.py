@@ -273,7 +273,7 @@ def test_a_run_killed_after_the_claim_is_repeated(desks):
     path = desks.seal(b"x")
     head = packages.inspect(path)
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.claim(head, "out", NOW)
+        register.fill(head, "out", NOW)
     _, output = desks.open(path)
     assert output.read_bytes() == b"x"
     with pytest.raises(errors.ReplayedPackage):
@@ -285,7 +285,7 @@ def test_a_run_killed_after_the_name_was_given_is_repeated(desks):
     head = packages.inspect(path)
     (desks.folder / "out").write_bytes(b"x")
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.claim(head, "out", NOW)
+        register.fill(head, "out", NOW)
     assert desks.open(path)[1].read_bytes() == b"x"
     with open_register(desks.folder / "member-south.sqlite") as register:
         assert register.received(Slot.of(head.context)).published
@@ -294,7 +294,7 @@ def test_a_run_killed_after_the_name_was_given_is_repeated(desks):
 def test_another_file_under_the_claimed_name_is_left_alone(desks):
     path = desks.seal(b"x")
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.claim(packages.inspect(path), "out", NOW)
+        register.fill(packages.inspect(path), "out", NOW)
     (desks.folder / "out").write_bytes(b"precious")
     with pytest.raises(errors.OutputExists):
         desks.open(path)

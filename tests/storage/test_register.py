@@ -52,7 +52,7 @@ def register(path):
 def test_a_slot_is_free_claimed_published(register):
     assert register.find(SLOT) is None
     assert register.received(SLOT) is None
-    register.claim(FIRST, "out", 7)
+    register.fill(FIRST, "out", 7)
     assert register.find(SLOT) == Known(FIRST.digest, published=False)
     register.publish(FIRST)
     assert register.find(SLOT) == Known(FIRST.digest, published=True)
@@ -60,8 +60,8 @@ def test_a_slot_is_free_claimed_published(register):
 
 
 def test_a_claim_that_was_not_published_is_repeated(register):
-    register.claim(FIRST, "out", 7)
-    register.claim(FIRST, "elsewhere", 8)
+    register.fill(FIRST, "out", 7)
+    register.fill(FIRST, "elsewhere", 8)
     assert register.received(SLOT) == Received(FIRST.digest, FIRST.encoded, FIRST.signature, "elsewhere", 8, False)
 
 
@@ -69,24 +69,24 @@ def test_two_runs_cannot_both_publish(path):
     """Both have found the slot free; the first one fills it before the second one does."""
     with open_register(path) as first, open_register(path) as second:
         assert first.find(SLOT) is second.find(SLOT) is None
-        first.claim(FIRST, "out", 7)
+        first.fill(FIRST, "out", 7)
         with pytest.raises(Equivocation):
-            second.claim(SECOND, "elsewhere", 8)
+            second.fill(SECOND, "elsewhere", 8)
         first.publish(FIRST)
         with pytest.raises(ReplayedPackage):
-            second.claim(FIRST, "elsewhere", 8)
+            second.fill(FIRST, "elsewhere", 8)
         with pytest.raises(Equivocation):
-            second.claim(SECOND, "elsewhere", 8)
+            second.fill(SECOND, "elsewhere", 8)
         assert second.received(SLOT) == Received(FIRST.digest, FIRST.encoded, FIRST.signature, "out", 7, True)
-        second.claim(head(sequence=2), "elsewhere", 8)  # and it goes on working
+        second.fill(head(sequence=2), "elsewhere", 8)  # and it goes on working
 
 
 @pytest.mark.parametrize("name", ["federation", "round", "type", "sender", "sequence"])
 def test_slots_differ_in_each_of_their_parts(register, name):
     other = head(**{name: FIELDS[name]})
-    register.claim(FIRST, "out", 7)
+    register.fill(FIRST, "out", 7)
     assert register.find(Slot.of(other.context)) is None
-    register.claim(other, "other", 8)
+    register.fill(other, "other", 8)
     register.publish(other)
     assert register.find(Slot.of(other.context)) == Known(other.digest, True)
     assert register.find(SLOT) == Known(FIRST.digest, False)
@@ -123,9 +123,9 @@ def test_what_was_committed_outlives_a_kill(path):
     if child == 0:
         try:
             with open_register(path) as register:
-                register.claim(FIRST, "out", 7)
+                register.fill(FIRST, "out", 7)
                 register.publish(FIRST)
-                register.claim(head(sequence=2), "two", 7)
+                register.fill(head(sequence=2), "two", 7)
                 register._connection.execute("BEGIN IMMEDIATE")
                 register._connection.execute("DELETE FROM received")
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -167,10 +167,10 @@ def test_a_full_disk_is_told_and_survived(register):
     number = 1
     with pytest.raises(DiskFull, match="no space left"):
         for number in range(1, 1000):
-            register.claim(head(sequence=number), "out" * 1000, 7)
+            register.fill(head(sequence=number), "out" * 1000, 7)
     assert register.find(Slot.of(head(sequence=number).context)) is None
     register._connection.execute("PRAGMA max_page_count = 100000")
-    register.claim(head(sequence=number), "out", 7)
+    register.fill(head(sequence=number), "out", 7)
 
 
 def test_a_commit_that_fails_is_taken_back(path, monkeypatch):
@@ -240,7 +240,7 @@ def test_a_file_that_is_no_register_is_damaged(path):
 def test_a_damaged_register_is_not_used(path, place):
     with open_register(path) as register:
         for number in range(1, 60):
-            register.claim(head(sequence=number), "out" * 100, 7)
+            register.fill(head(sequence=number), "out" * 100, 7)
     data = bytearray(path.read_bytes())
     start = int(len(data) * place) // 4096 * 4096
     data[start : start + 4096] = b"\xa5" * 4096
@@ -253,7 +253,7 @@ def test_an_index_that_lacks_a_row_is_damage(path):
     """Such a register would say of a package that it was never received."""
     with open_register(path) as register:
         for number in range(1, 4):
-            register.claim(head(sequence=number), "out", 7)
+            register.fill(head(sequence=number), "out", 7)
         register._connection.execute("PRAGMA writable_schema = ON")
         register._connection.execute("CREATE TABLE spare (a)")
         register._connection.execute(
@@ -295,6 +295,6 @@ def test_a_restored_register_counts_again(path, tmp_path):
 
 def test_only_one_of_our_errors_ever_comes_out(path, register):
     register._connection.execute("DROP TABLE received")
-    for call in (lambda: register.find(SLOT), lambda: register.claim(FIRST, "", 1), lambda: register.publish(FIRST)):
+    for call in (lambda: register.find(SLOT), lambda: register.fill(FIRST, "", 1), lambda: register.publish(FIRST)):
         with pytest.raises(FedSpaError):
             call()

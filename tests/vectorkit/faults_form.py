@@ -3,7 +3,7 @@
 import base64
 import json
 
-from tests.vector_format import Vector
+from tests.vector_format import Edit, Vector
 from tests.vectorkit.cases import CONTRIBUTION, FILE, FORM, exchanged, fault, home_of
 from tests.vectorkit.packages import MAGIC
 from tests.vectorkit.primitives import canonical, u32
@@ -67,6 +67,11 @@ def header_lengths() -> list[Vector]:
         fault(f"03-header-length-{name}", FORM, comment, MAGIC + u32(value) + rest)
         for name, (value, comment) in table.items()
     ]
+    for value in (65_537, 2**20):
+        comment = f"The header length is {value}, and the file is long enough for that."
+        edit = Edit("edit", (8,), u32(value))
+        name = f"03-header-length-{value}-there"
+        found.append(fault(name, FORM, comment, b"", base="big-two-tiles", edits=[edit]))
     big = MAGIC + size.to_bytes(4, "big") + rest
     found.append(fault("03-header-length-big-endian", FORM, "The header length is big-endian.", big))
     for end in (0, 1, 7, 8, 11, 12, 13, 12 + size // 2, 12 + size, 13 + size, 12 + size + 32, 12 + size + 63):

@@ -62,6 +62,13 @@ def times() -> list[Vector]:
             recipient="alder-crl-older",
         ),
         fault(
+            "06-list-of-impostor",
+            "CertificateRefused",
+            "The reader's list was signed by another key under the root's name.",
+            FILE.pack(),
+            recipient="alder-crl-impostor",
+        ),
+        fault(
             "06-key-statement-ended",
             "CertificateExpired",
             "The recipient's key statement has ended.",

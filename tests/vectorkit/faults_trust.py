@@ -133,6 +133,8 @@ def rows() -> list[Vector]:
         ("plan-without-hash", "A plan names no plan hash.", PLAN, {"plan_hash": "*"}),
         ("contribution-in-no-round", "A contribution names no round.", CONTRIBUTION, {"round": 0}),
         ("contribution-without-plan", "A contribution names no plan.", CONTRIBUTION, {"plan_hash": "*"}),
+        ("file-in-a-round-of-a-plan", "A file names a round and a plan.", FILE, {"round": 4, "plan_hash": PLAN_HASH}),
+        ("plan-as-a-file", "A plan names neither round nor plan hash.", PLAN, {"round": 0, "plan_hash": "*"}),
         ("file-of-json", "A file says that its body is JSON.", FILE, {"body_type": "json"}),
         ("plan-of-bytes", "A plan says that its body is bytes.", PLAN, {"body_type": "bytes"}),
         ("contribution-of-json", "A contribution says that its body is JSON.", CONTRIBUTION, {"body_type": "json"}),

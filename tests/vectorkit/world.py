@@ -217,6 +217,8 @@ def world() -> World:
     made.crls["older"] = authority.make_crl(root, 4, CRL_START - DAY, CRL_END, [])
     made.crls["newer"] = authority.make_crl(root, 6, NOW - 60, CRL_END, [nobody, serial_named("member/cedar")])
     made.crls["birch-revoked"] = authority.make_crl(root, 6, NOW - 60, CRL_END, [nobody, birch])
+    impostor = authority.make_root("impostor", FEDERATION, START, END + 365 * DAY)
+    made.crls["impostor"] = authority.make_crl(impostor, 7, NOW - 60, CRL_END, [nobody])
     made.rosters["main"] = make_roster(root, 3, list(CAST.values()))
     made.rosters["older"] = make_roster(root, 2, SMALL_CAST)
     for version, (name, leaf) in enumerate(leaf_faults(root).items(), start=100):
@@ -229,7 +231,7 @@ def world() -> World:
         made.rosters[name] = make_roster(root, version, SMALL_CAST, statements=late)
     for owner in CAST.values():
         made.homes[owner.id] = Home(owner)
-    for name in ("older", "newer", "birch-revoked"):
+    for name in ("older", "newer", "birch-revoked", "impostor"):
         made.homes[f"alder-crl-{name}"] = Home(CAST["member/alder"], crl=name)
     for name in made.rosters:
         if name not in ("main", "older"):
