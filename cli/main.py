@@ -9,6 +9,7 @@ from fedprune_cli import console
 from fedprune_cli.certs import certs
 from fedprune_cli.demo import demo
 from fedprune_cli.inspect import evaluate, inspect
+from fedprune_cli.packages import package
 from fedprune_cli.simulate import simulate
 from fedprune_cli.transfer import export, import_
 
@@ -34,7 +35,7 @@ def cli() -> None:
     """
 
 
-for command in (simulate, evaluate, inspect, export, import_, demo, certs):
+for command in (simulate, evaluate, inspect, export, import_, demo, certs, package):
     cli.add_command(command)
 
 

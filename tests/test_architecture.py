@@ -71,7 +71,9 @@ def test_importing_the_package_and_its_pure_part_needs_no_torch():
 
 def test_keep_masks_are_never_just_masks():
     """'mask' alone is reserved for secure aggregation; attention masks and mask expansion are what they are called."""
-    allowed = re.compile(r"keep[-_ ]?masks?|unmask-re\w+|attention[_ ]masks?|mask expansion|masked_fill|Masked", re.IGNORECASE)
+    allowed = re.compile(
+        r"keep[-_ ]?masks?|unmask-re\w+|attention[_ ]masks?|mask expansion|masked_fill|Masked", re.IGNORECASE
+    )
     for source in SOURCES:
         for number, line in enumerate(source.read_text().splitlines(), start=1):
             left = allowed.sub("", line)
@@ -84,6 +86,30 @@ def test_readme_shows_the_commands_as_they_are():
     text = (ROOT / "README.md").read_text()
     for command in cli.commands:
         assert f"fedprune {command}" in text
+    options = {option for command in leaves(cli) for parameter in command.params for option in parameter.opts}
     for word in re.findall(r"`(--[a-z-]+)`", text):
-        options = {option for command in cli.commands.values() for p in command.params for option in p.opts}
         assert word in options, f"README names {word}, which no command has"
+
+
+def leaves(command):
+    """Every command below a group, at any depth."""
+    children = getattr(command, "commands", None)
+    return [command] if children is None else [leaf for child in children.values() for leaf in leaves(child)]
+
+
+def test_readme_commands_parse():
+    """Every command line of the README is one that the program takes: names, options and the number of arguments."""
+    import click
+    from fedprune_cli.main import cli
+
+    lines = re.findall(
+        r"^    fedprune (.*?)(?:\s+#.*)?$", (ROOT / "README.md").read_text().replace("\\\n", " "), re.MULTILINE
+    )
+    assert len(lines) > 15
+    for line in lines:
+        if line.startswith("error: ") or line.startswith("hint: "):
+            continue
+        command, words = cli, line.split()
+        while isinstance(command, click.Group):
+            command = command.commands[words.pop(0)]
+        command.make_context(command.name or "", words, resilient_parsing=False)

@@ -191,13 +191,13 @@ def _note(authority: Authority, roster: bytes | None, now: int) -> str:
 def statement_title(statement: Statement) -> str:
     """What a statement says it is, without verifying anything."""
     value = statement.value
-    whose = claim(value.get("federation"))
+    whose = short(value.get("federation"))
     if statement.type is not StatementType.ROSTER:
-        whose = f"{claim(value.get('role'))}/{claim(value.get('id'))} of {whose}"
+        whose = f"{short(value.get('role'))}/{short(value.get('id'))} of {whose}"
     return f"{statement.type.value} of {whose}"
 
 
-def fill(value: object) -> str:
+def short(value: object) -> str:
     """Something unverified, of whatever kind and length, short enough for a line."""
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}..."

@@ -11,13 +11,13 @@ from fedspallm_secure.app.expiry import day
 from fedspallm_secure.app.showing import (
     Row,
     Shown,
-    claim,
     count,
     ending,
     kems,
     list_row,
     root_rows,
     roster_rows,
+    short,
     statement_title,
 )
 from fedspallm_secure.crypto.certificate_fields import read_certificate, refusing, unix_seconds
@@ -149,11 +149,11 @@ def _roster(data: bytes, statement: Statement, home: Home | None, now: int) -> S
     value = statement.value
     parties = value["parties"] if type(value.get("parties")) is list else []
     rows = [
-        Row("roster", f"version {claim(value.get('version'))}, {count(len(parties), 'party', 'parties')}"),
+        Row("roster", f"version {short(value.get('version'))}, {count(len(parties), 'party', 'parties')}"),
         Row("roster fingerprint", fingerprint(statement.digest)),
-        _demands(claim(value.get("crl_number"))),
+        _demands(short(value.get("crl_number"))),
         *(
-            Row("party", f"{claim(party.get('role'))}/{claim(party.get('id'))}")
+            Row("party", f"{short(party.get('role'))}/{short(party.get('id'))}")
             for party in parties
             if type(party) is dict
         ),

@@ -23,7 +23,7 @@ class Role(Enum):
 def check_federation(name: str) -> str:
     """Return `name` if it may name a federation.  Raises FormatError."""
     if not _FEDERATION.fullmatch(name) or ".." in name:
-        raise FormatError(f"{name[:64]!r} cannot name a federation: 1 to 63 of a-z, 0-9, - and ., for example lungs.example")
+        raise FormatError(f"{name[:64]!r} cannot name a federation: 1 to 63 of a-z, 0-9, - and ., like lungs.example")
     return name
 
 
@@ -38,7 +38,7 @@ class Party:
         if self.role_name not in {role.value for role in Role}:
             raise FormatError(f"{self.role_name[:64]!r} is no role; roles are {', '.join(role.value for role in Role)}")
         if not _ID.fullmatch(self.id):
-            raise FormatError(f"{self.id[:64]!r} cannot name a party: 1 to 63 of a-z, 0-9 and -, for example north-hospital")
+            raise FormatError(f"{self.id[:64]!r} cannot name a party: 1 to 63 of a-z, 0-9 and -, like north-hospital")
 
     @property
     def role(self) -> Role:

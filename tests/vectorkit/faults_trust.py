@@ -23,7 +23,7 @@ def of(name: str, expect: str, comment: str, draft: Draft, *, recipient: str = "
 def worlds() -> list[Vector]:
     """5a to 5c: version, type, federation, roster."""
     found = [
-        of(f"version-{value}", "UnknownVersion", "There is no such version.", FILE, v=value)
+        of(f"version-{value}", "UnknownVersion", f"There is no version {value}.", FILE, v=value)
         for value in (0, 2, -1, 2**53 - 1)
     ]
     for name, kind in (
@@ -123,7 +123,7 @@ def rows() -> list[Vector]:
     for kind, sender, recipient in ROLES:
         draft = Draft(context(kind, sender, recipient))
         name, ends = f"05-{kind}-{sender}-to-{recipient}".replace("/", "-"), home_of(draft)
-        comment = f"Type {kind} does not go from a {draft.ctx['sender']} to a {recipient}."
+        comment = f"Type {kind} does not go from {sender} to {recipient}."
         found.append(fault(name, "NotAllowed", comment, draft.pack(), recipient=ends))
     fields: list[tuple[str, str, Draft, dict[str, Value]]] = [
         ("file-in-a-round", "A file names a round.", FILE, {"round": 1}),

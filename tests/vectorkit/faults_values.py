@@ -3,7 +3,7 @@
 from tests.vector_format import Vector
 from tests.vectorkit.cases import CONTRIBUTION, FILE, FORM, fault, home_of, with_ctx, with_fields
 from tests.vectorkit.packages import Draft, context
-from tests.vectorkit.primitives import Value, b64, seeded
+from tests.vectorkit.primitives import Value, b64, quoted, seeded
 from tests.vectorkit.world import HYBRID, NOW
 
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -118,7 +118,7 @@ def numbers() -> list[Vector]:
         "word": "seven",
     }
     return found + [
-        of_ctx(f"gid-{name}", "gid is no decimal number in its one spelling.", CONTRIBUTION, gid=value)
+        of_ctx(f"gid-{name}", f"gid is no number in its one spelling: {quoted(value)}.", CONTRIBUTION, gid=value)
         for name, value in gids.items()
     ]
 
@@ -157,10 +157,14 @@ def words() -> list[Vector]:
         "backslash": "member\\birch",
         "star": "*",
     }
-    found = [of_ctx(f"fed-{n}", "fed is not the name of a federation.", fed=value) for n, value in federations.items()]
+    found = [
+        of_ctx(f"fed-{n}", f"fed is no federation's name: {quoted(value)}.", fed=value)
+        for n, value in federations.items()
+    ]
     for field in ("sender", "recipient"):
-        comment = f"{field} is not the name of a party."
-        found += [of_ctx(f"{field}-{name}", comment, **{field: value}) for name, value in parties.items()]
+        for name, value in parties.items():
+            comment = f"{field} is not the name of a party: {quoted(value)}."
+            found.append(of_ctx(f"{field}-{name}", comment, **{field: value}))
     for name, value in (
         ("unknown", "x448"),
         ("upper-case", "X25519"),
@@ -168,9 +172,9 @@ def words() -> list[Vector]:
         ("other-hybrid", "x25519-mlkem768"),
         ("number", "32"),
     ):
-        found.append(of_ctx(f"kem-{name}", "kem is none of the table.", kem=value))
+        found.append(of_ctx(f"kem-{name}", f"kem is not in the table: {quoted(value)}.", kem=value))
     for name, value in (("unknown", "text"), ("upper-case", "JSON"), ("empty", ""), ("star", "*")):
-        found.append(of_ctx(f"body-type-{name}", "body_type is neither bytes nor json.", body_type=value))
+        found.append(of_ctx(f"body-type-{name}", f"body_type is none of two: {quoted(value)}.", body_type=value))
     return found
 
 

@@ -35,7 +35,7 @@ def types() -> list[Vector]:
         draft = draft if draft.ctx["body_type"] == "bytes" else draft.but(plaintext=JSON_BODY)
         ends = recipient.split("/")[0]
         name = f"{kind}-to-{ends}"
-        found.append(good(name, f"Type {kind} from a {sender.split('/')[0]} to a {ends}.", draft))
+        found.append(good(name, f"Type {kind} from {sender} to {recipient}.", draft))
     return found
 
 
@@ -51,9 +51,14 @@ def limits() -> list[Vector]:
         good("created-at-skew", "created is just as far ahead as allowed.", with_ctx(FILE, created=NOW + DAY)),
         good("list-ends-now", "The next update of the revocation list is now.", lasting, now=CRL_END),
         good("certificate-ends-now", "The sender's certificate ends now.", at_end, recipient="alder-cert-ends-now"),
-        good("certificate-starts-now", "It begins now.", at_start, recipient="alder-cert-starts-now"),
+        good(
+            "certificate-starts-now",
+            "The certificate begins now.",
+            at_start,
+            recipient="alder-cert-starts-now",
+        ),
         good("newer-list", "The list is newer than the roster and names others.", FILE, recipient="alder-crl-newer"),
-        good("seq-2-53", "seq is the largest integer.", with_ctx(FILE, seq=2**53 - 1)),
+        good("seq-largest", "seq is the largest integer.", with_ctx(FILE, seq=2**53 - 1)),
         good("gid-0", "gid is 0.", with_ctx(CONTRIBUTION, gid="0"), awaited={"gid": "0"}),
     ]
 
