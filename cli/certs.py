@@ -1,5 +1,6 @@
 """`fedprune certs`: what a party does.  Ask to be enrolled, import the answer, renew, refill prekeys."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ import click
 from fedprune_cli import console, homes
 from fedprune_cli.certs_authority import crl, init, revoke, roster, sign
 from fedprune_cli.certs_show import show
-from fedprune_cli.documents import next_step, out_option, write
+from fedprune_cli.documents import check_free, dated, next_step, out_option, write
 from fedprune_cli.fingerprints import ask_about
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
@@ -76,6 +77,7 @@ def request(
     identity = Identity(federation, Party(role, name), hosts)
     found = enrolment.pending_request(home, identity, prekeys)
     if found is None:
+        check_free(out, dated(identity.party, "request", False, 0))
         count = _prekeys(identity.party, prekeys)
         typed = password.read(f"the keys of {identity}", new=True)
         found = enrolment.make_request(home, identity, typed, count, homes.KDF)
@@ -98,6 +100,7 @@ def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordS
     mine = open_warned(home)
     found = enrolment.pending_renewal(home)
     if found is None:
+        check_free(out, dated(mine.party, "request", True, int(time.time())))
         typed = password.read(f"the keys of {mine.identity}")
         found = enrolment.renew(home, typed, _prekeys(mine.party, prekeys), homes.KDF)
     _write_request(found, home, out, as_json)
@@ -147,7 +150,8 @@ def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, 
 
     mine = open_warned(home)
     bundle = enrolment.refill(home, password.read(f"the keys of {mine.identity}"), count, homes.KDF)
-    path = write(out, f"{_stem(mine.party)}.prekeys-{bundle.first}.fsdoc", bundle.encode())
+    name = f"{mine.party.role_name}-{mine.party.id}.prekeys-{bundle.first}.fsdoc"
+    path = write(out, name, bundle.encode())
     if as_json:
         console.print_json({"prekeys": str(path), "first": bundle.first, "count": len(bundle.leaves)})
         return
@@ -161,12 +165,8 @@ def _prekeys(party: Party, given: int | None) -> int:
     return given if given is not None else DEFAULT_PREKEYS if party.role is Role.MEMBER else 0
 
 
-def _stem(party: Party) -> str:
-    return f"{party.role_name}-{party.id}"
-
-
 def _write_request(found: "Request", home: Path, out: Path | None, as_json: bool) -> None:
-    path = write(out, f"{_stem(found.party)}.request.fsdoc", found.encode())
+    path = write(out, dated(found.party, "request", bool(found.renews), found.created), found.encode())
     if as_json:
         facts: dict[str, Any] = {
             "request": str(path),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from fedprune_cli import console, homes
 from fedprune_cli.certs_show import print_rows
-from fedprune_cli.documents import next_step, out_option, write
+from fedprune_cli.documents import check_free, dated, next_step, out_option, write
 from fedprune_cli.fingerprints import ask_about
 from fedprune_cli.homes import authority_warned, ca_option
 from fedprune_cli.parameters import json_option
@@ -38,10 +38,10 @@ def init(federation: str, ca: Path, profiles: Path | None, password: PasswordSou
     Do it on a machine without a network, and keep the folder and its password apart.
     """
     from fedspallm_secure.app import authority
-    from fedspallm_secure.storage.authority import check_free, open_authority
+    from fedspallm_secure.storage.authority import check_absent, open_authority
     from fedspallm_secure.storage.profiles import read_profiles
 
-    check_free(ca, federation)
+    check_absent(ca, federation)
     text = None if profiles is None else read_profiles(profiles)
     authority.init(ca, federation, password.read(f"the root key of {federation}", new=True), text, homes.KDF)
     with open_authority(ca) as made:
@@ -79,12 +79,14 @@ def sign(
         party = found.request.party
         if fingerprint is not None:
             check_fingerprint(found.request.statement.digest, fingerprint, f"the request of {party}")
+        name = dated(party, "enrolment", found.renews, found.request.created)
         answer = authority.repeat_answer(opened, found)
         if answer is None:
+            check_free(out, name)
             if fingerprint is None and found.answered is None:
                 _ask(found, opened)
             answer = authority.sign(opened, found, password.read(f"the root key of {opened.federation}"))
-    path = write(out, f"{party.role_name}-{party.id}.enrolment.fsdoc", answer)
+    path = write(out, name, answer)
     again, until = found.answered is not None, authority.valid_until(answer)
     if as_json:
         facts: dict[str, Any] = {"enrolment": str(path), "party": str(party), "renewal": found.renews, "again": again}

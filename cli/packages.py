@@ -55,13 +55,12 @@ def seal(
 ) -> None:
     """Seal FILE for one party, signed with your key."""
     from fedspallm_secure.app import packages
-    from fedspallm_secure.storage.register import open_register
 
     to, path = Party.parse(recipient), out or source.with_name(source.name + packages.SUFFIX)
     mine = open_warned(home)
     packages.check_sealable(mine.trust, mine.party, to, path)  # before anybody has to type a password
     signer = mine.signer(password.read(f"the signing key of {mine.party}"))
-    with open_register(mine.register) as register, console.progress() as progress:
+    with mine.open_register() as register, console.progress() as progress:
         desk = packages.Desk(mine.party, mine.trust, register, mine.evidence)
         chosen = None if kem is None else Kem(kem)
         head = packages.seal(desk, source, path, to, signer, valid_days * DAY, chosen, progress)
@@ -88,7 +87,6 @@ def open_(
     byte of the body, and that it was not opened before.  What is refused leaves nothing behind.
     """
     from fedspallm_secure.app import packages
-    from fedspallm_secure.storage.register import open_register
 
     target = into or out
     if target is None or (into and out):
@@ -101,7 +99,7 @@ def open_(
     secrets = mine.recipient_secrets(password.read(f"the recipient keys of {mine.party}"))
     if into:
         packages.make_folder(into)
-    with open_register(mine.register) as register, console.progress() as progress:
+    with mine.open_register() as register, console.progress() as progress:
         desk = packages.Desk(mine.party, trust, register, mine.evidence)
 
         def one(path: Path) -> tuple[dict[str, Any], str]:

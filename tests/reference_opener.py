@@ -12,25 +12,22 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from nacl.bindings import crypto_sign_open
 
-# A header in canonical JSON has so little freedom that a pattern says it all, but for the size of numbers.
 NAT, INT, TEXT = "(0|[1-9][0-9]*)", "(0|-?[1-9][0-9]*)", r'"([^"\\\x00-\x1f\x7f-\x9f]|\\["\\])*"'
 HEX, ID, ROLE = '"[0-9a-f]{64}"', "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "(server|member|key-holder|witness|auditor)"
-FED, PARTY = r'"(?![a-z0-9.-]*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"', f'"{ROLE}/{ID}"'
+FED, PARTY = r'"(?![a-z0-9.-]*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"', f'"{ROLE}/{ID}"'  # as canonical JSON
 CTX = {"v": INT, "type": TEXT, "fed": FED, "roster": HEX, "round": NAT, "plan_hash": rf'({HEX}|"\*")'}
 CTX |= {"gid": rf'"({NAT}|\*)"', "sender": PARTY, "sender_key": HEX, "recipient": PARTY, "recipient_key": HEX}
-CTX |= {"kem": '"(x25519|mlkem768-x25519)"', "seq": "[1-9][0-9]*", "created": INT, "not_after": INT}
+CTX |= {"kem": '"(x25519|mlkem768-x25519)"', "seq": "[1-9][0-9]*", "created": NAT, "not_after": NAT}
 CTX = ",".join(f'"{name}":{form}' for name, form in sorted({**CTX, "body_type": '"(bytes|json)"'}.items()))
 HEADER = rf'\{{"body_len":{NAT},"body_root":{HEX},"ctx":(?P<ctx>\{{{CTX}\}}),"enc":"[A-Za-z0-9+/]*=*","tiles":{NAT}\}}'
 KEMS = {"x25519": (80, hpke.KEM.X25519), "mlkem768-x25519": (1168, hpke.KEM.MLKEM768_X25519)}
-# Of each type: its name, from, to, body, binary logarithm of the largest plaintext.
 TYPES = """file * * bytes 36, plan server (member|auditor) json 26, contribution member server bytes 36,
 receipt server member json 20, survivors server (member|witness) json 26, endorsement member server json 20,
 unmask-request server member json 26, unmask-response member server json 26, result server (member|auditor) bytes 36,
 abort server * json 20"""
-TYPES = {name: row for name, *row in (line.replace("*", ROLE).split() for line in TYPES.split(","))}
-SIGNING = x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.25.253809565053869446045003847362290417585")])
-CRITICAL = [x509.BasicConstraints(False, None), x509.KeyUsage(True, *[False] * 8)]
-IDENTIFIERS = {x509.SubjectKeyIdentifier, x509.AuthorityKeyIdentifier}
+TYPES = {name: row for name, *row in (line.replace("*", ROLE).split() for line in TYPES.split(","))}  # log2 of size
+PROFILE = {x509.BasicConstraints(False, None): True, x509.KeyUsage(True, *[False] * 8): True}  # value: critical
+PROFILE |= {x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.25.253809565053869446045003847362290417585")]): False}
 
 
 class Refused(Exception): ...  # with the step of section 9 that failed and the name of its error class
@@ -50,11 +47,11 @@ def tree(leaves):
 
 
 def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, register):
-    """Secrets: {key identifier: (kem, private key)}; register: {(fed, round, type, sender, seq): digest}."""
     text, crl, root = roster.split(b"\n")[1], x509.load_der_x509_crl(crl), x509.load_der_x509_certificate(root)
     parties = {f"{p['role']}/{p['id']}": p for p in json.loads(text)["parties"]}
-    certs = {p: base64.b64decode(parties[p]["signing_certificate"]) for p in parties}
-    certs, root_key = {p: x509.load_der_x509_certificate(certs[p]) for p in certs}, root.public_key().public_bytes_raw()
+    certs = {p: x509.load_der_x509_certificate(base64.b64decode(q["signing_certificate"])) for p, q in parties.items()}
+    ski = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    root_key, aki = root.public_key().public_bytes_raw(), x509.AuthorityKeyIdentifier(ski, None, None)
     try:  # what goes wrong is what `at` says, unless the check that fails names something else
         at, h = (3, "PackageFormatError"), int.from_bytes(data[8:12], "little")
         raw, signature, rest = data[12 : 12 + h], data[12 + h : 76 + h], data[76 + h :]
@@ -67,7 +64,7 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         length = size - 56 - 16 * ((size - 56) // 16400 + 1)
         assert length >= 0 and size == 56 + length + 16 * (length // 16384 + 1) and tiles == -(-size // 2**20)
         assert base64.b64encode(enc).decode() == header["enc"] and len(enc) == KEMS[ctx["kem"]][0]
-        assert ctx["not_after"] > ctx["created"] and unicodedata.is_normalized("NFC", ctx["type"])
+        assert ctx["created"] < ctx["not_after"] <= 253402300799 and unicodedata.is_normalized("NFC", ctx["type"])
         assert ctx["v"] == 1 and ctx["type"] in TYPES, (5, "UnknownVersion")
         assert ctx["fed"] == fed, (5, "WrongFederation")
         assert ctx["roster"] == digest(b"fsps/1/digest/roster", text), (5, "WrongRoster")
@@ -84,13 +81,16 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         at = 6, "CertificateRefused"
         assert crypto_sign_open(leaf.signature + leaf.tbs_certificate_bytes, root_key) and leaf.issuer == root.subject
         name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{fed}/{ctx['sender']}")])
-        assert {type(e.value) for e in leaf.extensions if e.value not in [*CRITICAL, SIGNING, name]} == IDENTIFIERS
-        assert len(leaf.extensions) == 6 and all(e.critical for e in leaf.extensions if e.value in CRITICAL)
-        begin, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
-        assert begin <= now <= end, (6, "CertificateExpired")
+        own = leaf.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        assert {e.value: e.critical for e in leaf.extensions} == PROFILE | {name: False, own: False, aki: False}
+        assert leaf.not_valid_after_utc <= root.not_valid_after_utc
+        begin = max(leaf.not_valid_before_utc, root.not_valid_before_utc).timestamp()
+        assert begin <= now <= leaf.not_valid_after_utc.timestamp(), (6, "CertificateExpired")
         assert crypto_sign_open(crl.signature + crl.tbs_certlist_bytes, root_key) and crl.issuer == root.subject
-        number, end = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number, crl.next_update_utc
-        assert number >= json.loads(text)["crl_number"] and now <= end.timestamp(), (6, "RevocationListStale")
+        num = crl.extensions.get_extension_for_class(x509.CRLNumber).value
+        assert {e.value: e.critical for e in crl.extensions} == {num: False, aki: False} and 0 < num.crl_number < 2**53
+        begin, end = crl.last_update_utc.timestamp() - skew, crl.next_update_utc.timestamp()
+        assert begin <= now <= end and num.crl_number >= json.loads(text)["crl_number"], (6, "RevocationListStale")
         assert crl.get_revoked_certificate_by_serial_number(leaf.serial_number) is None, (6, "CertificateRevoked")
         _, said, signed, _ = base64.b64decode(parties[me]["key_statement"]).split(b"\n")
         signed = base64.b64decode(signed.split()[1]) + pae(b"fsps/1/sign/key-statement", said)
@@ -102,7 +102,7 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         row = register.get((fed, ctx["round"], ctx["type"], ctx["sender"], ctx["seq"]))
         assert row != digest(b"fsps/1/digest/package", raw), (8, "ReplayedPackage")
         assert row is None, (8, "Equivocation")
-        assert any(wish.items() <= (ctx | {"length": length}).items() for wish in awaited), (9, "NotAwaited")
+        assert awaited.items() <= (ctx | {"length": length}).items(), (9, "NotAwaited")
         assert len(rest) >= 32 * tiles + size, (10, "Truncated")
         assert len(rest) <= 32 * tiles + size, (10, "TrailingBytes")
         leaves, body = [rest[32 * i : 32 * i + 32] for i in range(tiles)], rest[32 * tiles :]

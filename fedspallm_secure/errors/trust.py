@@ -10,7 +10,7 @@ class TrustError(FedSpaError):
 
 
 class WeakKey(TrustError):
-    """A public key under which signatures could be denied or forged."""
+    """A public key under which signatures could be denied or forged, or secrets would be known to all."""
 
     exit_code = 61
     hint = "the party must make new keys: fedprune certs request"

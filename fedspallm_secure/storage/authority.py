@@ -58,7 +58,7 @@ class Authority:
         return signer
 
 
-def check_free(path: Path, federation: str) -> None:
+def check_absent(path: Path, federation: str) -> None:
     """Raise KeyFileExists when something is there, FormatError for a name that cannot be a federation's."""
     check_federation(federation)
     if os.path.lexists(path):
@@ -71,7 +71,7 @@ def create_authority(path: Path, federation: str, profiles: str, password_key: P
     profiles: the text of profiles.toml; now: Unix seconds.
     Raises KeyFileExists when something is there, FormatError for a bad name or profiles, StorageError.
     """
-    check_free(path, federation)
+    check_absent(path, federation)
     made = Profiles.parse(profiles)
     start = now - CLOCK_SKEW  # in the past, for the clocks of those who read it
     try:

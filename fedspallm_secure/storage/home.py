@@ -4,7 +4,8 @@ Time and revocation are judged where they matter (`crypto.certificates.check_lea
 home whose certificate has expired can still be read, shown and replaced.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,7 +17,7 @@ from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.passwords import Password, PasswordKey
 from fedspallm_secure.crypto.revocation import REVOCATION_LIST_LIMIT, RevocationList
 from fedspallm_secure.crypto.sealing import RecipientSecret
-from fedspallm_secure.errors import KeyStoreError, MissingInput
+from fedspallm_secure.errors import KeyStoreError, MissingInput, RecordDamaged
 from fedspallm_secure.protocol.enrolment import KeyStatement, Request
 from fedspallm_secure.protocol.limits import KEY_STATEMENT_LIMIT, PREKEYS_LIMIT, REQUEST_LIMIT, ROSTER_LIMIT
 from fedspallm_secure.protocol.prekeys import Prekeys
@@ -28,6 +29,7 @@ from fedspallm_secure.storage.home_folder import Identity, own_record, read_iden
 from fedspallm_secure.storage.keystore import FileSigner, load_recipient_secrets, load_tls_key
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem
 from fedspallm_secure.storage.prekeys import PrekeyFile
+from fedspallm_secure.storage.register import SqliteRegister, open_register
 
 T = TypeVar("T")
 _PEM_FACTOR = 2  # a PEM file is at most so many times as long as the DER in it
@@ -59,10 +61,19 @@ class Home:
         """Where it belongs."""
         return self.identity.federation
 
-    @property
-    def register(self) -> Path:
-        """Where the replay register and the sequence counter are."""
-        return self.path / "register.sqlite"
+    @contextmanager
+    def open_register(self) -> Iterator[SqliteRegister]:
+        """The replay register and the sequence counter.
+
+        Raises RecordDamaged when it is gone: a new one would count from 1 again and take everything in once more.
+        """
+        path = self.path / folder.REGISTER
+        if not path.exists():
+            raise RecordDamaged(
+                f"{path} is gone", hint="do not restore an old one; enrol again in a new --home, with new keys"
+            )
+        with open_register(path) as register:
+            yield register
 
     @property
     def evidence(self) -> Path:

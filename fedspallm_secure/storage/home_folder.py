@@ -38,12 +38,14 @@ from fedspallm_secure.storage.files import (
     read_bounded,
     replace_private,
 )
+from fedspallm_secure.storage.register import open_register
 
 IDENTITY = "identity.json"
 SIGNING_KEY, TLS_KEY, RECIPIENT_KEY, PREKEYS_KEY = "signing.key", "tls.key", "recipient.key", "prekeys.key"
 ROOT, SIGNING, TLS, CRL = "root.pem", "signing.pem", "tls.pem", "crl.pem"
 KEY_STATEMENT, PREVIOUS = "key-statement.fsdoc", "previous-key-statement.fsdoc"
 PREKEYS, ROSTER, REQUEST = "prekeys.fsdoc", "roster.fsdoc", "request.fsdoc"
+REGISTER = "register.sqlite"
 PENDING, INSTALLING = "pending", "installing"
 
 _INSTALLED = (
@@ -140,12 +142,14 @@ def prepare_home(path: Path, identity: Identity) -> None:
     """
     with disk_errors(path):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        others = [entry.name for entry in path.iterdir() if not entry.name.startswith(".")]
+        others = [entry.name for entry in path.iterdir() if not entry.name.startswith((".", REGISTER))]
         if not others:
             path.chmod(0o700)
     if not is_home(path):
         if others:
             raise KeyFileExists(f"{path} holds other things", hint="name a new folder with --home")
+        with open_register(path / REGISTER):  # made now and never again, so that a lost one is noticed
+            pass
         create_private(path / IDENTITY, identity.encode())
     found = read_identity(path)
     if found != identity:

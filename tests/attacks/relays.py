@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -288,13 +289,13 @@ def run(folder: Path) -> Outcome:
     """Show every relay to whom it is meant for; accepted means that it was opened."""
     outcome = Outcome()
     federation = Federation(now=int(time.time()))
-    with Stage(_made(folder / "here"), federation) as stage:
-        elsewhere = {name: Stage(_made(folder / name), there) for name, there in _others(federation).items()}
+    with Stage(_made(folder / "here"), federation) as stage, ExitStack() as stack:
+        elsewhere = {
+            name: stack.enter_context(Stage(_made(folder / name), there)) for name, there in _others(federation).items()
+        }
         by = Attackers(stage, elsewhere)
         for relay in relays(by):
             _attempt(stage, outcome, relay)
-        for there in elsewhere.values():
-            there.__exit__()
     return outcome
 
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import rfc8785
 
@@ -158,7 +159,10 @@ class Parts:
 
 
 class Stage:
-    """A folder with a federation that works in it.  Everybody has a register that lasts as long as the stage."""
+    """A folder with a federation that works in it.  Everybody has a register that lasts as long as the stage.
+
+    Within it nothing is flushed to disk, which would take most of the time and is tested elsewhere.
+    """
 
     def __init__(self, folder: Path, federation: Federation | None = None) -> None:
         self.folder = folder
@@ -170,6 +174,7 @@ class Stage:
         self._registers: dict[str, SqliteRegister] = {}
 
     def __enter__(self) -> "Stage":
+        self._stack.enter_context(mock.patch.object(os, "fsync", lambda descriptor: None))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -179,6 +184,7 @@ class Stage:
         if name not in self._registers:
             path = self.home / f"{name.replace('/', '-')}.sqlite"
             self._registers[name] = self._stack.enter_context(open_register(path))
+            self._registers[name]._connection.execute("PRAGMA synchronous = OFF")
         return self._registers[name]
 
     def desk(self, name: str, register: SqliteRegister | None = None) -> packages.Desk:

@@ -190,6 +190,13 @@ def test_values_that_the_form_cannot_hold_are_refused(value):
         canonical_json(value)
 
 
+@pytest.mark.parametrize("digits", [17, 18, 1000, 5000])
+def test_long_numbers_are_out_of_range_and_not_computed(digits):
+    """The interpreter's own limit would make its error the message."""
+    with pytest.raises(FormatError, match=r"an integer is out of range$"):
+        parse_canonical_json(b"9" * digits, "text")
+
+
 def test_errors_do_not_repeat_long_numbers():
     limit = sys.get_int_max_str_digits()
     with pytest.raises(FormatError) as raised:

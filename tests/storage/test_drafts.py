@@ -3,8 +3,7 @@
 import errno
 import fcntl
 import os
-import socket
-from contextlib import closing
+import stat
 from pathlib import Path
 
 import pytest
@@ -135,13 +134,12 @@ def test_a_draft_is_always_a_new_file(path, part):
 
 
 def listening(path: Path) -> None:
-    with closing(socket.socket(socket.AF_UNIX)) as opened:
-        opened.bind(str(path))
+    os.mknod(path, stat.S_IFSOCK | 0o600)
 
 
 def device(path: Path) -> None:
     try:
-        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
     except PermissionError:
         pytest.skip("this user may not make devices")
 

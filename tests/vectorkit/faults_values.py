@@ -4,7 +4,7 @@ from tests.vector_format import Vector
 from tests.vectorkit.cases import CONTRIBUTION, FILE, FORM, fault, home_of, with_ctx, with_fields
 from tests.vectorkit.packages import Draft, context
 from tests.vectorkit.primitives import Value, b64, quoted, seeded
-from tests.vectorkit.world import HYBRID, NOW
+from tests.vectorkit.world import HYBRID, LATEST, NOW
 
 BASE64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 TIME = NOW - 3_600
@@ -97,6 +97,10 @@ def numbers() -> list[Vector]:
         of_ctx("round-negative", "round is negative.", CONTRIBUTION, round=-1),
         of_ctx("seq-0", "seq is 0.", seq=0),
         of_ctx("seq-negative", "seq is negative.", seq=-1),
+        of_ctx("created-negative", "created is before 1970.", created=-1),
+        of_ctx("created-too-late", "created is after the year 9999.", created=LATEST + 1, not_after=LATEST + 2),
+        of_ctx("not-after-too-late", "not_after is after the year 9999.", not_after=LATEST + 1),
+        of_ctx("times-in-milliseconds", "Times are in milliseconds.", created=1000 * TIME, not_after=1000 * NOW),
         of_ctx("not-after-is-created", "not_after is created.", created=TIME, not_after=TIME),
         of_ctx("not-after-before-created", "not_after is before created.", created=TIME, not_after=TIME - 1),
     ]

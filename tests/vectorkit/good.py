@@ -5,7 +5,7 @@ from tests.vectorkit.authority import DAY
 from tests.vectorkit.bases import BASES
 from tests.vectorkit.cases import CONTRIBUTION, FILE, PLAN, as_success, fault, good, with_ctx
 from tests.vectorkit.packages import JSON_BODY, PLAN_HASH, Draft, context
-from tests.vectorkit.world import CRL_END, HYBRID, NOW
+from tests.vectorkit.world import CRL_END, HYBRID, LATEST, NOW
 
 TYPES = (
     ("plan", "server/coordinator", "member/alder"),
@@ -58,6 +58,9 @@ def limits() -> list[Vector]:
             recipient="alder-cert-starts-now",
         ),
         good("newer-list", "The list is newer than the roster and names others.", FILE, recipient="alder-crl-newer"),
+        good("not-after-latest", "not_after is the last second of the year 9999.", with_ctx(FILE, not_after=LATEST)),
+        good("created-0", "created is the first second of 1970.", with_ctx(FILE, created=0)),
+        good("list-at-skew", "The list was made as far ahead as allowed.", FILE, recipient="alder-crl-at-skew"),
         good("seq-largest", "seq is the largest integer.", with_ctx(FILE, seq=2**53 - 1)),
         good("gid-0", "gid is 0.", with_ctx(CONTRIBUTION, gid="0"), awaited={"gid": "0"}),
     ]

@@ -22,7 +22,9 @@ from tests.vectorkit.primitives import (
 )
 
 NOW = 1_790_000_000
+LATEST = 253_402_300_799
 START, END = NOW - 30 * DAY, NOW + 335 * DAY
+ROOT_END = END + 365 * DAY
 CRL_START, CRL_END = NOW - DAY, NOW + 29 * DAY
 FEDERATION = "clinics.example"
 X25519, HYBRID = "x25519", "mlkem768-x25519"
@@ -198,6 +200,7 @@ def leaf_faults(root: Root) -> dict[str, Leaf]:
     found["cert-impostor"] = plain_leaf(birch, signed_by=impostor)
     found["cert-self-signed"] = plain_leaf(birch, signed_by=birch.signing)
     found["cert-ends-before-now"] = plain_leaf(birch, end=NOW - 1)
+    found["cert-outlives-root"] = plain_leaf(birch, end=ROOT_END + 1)
     found["cert-ends-now"] = plain_leaf(birch, end=NOW)
     found["cert-starts-now"] = plain_leaf(birch, start=NOW)
     found["cert-starts-after-now"] = plain_leaf(birch, start=NOW + 1)
@@ -210,15 +213,17 @@ def wrong_leaves() -> dict[str, tuple[str, authority.Change]]:
 
 @cache
 def world() -> World:
-    root = authority.make_root("main", FEDERATION, START, END + 365 * DAY)
+    root = authority.make_root("main", FEDERATION, START, ROOT_END)
     made = World(root)
     nobody, birch = serial_named("nobody"), serial_named("member/birch")
     made.crls["main"] = authority.make_crl(root, 5, CRL_START, CRL_END, [nobody])
     made.crls["older"] = authority.make_crl(root, 4, CRL_START - DAY, CRL_END, [])
     made.crls["newer"] = authority.make_crl(root, 6, NOW - 60, CRL_END, [nobody, serial_named("member/cedar")])
     made.crls["birch-revoked"] = authority.make_crl(root, 6, NOW - 60, CRL_END, [nobody, birch])
-    impostor = authority.make_root("impostor", FEDERATION, START, END + 365 * DAY)
+    impostor = authority.make_root("impostor", FEDERATION, START, ROOT_END)
     made.crls["impostor"] = authority.make_crl(impostor, 7, NOW - 60, CRL_END, [nobody])
+    made.crls["at-skew"] = authority.make_crl(root, 6, NOW + DAY, CRL_END, [nobody])
+    made.crls["ahead"] = authority.make_crl(root, 6, NOW + DAY + 1, CRL_END, [nobody])
     made.rosters["main"] = make_roster(root, 3, list(CAST.values()))
     made.rosters["older"] = make_roster(root, 2, SMALL_CAST)
     for version, (name, leaf) in enumerate(leaf_faults(root).items(), start=100):
@@ -231,7 +236,7 @@ def world() -> World:
         made.rosters[name] = make_roster(root, version, SMALL_CAST, statements=late)
     for owner in CAST.values():
         made.homes[owner.id] = Home(owner)
-    for name in ("older", "newer", "birch-revoked", "impostor"):
+    for name in ("older", "newer", "birch-revoked", "impostor", "at-skew", "ahead"):
         made.homes[f"alder-crl-{name}"] = Home(CAST["member/alder"], crl=name)
     for name in made.rosters:
         if name not in ("main", "older"):
