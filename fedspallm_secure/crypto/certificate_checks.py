@@ -79,7 +79,7 @@ def check_leaf(der: bytes, root: Root, party: Party, purpose: Purpose, at: int, 
 
 
 def parse_leaf(der: bytes, root: Root, purpose: Purpose, party: Party | None) -> Leaf:
-    """Check (b), (c) and (d): form, name and the root's signature, without time and revocation.
+    """Check (b), (c) and (d): form, name and the root's signature, without the time in question and revocation.
 
     party: whose it has to be; None to accept any party of the federation, only to show the certificate.
     Raises CertificateRefused or WeakKey.
@@ -88,6 +88,8 @@ def parse_leaf(der: bytes, root: Root, purpose: Purpose, party: Party | None) ->
     found = read_certificate(der, what)
     if found.issuer != root.subject or not verify_raw(root.public, found.signed, found.signature):  # (b)
         raise CertificateRefused(f"{what} is not issued by the root with fingerprint {root.fingerprint}")
+    if found.not_after > root.not_after:  # (e)
+        raise CertificateRefused(f"{what} outlives the root")
     public = (
         signing_public(found.public_key, what) if purpose is Purpose.SIGNING else tls_public(found.public_key, what)
     )

@@ -354,3 +354,9 @@ def test_no_bit_of_a_root_can_be_changed():
     for changed in flips(CA.root.der):
         with pytest.raises((CertificateRefused, WeakKey)):
             parse_root(changed, FEDERATION)
+
+
+@pytest.mark.parametrize("purpose", list(Purpose))
+def test_a_leaf_that_ends_after_the_root_is_refused(purpose):
+    refused(forge(good(purpose), CA.key, end=CA.root.not_after + 1), purpose, words="outlives the root")
+    parse_leaf(forge(good(purpose), CA.key, end=CA.root.not_after), CA.root, purpose, NORTH)
