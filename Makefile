@@ -10,7 +10,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all lint format bench figures clean
 
 demo: $(VENV)/.demo
 	$(BIN)/fedprune demo
@@ -31,6 +31,9 @@ lint: $(VENV)/.test
 format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+figures: $(VENV)/.test
+	$(BIN)/python scripts/security_figures.py
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks --out benchmarks/results/latest.json

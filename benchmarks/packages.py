@@ -1,9 +1,9 @@
 """P6: sealing and opening a package against the slower of AES-256-GCM into a buffer and one SHA-256 pass.
 
-Sealing is encrypt + hash + sign + write + flush; opening is read + hash + verify + decrypt + write + flush, by the same
-functions that the program uses.  In a memory file system the disk does not count; on a disk its own speed (write and flush
-of as many bytes) is measured beside it.  Memory (Linux only) is the peak of a child process above what it held after its
-imports, with the keys in hand.
+Sealing is encrypt + hash + sign + write + flush; opening is read + hash + verify + decrypt + write + flush, by the
+same functions that the program uses. In a memory file system the disk does not count; on a disk its own speed (write
+and flush of as many bytes) is measured beside it. Memory (Linux only) is the peak of a child process above what it
+held after its imports, with the keys in hand.
 """
 
 import hashlib

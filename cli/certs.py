@@ -28,7 +28,16 @@ prekeys_option = click.option(
 )
 
 
-@click.group()
+class CeremonyGroup(click.Group):
+    """Lists its commands in the order in which they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        order = ["init", "request", "sign", "import", "roster", "show", "renew", "prekeys", "crl", "revoke"]
+        return sorted(self.commands, key=order.index)
+
+
+@click.group(cls=CeremonyGroup)
 def certs() -> None:
     """Enrol in a federation: keys, certificates, roster and revocation lists, all of it over files.
 
@@ -67,9 +76,10 @@ def request(
     password: PasswordSource,
     as_json: bool,
 ) -> None:
-    """Make your keys in --home, and a request for certificates to send to the authority.
+    """Make your keys, and a request to enrol.
 
-    The private keys never leave the folder.  Running it again writes the same request again.
+    The private keys are made in --home and never leave it; the request goes to the authority.  Running it again
+    writes the same request again.
     """
     from fedspallm_secure.app import enrolment
     from fedspallm_secure.storage.home_folder import Identity
@@ -91,9 +101,10 @@ def request(
 @password_options
 @json_option
 def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Make new keys and a request for them, signed by the new and the current key.
+    """Make new keys, and a request to certify them.
 
-    The current keys go on working until the answer is imported.  Running it again writes the same request again.
+    It is signed by the new and by the current key.  The current keys go on working until the answer is imported.
+    Running it again writes the same request again.
     """
     from fedspallm_secure.app import enrolment
 
@@ -112,9 +123,10 @@ def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordS
 @home_option
 @json_option
 def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, as_json: bool) -> None:
-    """Take in what the authority sent: its answer, a roster, a revocation list, in any order.
+    """Take in the authority's answer, rosters and lists.
 
-    Either all of the files are taken in or none.  At the first import you compare the root's fingerprint by voice.
+    In any order; either all of the files are taken in or none.  At the first import you compare the root's
+    fingerprint by voice.
     """
     from fedspallm_secure.app.imports import import_files
 
@@ -145,7 +157,10 @@ def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, a
 @password_options
 @json_option
 def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Make more one-time keys, and the signed bundle that publishes them."""
+    """Make more one-time keys, for a member.
+
+    Writes the signed bundle that publishes them, for the server.
+    """
     from fedspallm_secure.app import enrolment
 
     mine = open_warned(home)

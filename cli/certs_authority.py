@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 _REQUEST_LIMIT = 1 << 20  # bytes
 
+after_option = click.option(
+    "--after",
+    default=0,
+    type=click.IntRange(0, 10**9),
+    help="Number of the newest one that anybody has, where --ca was put back from an older backup.",
+)
+
 
 @click.command(epilog="Example: fedprune certs init lungs.example --ca ca")
 @click.argument("federation")
@@ -33,9 +40,10 @@ _REQUEST_LIMIT = 1 << 20  # bytes
 @password_options
 @json_option
 def init(federation: str, ca: Path, profiles: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Make the authority of FEDERATION: its root key, root certificate and first revocation list.
+    """Make the authority of FEDERATION.
 
-    Do it on a machine without a network, and keep the folder and its password apart.
+    That is its root key, root certificate and first revocation list.  Do it on a machine without a network, and
+    keep the folder and its password apart.
     """
     from fedspallm_secure.app import authority
     from fedspallm_secure.storage.authority import check_absent, open_authority
@@ -65,9 +73,9 @@ def init(federation: str, ca: Path, profiles: Path | None, password: PasswordSou
 def sign(
     request: Path, ca: Path, fingerprint: str | None, out: Path | None, password: PasswordSource, as_json: bool
 ) -> None:
-    """Sign a party's REQUEST, once you have compared its fingerprint with the party by voice.
+    """Sign a party's REQUEST, once its fingerprint was compared.
 
-    The same request gets the same certificates again.
+    You compare it with the party by voice.  The same request gets the same certificates again.
     """
     from fedspallm_secure.app import authority
     from fedspallm_secure.app.requests import review
@@ -124,7 +132,10 @@ def _ask(found: "Review", opened: "Authority") -> None:
 @password_options
 @json_option
 def revoke(party: str, reason: str, ca: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Withdraw all certificates of a party for good, and write the revocation list that says so."""
+    """Withdraw all certificates of a party, for good.
+
+    Writes the revocation list that says so; everybody needs it, and a new roster.
+    """
     from fedspallm_secure.app import authority
     from fedspallm_secure.crypto.revocation import RevocationList
 
@@ -146,17 +157,21 @@ def revoke(party: str, reason: str, ca: Path, out: Path | None, password: Passwo
 
 @click.command(epilog="Example: fedprune certs crl --ca ca --days 45")
 @click.option("--days", type=click.IntRange(1, 90), help="Until the next one is due.  [default: as the profiles say]")
+@after_option
 @ca_option
 @out_option
 @password_options
 @json_option
-def crl(days: int | None, ca: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Write a new revocation list, with the next number.  Everybody needs one before the last one ends."""
+def crl(days: int | None, after: int, ca: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
+    """Write a new revocation list, with the next number.
+
+    Everybody needs one before the last one ends.
+    """
     from fedspallm_secure.app import authority
     from fedspallm_secure.crypto.revocation import RevocationList
 
     with authority_warned(ca) as opened:
-        der = authority.publish_list(opened, password.read(f"the root key of {opened.federation}"), days)
+        der = authority.publish_list(opened, password.read(f"the root key of {opened.federation}"), days, after)
         found = RevocationList.parse(der, opened.root)
         path = _write_list(opened, found, out)
     if as_json:
@@ -167,17 +182,21 @@ def crl(days: int | None, ca: Path, out: Path | None, password: PasswordSource, 
 
 
 @click.command(epilog="Example: fedprune certs roster --ca ca")
+@after_option
 @ca_option
 @out_option
 @password_options
 @json_option
-def roster(ca: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
-    """Write the next version of the roster: all parties whose certificates are good now."""
+def roster(after: int, ca: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
+    """Write the next version of the roster.
+
+    It names all parties whose certificates are good now.
+    """
     from fedspallm_secure.app import authority
     from fedspallm_secure.crypto.fingerprints import fingerprint
 
     with authority_warned(ca) as opened:
-        made = authority.publish_roster(opened, password.read(f"the root key of {opened.federation}"))
+        made = authority.publish_roster(opened, password.read(f"the root key of {opened.federation}"), after)
         path = write(out, f"{opened.federation}.roster-{made.version}.fsdoc", made.encode())
     seen, parties = fingerprint(made.statement.digest), [str(entry.party) for entry in made.entries]
     if as_json:

@@ -28,9 +28,10 @@ _COLOURS = {"good": "green", "soon": "yellow", "over": "red"}
 )
 @json_option
 def show(path: Path | None, home: Path | None, as_json: bool) -> None:
-    """Show a home, an authority's folder, or any file of this toolkit's certificates.  Needs no password.
+    """Show a home, an authority's folder, or a file.
 
-    What was not verified is called a claim.
+    Needs no password.  A file may be a request, answer, roster, list, certificate, statement or key file.  What was
+    not verified is called a claim.
     """
     target = path or home
     if target is None:

@@ -2,10 +2,10 @@
 
     python scripts/check_deletion.py [--only TEXT] [--jobs N] [--out FILE.json]
 
-A check is a `raise`, a call of a function named check_…, verify… or decode_… that stands alone, one operand of the `or`
-in the condition of a `raise`, and one side of a chained comparison there.  Each is deleted in a copy of the tree, and the
-tests of that module are run; a check whose deletion no test notices survives and is printed.  A run that hangs counts as
-noticed.
+A check is a `raise`, a call of a function named check_…, verify… or decode_… that stands alone, one operand of the
+`or` in the condition of a `raise`, and one side of a chained comparison there. Each is deleted in a copy of the tree,
+and the tests of that module are run; a check whose deletion no test notices survives and is printed. A run that hangs
+counts as noticed.
 Exit code 1 if anything survives.
 """
 

@@ -99,19 +99,24 @@ def revoke(authority: Authority, party: Party, reason: Reason, password: Passwor
     return 0, newest_list(authority).der
 
 
-def publish_list(authority: Authority, password: Password, days: int | None = None) -> bytes:
-    """Sign a new revocation list, in DER.  days: until the next one is due.  Raises UsageError, WrongPassword."""
+def publish_list(authority: Authority, password: Password, days: int | None = None, after: int = 0) -> bytes:
+    """Sign a new revocation list, in DER.
+
+    days: until the next one is due; after: its number is higher than this one, for a folder put back from a backup.
+    Raises UsageError, WrongPassword.
+    """
     now = int(time.time())
     if days is not None and not 1 <= days <= LONGEST_LIST_DAYS:
         raise UsageError(f"a revocation list is good for 1 to {LONGEST_LIST_DAYS} days, not {days}")
     signer = authority.signer(password)
     with authority.register.transaction():
-        return _new_list(authority, signer, now, days or authority.profiles.crl_days)
+        return _new_list(authority, signer, now, days or authority.profiles.crl_days, after)
 
 
-def publish_roster(authority: Authority, password: Password) -> Roster:
+def publish_roster(authority: Authority, password: Password, after: int = 0) -> Roster:
     """Sign the next version of the roster: every party whose certificate is good now.
 
+    after: its version is higher than this one, for a folder put back from a backup.
     Raises LimitExceeded for too many parties, WrongPassword, StorageError.
     """
     now = int(time.time())
@@ -121,7 +126,7 @@ def publish_roster(authority: Authority, password: Password) -> Roster:
         if len(entries) > PARTIES_LIMIT:
             raise LimitExceeded(f"a roster has at most {PARTIES_LIMIT} parties, not {len(entries)}")
         newest = authority.register.newest_roster()
-        version = 1 if newest is None else newest[0] + 1
+        version = max(0 if newest is None else newest[0], after) + 1
         roster = Roster.make(signer, authority.root, version, now, newest_list(authority).number, entries)
         authority.register.add_roster(version, now, roster.encode())
     return roster
@@ -193,8 +198,8 @@ def _fresh_list(authority: Authority, signer: Signer, now: int) -> RevocationLis
     return RevocationList.parse(_new_list(authority, signer, now, authority.profiles.crl_days), authority.root)
 
 
-def _new_list(authority: Authority, signer: Signer, now: int, days: int) -> bytes:
-    number = newest_list(authority).number + 1
+def _new_list(authority: Authority, signer: Signer, now: int, days: int, after: int = 0) -> bytes:
+    number = max(newest_list(authority).number, after) + 1
     start = max(now - CLOCK_SKEW, authority.root.not_before)
     der = revocation_list(signer, authority.root, number, authority.register.revoked(), start, now + days * DAY)
     authority.register.add_list(number, now, der)

@@ -69,7 +69,26 @@ class Draft:
             raise
 
     def same_as_published(self) -> bool:
-        """Whether `path` is there with exactly the content of this draft: an earlier run got that far."""
+        """Whether `path` is there with exactly this content: an earlier run was killed after giving it its name.
+
+        Then that name is made durable, and the draft is gone, before anybody relies on it.
+        """
+        if not self._same_content():
+            return False
+        self._temporary.unlink()
+        self._published = True
+        _sync_folder(self.path.parent)
+        return True
+
+    def close(self) -> None:
+        """Remove the draft unless it was published, and give up the lock."""
+        try:
+            if not self._published:
+                self._temporary.unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
+
+    def _same_content(self) -> bool:
         try:
             theirs = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
@@ -82,14 +101,6 @@ class Draft:
             )
         finally:
             os.close(theirs)
-
-    def close(self) -> None:
-        """Remove the draft unless it was published, and give up the lock."""
-        try:
-            if not self._published:
-                self._temporary.unlink(missing_ok=True)
-        finally:
-            os.close(self.descriptor)
 
     def _open(self) -> int:
         """Make the draft and lock it.  It is always a new file: an old one may have other names, or other readers."""

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,15 @@ def _restated(request: Request, signer: Ed25519Signer):
 
     stated = request.key_statement
     return KeyStatement.make(signer, FEDERATION, request.party, stated.keys, stated.not_before, stated.not_after)
+
+
+def test_prekeys_that_have_ended_are_not_signed_for(made: Ceremony, clock: Clock):
+    """The key statement is good, but nobody would take the bundle."""
+    request = made.request("member/west")
+    signer = signer_of(made, "member/west")
+    old = altered(request.prekeys.statement, signer, not_before=0, not_after=1)
+    with pytest.raises(CertificateExpired, match="prekey bundle"):
+        made.sign(altered(request.statement, signer, prekeys=encode_base64(old)))
 
 
 def test_a_request_that_is_too_old_is_refused(made: Ceremony, clock: Clock):
@@ -696,6 +706,22 @@ def test_lists_last_as_long_as_was_said(made: Ceremony, clock: Clock):
             made.crl(days)
 
 
+def test_an_authority_from_an_old_backup_goes_on_above_what_others_have(made: Ceremony, clock: Clock, tmp_path: Path):
+    backup = Path(shutil.copytree(made.ca, tmp_path / "backup"))
+    made.take("member/north", made.crl(), made.roster())
+    shutil.rmtree(made.ca)
+    shutil.copytree(backup, made.ca)
+    clock.pass_days(1)
+    for document in (made.crl(9), made.roster()):
+        with pytest.raises(RolledBack):
+            made.take("member/north", document)
+    with made.authority() as authority:
+        der = ca.publish_list(authority, PASSWORD, None, 7)
+        roster = ca.publish_roster(authority, PASSWORD, 4)
+    found = made.take("member/north", encode_pem(REVOCATION_LIST, der), roster.encode())
+    assert (found[0].facts["number"], found[1].facts["version"]) == (8, 5)
+
+
 def test_an_expired_party_is_in_no_roster(made: Ceremony, clock: Clock):
     clock.pass_days(300)
     made.take("member/north", made.sign(made.renew("member/north")))
@@ -863,6 +889,15 @@ def test_hostile_claims_are_shown_short(made: Ceremony):
 
 
 # --- documents
+
+
+def test_an_auditor_without_torch_can_do_all_of_this():
+    code = (
+        "import sys; import fedspallm_secure.app.authority, fedspallm_secure.app.imports, fedprune_cli.main, "
+        "fedspallm_secure.app.showing_files, fedspallm_secure.app.enrolment; "
+        "assert not {'torch', 'transformers', 'safetensors'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_documents_are_never_written_over_others(tmp_path: Path):

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import count as counting
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -462,8 +461,7 @@ def text_mode(corpus: Corpus, good: Good, draw: random.Random) -> bytes:
 def mutants(corpus: Corpus, draw: random.Random) -> Iterator[tuple[str, str, bytes]]:
     """Kind, name of the good package, and mutant; every kind in turn, and of the cuts at chunks and parts each one."""
     cuts = {name: cycle(all_cuts(corpus, name)) for name in ("cut at a chunk", "cut at a part")}
-    for number in counting():
-        kind = list(MUTATIONS)[number % len(MUTATIONS)]
+    for kind in cycle([*MUTATIONS, "cut at a chunk"]):  # of which there are most, so it has two turns
         while True:
             good = draw.choice(corpus.good)
             if kind in cuts:

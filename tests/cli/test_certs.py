@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -311,6 +312,15 @@ def test_shown_values_are_safe_on_a_terminal(fedprune: Fedprune, place: Path):
     out = done(fedprune("show", "evil"))
     assert all(character.isprintable() or character == "\n" for character in out)
     assert "\\u202e" in out
+
+
+def test_the_page_about_the_ceremony_can_be_followed(fedprune: Fedprune, monkeypatch: pytest.MonkeyPatch):
+    page = (Path(dev.__file__).parent / "README.md").read_text()
+    commands = re.findall(r"^ +fedprune certs (.*)$", page, re.MULTILINE)
+    assert len(commands) == 9
+    for command in commands:
+        monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+        done(fedprune(*command.split()))
 
 
 def test_every_command_has_an_example(fedprune: Fedprune):

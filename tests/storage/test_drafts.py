@@ -355,6 +355,23 @@ class TestSameAsPublished:
         with draft(path) as file:
             file.write(content)
             assert file.same_as_published() is same
+            assert names(path.parent) == ({"out"} if same else {"out", ".out.part"})
+        assert path.read_bytes() == published
+        assert names(path.parent) == {"out"}
+
+    def test_the_name_is_made_durable(self, path, monkeypatch):
+        """The run that gave it was perhaps killed before it had flushed the folder."""
+        path.write_bytes(b"x")
+        flushed = []
+        with draft(path) as file:
+            file.write(b"x")
+            monkeypatch.setattr(os, "fsync", lambda fd: flushed.append(Path(f"/proc/self/fd/{fd}").readlink()))
+            assert file.same_as_published()
+            assert flushed == [path.parent]
+        path.write_bytes(b"y")
+        with draft(path) as file:
+            assert not file.same_as_published()
+        assert flushed == [path.parent]
 
     def test_nothing_is_not_the_same(self, path):
         with draft(path) as file:
@@ -372,8 +389,9 @@ class TestSameAsPublished:
     def test_descriptors_do_not_leak(self, path):
         path.write_bytes(b"x")
         before = len(list(Path("/proc/self/fd").iterdir()))
-        with draft(path) as file:
-            for _ in range(5):
+        for content in (b"x", b"y", b"zz"):
+            with draft(path) as file:
+                file.write(content)
                 file.same_as_published()
         assert len(list(Path("/proc/self/fd").iterdir())) == before
 

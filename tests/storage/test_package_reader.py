@@ -107,7 +107,7 @@ def test_hashes_that_are_not_the_signed_ones_are_refused(made, path, size):
 
 @pytest.mark.parametrize("tile", [0, 1, 2])
 def test_a_tile_that_is_not_the_hashed_one_is_never_handed_out(made, path, tile):
-    stage, plain, data = made[2 * MIB + 5]
+    stage, _, data = made[2 * MIB + 5]
     place = len(data) - len(Parts.of(data).body) + tile * MIB + 20
     path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     read = []
@@ -136,7 +136,7 @@ def test_a_plaintext_of_another_length_is_refused(made, path, monkeypatch, lost)
         def finish(self) -> bytes:
             return super().finish()[lost:] + bytes(max(0, lost - 100))
 
-    stage, plain, data = made[100]
+    stage, _, data = made[100]
     path.write_bytes(data)
     monkeypatch.setattr(package_reader, "BodyDecryptor", Losing)
     with pytest.raises(CannotDecrypt):
