@@ -178,8 +178,8 @@ also names the command that gives it alone. Commit {commit.stdout.strip()}, seed
 {rows}
 
 Speed and memory of sealing and opening: [BENCHMARKS.md](BENCHMARKS.md), row P6. What none of this shows: that there is
-no attack that nobody thought of. [THREAT_MODEL.md](THREAT_MODEL.md) says what each adversary can still do. Nobody outside
-the project has reviewed it.
+no attack that nobody thought of. [THREAT_MODEL.md](THREAT_MODEL.md) says what each adversary can still do. Nobody
+outside the project has reviewed it.
 """
 
 

@@ -84,7 +84,7 @@ def open_entry(folder: int, name: str, shown: str, limit: int) -> Iterator[Outsi
         raise MissingInput(f"cannot read {shown}: {error.strerror or error}") from error
     try:
         after = os.fstat(descriptor)
-        if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):  # 2
+        if not os.path.samestat(before, after):  # 2
             raise HostileFile(f"{shown} was exchanged while it was opened")
         check_plain(after, shown, limit)
         yield OutsideFile(descriptor, after.st_size, shown)

@@ -123,9 +123,10 @@ def test_openssl_accepts_what_was_issued(made: Ceremony, tmp_path: Path):
     assert "revoked" in found.stderr
 
 
-def test_the_same_request_gets_the_same_answer(made: Ceremony):
+def test_the_same_request_gets_the_same_answer(made: Ceremony, clock: Clock):
     request = made.request("auditor/watch")
     answer = made.sign(request)
+    clock.pass_days(1)
     assert made.sign(request) == answer
     with made.authority() as authority:
         assert ca.repeat_answer(authority, review(authority, request.encode())) == answer
@@ -459,6 +460,16 @@ def test_two_lists_of_one_number_are_refused(made: Ceremony):
         twin = revocation_list(authority.signer(PASSWORD), authority.root, 2, [], now, now + 99)
     with pytest.raises(RolledBack, match="two different revocation lists number 2"):
         made.take("member/north", encode_pem(REVOCATION_LIST, twin))
+
+
+def test_an_answer_brings_no_second_list_of_one_number(made: Ceremony, clock: Clock):
+    answer = made.sign(made.renew("member/north"))
+    with made.authority() as authority:
+        now = ca.newest_list(authority).this_update
+        twin = revocation_list(authority.signer(PASSWORD), authority.root, 1, [], now, now + 99 * DAY)
+    (made.home("member/north") / folder.CRL).write_bytes(encode_pem(REVOCATION_LIST, twin))
+    with pytest.raises(RolledBack, match="two different revocation lists number 1"):
+        made.take("member/north", answer)
 
 
 def test_an_answer_brings_no_older_list(made: Ceremony):

@@ -551,11 +551,13 @@ def _(scene: Scene) -> Iterator[list[Call]]:
 @case("unreadable", "nobody may look into its folder", MissingInput)
 def _(scene: Scene) -> Iterator[list[Call]]:
     scene.good()
-    (scene.medium / "closed").mkdir(mode=0)
+    closed = scene.medium / "closed"
+    closed.mkdir(mode=0)
     yield [
         lambda: as_somebody(scene.medium, lambda: packages.inspect(Path("closed") / NAME)),
         lambda: as_somebody(scene.medium, lambda: packages.packages_in([Path("closed")])),
     ]
+    closed.chmod(0o700)
 
 
 @case("unreadable", "the disk fails", MissingInput)
@@ -722,10 +724,10 @@ def listing(scene: Scene) -> dict[str, tuple[object, ...]]:
 
 
 def _walk(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(folder) as entries_:
-        for entry in entries_:
+    with os.scandir(folder) as found:
+        for entry in found:
             yield entry.path, entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_dir(follow_symlinks=False) and os.access(entry.path, os.R_OK):
                 yield from _walk(entry.path)
 
 

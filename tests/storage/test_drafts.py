@@ -197,7 +197,7 @@ def test_a_link_that_takes_the_place_of_an_old_draft_is_not_followed(path, part,
         return status
 
     monkeypatch.setattr(Path, "lstat", lstat)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match="symbolic links"):
         write(path)
     assert path.with_name("treasure").read_bytes() == b"precious"
 

@@ -283,6 +283,29 @@ def check_old_or_new(home: Path, before: dict[str, bytes], after: dict[str, byte
     return found == after
 
 
+def test_every_command_finishes_what_a_killed_import_began(renewing, tmp_path: Path):
+    waiting, answer, after = renewing
+    for number, command in enumerate(
+        (
+            lambda home: take(home, answer),
+            open_home,
+            lambda home: enrolment.refill(home, PASSWORD, 1, CHEAP),
+            lambda home: enrolment.renew(home, PASSWORD, 1, CHEAP),
+            enrolment.pending_renewal,
+            lambda home: pytest.raises(
+                KeyFileExists, enrolment.pending_request, home, Identity(FEDERATION, NORTH), None
+            ),
+        )
+    ):
+        home = Path(shutil.copytree(waiting, tmp_path / str(number)))
+        for name in (folder.ROOT, folder.SIGNING, folder.TLS, folder.CRL):
+            (home / folder.PENDING / name).write_bytes(after[name])
+        (home / folder.PENDING).rename(home / folder.INSTALLING)
+        command(home)
+        assert not (home / folder.INSTALLING).exists()
+        assert (home / folder.SIGNING).read_bytes() == after[folder.SIGNING]
+
+
 def killed_imports(renewing: tuple[Path, Path, dict[str, bytes]], tmp_path: Path, step: int) -> set[bool]:
     waiting, answer, after = renewing
     before, ends = keys_of(waiting), set()

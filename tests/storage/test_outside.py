@@ -114,7 +114,14 @@ def exchanged(monkeypatch, swap):
     yield
 
 
-@pytest.mark.parametrize("make", [*(make for make, _ in NOT_PLAIN), lambda path: path.write_bytes(b"content")])
+EXCHANGES = [
+    *(make for make, _ in NOT_PLAIN),
+    lambda path: path.write_bytes(b"content"),
+    lambda path: path.symlink_to("kept"),  # to the very file that was looked at
+]
+
+
+@pytest.mark.parametrize("make", EXCHANGES)
 def test_what_is_exchanged_between_looking_and_opening_is_refused(file, make, monkeypatch):
     def swap() -> None:
         file.rename(file.with_name("kept"))  # so that its inode is not used again

@@ -155,6 +155,29 @@ def test_room_is_checked_before_the_work(tmp_path, plain, monkeypatch):
     assert left(tmp_path) == set()
 
 
+def test_room_is_needed_for_head_and_body(tmp_path, plain, monkeypatch):
+    size = write(tmp_path / "p", plain(bytes(4096))).size
+
+    class Disk:
+        f_bavail, f_frsize = size - 1, 1
+
+    monkeypatch.setattr(os, "fstatvfs", lambda _: Disk)
+    with pytest.raises(errors.DiskFull, match=f"needs {size} bytes"):
+        write(tmp_path / "q", plain(bytes(4096)))
+    Disk.f_bavail = size
+    write(tmp_path / "q", plain(bytes(4096)))
+
+
+def test_content_is_flushed_before_it_has_its_name(tmp_path, plain, monkeypatch):
+    """Otherwise a power cut could leave the name with holes behind it."""
+    done = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.fstat(fd).st_size), fsync(fd))[1])
+    monkeypatch.setattr(os, "rename", lambda *names: (done.append("rename"), rename(*names))[1])
+    size = write(tmp_path / "p", plain(bytes(MIB))).size
+    assert done[:2] == [size, "rename"]
+
+
 @pytest.mark.parametrize("call", ["readv", "pwrite", "fsync", "rename"])
 def test_a_disk_that_fails_leaves_nothing(tmp_path, plain, monkeypatch, call):
     source = plain(bytes(3 * MIB))
