@@ -34,8 +34,13 @@ def printer() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout and nothing else."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON object on stdout and nothing else.  What does not print stands there as JSON's own escapes."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo("".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text))
+
+
+def _json_escape(character: str) -> str:
+    return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
 
 
 def shown(text: object) -> str:
@@ -72,7 +77,7 @@ class PlainProgress:
 
     def say(self, line: str) -> None:
         """Print the line."""
-        click.echo(line, err=True)
+        click.echo(shown(line), err=True)
 
 
 class LiveProgress:
@@ -110,7 +115,7 @@ class LiveProgress:
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""
-        self._bars.console.print(line, markup=False, highlight=False)
+        self._bars.console.print(shown(line), markup=False, highlight=False)
 
 
 @contextmanager

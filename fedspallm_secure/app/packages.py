@@ -17,7 +17,14 @@ from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, supported_kems
 from fedspallm_secure.crypto.signing import Signer
-from fedspallm_secure.errors import Equivocation, MissingInput, OutputExists, StorageError, UnknownSender
+from fedspallm_secure.errors import (
+    Equivocation,
+    MissingInput,
+    OutputExists,
+    ReplayedPackage,
+    StorageError,
+    UnknownSender,
+)
 from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.protocol.package_types import BodyType
 from fedspallm_secure.protocol.packages import NONE, Context, Head
@@ -130,19 +137,20 @@ def _publish(
     desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, progress: Progress
 ) -> None:
     """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
-    head = package.head
-    claimed_before = desk.register.find(Slot.of(head.context)) is not None
-    if os.path.lexists(target) and not claimed_before:
+    head, output = package.head, str(target.absolute())
+    earlier = desk.register.received(Slot.of(head.context))
+    if os.path.lexists(target) and earlier is None:
         raise OutputExists(f"{target} already exists")
     package.check_length()
     with draft(target) as plain:
         plain.check_room(head.header.plaintext_length)
         package.decrypt(secret, plain.write, _meter(progress, f"open {target.name}", head.header.body_length))
         plain.finish()
-        desk.register.fill(head, str(target), now)  # 12
-        if not (claimed_before and plain.same_as_published()):
-            plain.publish()
-        desk.register.publish(head)
+        if earlier is not None and earlier.output != output and plain.same_as(Path(earlier.output)):
+            desk.register.publish(head)
+            raise ReplayedPackage(f"a run that was killed has put what is in the package at {earlier.output}")
+        desk.register.fill(head, output, now)  # 12
+        desk.register.publish(head, lambda: (earlier and plain.same_as_published()) or plain.publish())
 
 
 def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:

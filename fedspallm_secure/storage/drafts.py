@@ -73,7 +73,7 @@ class Draft:
 
         Then that name is made durable, and the draft is gone, before anybody relies on it.
         """
-        if not self._same_content():
+        if not self.same_as(self.path):
             return False
         self._temporary.unlink()
         self._published = True
@@ -88,9 +88,10 @@ class Draft:
         finally:
             os.close(self.descriptor)
 
-    def _same_content(self) -> bool:
+    def same_as(self, path: Path) -> bool:
+        """Whether `path` is a file with exactly this content."""
         try:
-            theirs = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+            theirs = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return False  # if something else is there, `publish` says so
         try:

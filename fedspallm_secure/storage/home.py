@@ -29,7 +29,7 @@ from fedspallm_secure.storage.home_folder import Identity, own_record, read_iden
 from fedspallm_secure.storage.keystore import FileSigner, load_recipient_secrets, load_tls_key
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem
 from fedspallm_secure.storage.prekeys import PrekeyFile
-from fedspallm_secure.storage.register import SqliteRegister, open_register
+from fedspallm_secure.storage.register import LOST, SqliteRegister, open_register
 
 T = TypeVar("T")
 _PEM_FACTOR = 2  # a PEM file is at most so many times as long as the DER in it
@@ -65,14 +65,13 @@ class Home:
     def open_register(self) -> Iterator[SqliteRegister]:
         """The replay register and the sequence counter.
 
-        Raises RecordDamaged when it is gone: a new one would count from 1 again and take everything in once more.
+        Raises RecordDamaged when it is gone or empty: a new one would count from 1 again and take everything in once
+        more.
         """
         path = self.path / folder.REGISTER
         if not path.exists():
-            raise RecordDamaged(
-                f"{path} is gone", hint="do not restore an old one; enrol again in a new --home, with new keys"
-            )
-        with open_register(path) as register:
+            raise RecordDamaged(f"{path} is gone", hint=LOST)
+        with open_register(path, make=False) as register:
             yield register
 
     @property

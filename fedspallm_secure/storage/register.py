@@ -5,7 +5,7 @@ Durable before anything observable happens: journal WAL with synchronous FULL, s
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS received (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """
 _WAIT = 10.0  # seconds for another process to finish its transaction
+LOST = "do not restore an old one; enrol again in a new --home, with new keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,14 @@ class SqliteRegister:
                 (*_key(Slot.of(head.context)), head.digest, head.encoded, head.signature, output, at),
             )
 
-    def publish(self, head: Head) -> None:
-        """Mark the slot: the plaintext has its name."""
+    def publish(self, head: Head, give_name: Callable[[], object] = lambda: None) -> None:
+        """Give the plaintext its name and mark the filled slot, alone with the register: of several runs one does it.
+
+        Raises ReplayedPackage when another run has done so since the slot was filled, and what `give_name` raises.
+        """
         with self._transaction():
+            check_first(head, self)
+            give_name()
             self._connection.execute(
                 "UPDATE received SET published = 1 "
                 "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
@@ -135,8 +141,11 @@ def register_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def open_register(path: Path) -> Iterator[SqliteRegister]:
-    """Open or make the register at `path`.  Raises RecordDamaged when SQLite finds it inconsistent, or StorageError."""
+def open_register(path: Path, *, make: bool = True) -> Iterator[SqliteRegister]:
+    """Open the register at `path`; make it, if that is wanted and it is not there.
+
+    Raises RecordDamaged when SQLite finds it inconsistent, or when it is empty and should not be made; StorageError.
+    """
     with disk_errors(path), register_errors(path):
         if not path.exists():
             path.touch(mode=0o600)
@@ -147,7 +156,10 @@ def open_register(path: Path) -> Iterator[SqliteRegister]:
             connection.execute("PRAGMA synchronous = FULL")
             if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
                 raise RecordDamaged(f"{path} is damaged", hint="do not restore it from a backup; enrol again")
-            connection.executescript(_SCHEMA)
+            if make:
+                connection.executescript(_SCHEMA)
+            elif connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone() != (2,):
+                raise RecordDamaged(f"{path} has lost what was in it", hint=LOST)
         yield SqliteRegister(connection, path)
 
 

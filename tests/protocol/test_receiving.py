@@ -15,7 +15,7 @@ from fedspallm_secure.crypto.signing import sign
 from fedspallm_secure.protocol.limits import CLOCK_SKEW
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES, BodyType
 from fedspallm_secure.protocol.packages import Head, Header
-from fedspallm_secure.protocol.receiving import Awaited, Known, OwnKey, Reader, Slot, Trust, check_head
+from fedspallm_secure.protocol.receiving import Awaited, Known, OwnKey, Reader, Slot, Trust, check_head, check_sealing
 from fedspallm_secure.protocol.roster import Roster
 from tests.parties import DAY, NOW, Federation
 
@@ -355,3 +355,48 @@ class TestObserver:
             with pytest.raises(errors.FedSpaError) as caught:
                 Case(**changes, reader=None).check()
             assert type(caught.value) is expected, name
+
+
+class TestSealing:
+    """Whether a package may be made: the sender asks of both parties what a reader would ask of it."""
+
+    @staticmethod
+    def check(sender="member/north", recipient="member/south", at=NOW, roster=NEWER, **crl):
+        trust = Trust(LUNGS.root, roster, LUNGS.revoke(**{"names": [], "number": 2, "valid": 4000 * DAY, **crl}))
+        return check_sealing(Party.parse(sender), Party.parse(recipient), trust, at)
+
+    def test_the_recipients_entry_is_returned(self):
+        assert self.check() is NEWER.entry(Party.parse("member/south"))
+        assert self.check("auditor/watch", "server/hub") is NEWER.entry(Party.parse("server/hub"))
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({"sender": "member/nobody"}, errors.UnknownSender),
+            ({"recipient": "member/nobody"}, errors.UnknownSender),
+            ({"number": 1}, errors.RevocationListStale),
+            ({"valid": DAY - 1}, errors.RevocationListStale),
+            ({"names": ["member/north"]}, errors.CertificateRevoked),
+            ({"names": ["member/south"]}, errors.CertificateRevoked),
+            ({"at": LEAF_END + 1}, errors.CertificateExpired),
+        ],
+        ids=str,
+    )
+    def test_each_fault_alone(self, changes, expected):
+        with pytest.raises(expected):
+            self.check(**changes)
+
+    def test_others_may_be_revoked(self):
+        self.check(names=["member/west"])
+
+    def test_the_recipients_key_statement_is_valid(self):
+        """To the second; the sender's own is no matter."""
+        end = NOW + 60
+        brief = Federation()
+        brief.actors["member/south"] = brief.actor("member/south", until=end)
+        trust = Trust(brief.root, brief.new_roster(2), brief.crl)
+        south, north = Party.parse("member/south"), Party.parse("member/north")
+        check_sealing(north, south, trust, end)
+        check_sealing(south, north, trust, end + 1)
+        with pytest.raises(errors.CertificateExpired):
+            check_sealing(north, south, trust, end + 1)

@@ -1,0 +1,247 @@
+"""`fedprune package`: stdout, stderr and exit code, as a person and as a program sees them."""
+
+import io
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from fedprune_cli.main import run
+
+from fedspallm_secure import errors
+from tests.ceremony import PASSWORD, Ceremony
+
+SECRET = "open sesame"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Ceremony:
+    ceremony = Ceremony(tmp_path_factory.mktemp("federation"))
+    names = ("server/hub", "member/north", "member/south")
+    for name in names:
+        ceremony.enrol(name)
+    roster = ceremony.roster()
+    for name in names:
+        ceremony.take(name, roster)
+    return ceremony
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Path:
+    """A folder of one's own with copies of the homes, and a file to send."""
+    assert SECRET.encode() == PASSWORD.encoded
+    for name in ("hub", "north", "south"):
+        (source,) = made.folder.glob(f"*-{name}")
+        shutil.copytree(source, tmp_path / name)
+    (tmp_path / "report.txt").write_bytes(b"confidential " * 1000)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", SECRET)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    return tmp_path
+
+
+@pytest.fixture
+def fedprune(place, capfd):
+    def call(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run(["package", *words])
+        out, err = capfd.readouterr()
+        assert SECRET not in out + err
+        assert "Traceback" not in err
+        return code, out, err
+
+    return call
+
+
+def done(result) -> str:
+    code, out, err = result
+    assert code == 0, err
+    return out
+
+
+def refused(result, error: type[errors.FedSpaError]) -> str:
+    """One error line, one hint line, nothing on stdout, and the code of the class."""
+    code, out, err = result
+    assert (code, out) == (error.exit_code, ""), err
+    said = [line for line in err.splitlines() if line.startswith("fedprune: ")]
+    assert [line.split(": ")[1] for line in said] == ["error", "hint"]
+    return err
+
+
+@pytest.fixture
+def sealed(fedprune) -> Path:
+    done(fedprune("seal", "report.txt", "--to", "member/south", "--home", "north"))
+    return Path("report.txt.fspkg")
+
+
+def test_from_one_to_another(fedprune, sealed):
+    out = done(fedprune("open", str(sealed), "--out", "got.txt", "--home", "south"))
+    assert out == "Opened: got.txt, 12.7 KiB, from member/north\n"
+    assert Path("got.txt").read_bytes() == Path("report.txt").read_bytes()
+
+
+def test_the_package_is_named_after_the_file(fedprune):
+    out = done(fedprune("seal", "report.txt", "--to", "member/south", "--home", "north"))
+    assert out.startswith("Sealed: report.txt.fspkg, ")
+    assert Path("report.txt.fspkg").exists()
+    refused(fedprune("seal", "report.txt", "--to", "member/south", "--home", "north"), errors.OutputExists)
+    done(fedprune("seal", "report.txt", "--to", "server/hub", "--home", "north", "--out", "other.fspkg"))
+
+
+def test_the_kem_can_be_chosen_and_the_days(fedprune):
+    done(
+        fedprune(
+            "seal", "report.txt", "--to", "member/south", "--home", "north", "--kem", "x25519", "--valid-days", "2"
+        )
+    )
+    found = json.loads(done(fedprune("inspect", "report.txt.fspkg", "--json")))["packages"][0]["claims"]
+    assert found["kem"] == "x25519"
+    assert found["not_after"] - found["created"] == 2 * 86_400
+
+
+def test_a_second_opening_is_a_replay(fedprune, sealed):
+    done(fedprune("open", str(sealed), "--out", "got.txt", "--home", "south"))
+    refused(fedprune("open", str(sealed), "--out", "again.txt", "--home", "south"), errors.ReplayedPackage)
+    assert not Path("again.txt").exists()
+
+
+def test_it_is_for_nobody_else(fedprune, sealed):
+    err = refused(fedprune("open", str(sealed), "--out", "got.txt", "--home", "hub"), errors.WrongRecipient)
+    assert "for member/south, you are server/hub" in err
+
+
+def test_others_can_verify_it_without_a_password(fedprune, sealed, monkeypatch):
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    for home in ("hub", "south", "north"):
+        out = done(fedprune("verify", str(sealed), "--home", home))
+        assert out == "Genuine: report.txt.fspkg, file from member/north for member/south\n"
+    damaged = bytearray(sealed.read_bytes())
+    damaged[-1] ^= 1
+    sealed.write_bytes(damaged)
+    refused(fedprune("verify", str(sealed), "--home", "hub"), errors.TileMismatch)
+
+
+def test_inspecting_needs_nothing_and_calls_it_claims(fedprune, sealed, monkeypatch):
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    lines = done(fedprune("inspect", str(sealed))).splitlines()
+    assert lines[0] == "report.txt.fspkg: nothing of this is verified"
+    assert all(line.startswith("  claims ") for line in lines[1:])
+    assert "member/north, package number 1" in "".join(lines)
+    found = json.loads(done(fedprune("inspect", str(sealed), "--json")))
+    assert found["packages"][0]["verified"] is False
+    assert found["packages"][0]["claims"]["sender"] == "member/north"
+
+
+def test_json_everywhere(fedprune):
+    words = ("--home", "north", "--json")
+    found = json.loads(done(fedprune("seal", "report.txt", "--to", "member/south", *words)))
+    assert (found["package"], found["seq"], found["plaintext_bytes"]) == ("report.txt.fspkg", 1, 13_000)
+    found = json.loads(done(fedprune("verify", "report.txt.fspkg", *words)))
+    assert found["packages"][0]["success"] is True
+    found = json.loads(done(fedprune("open", "report.txt.fspkg", "--out", "got.txt", "--home", "south", "--json")))
+    assert found["packages"][0]["output"] == "got.txt"
+    code, out, err = fedprune("open", "report.txt.fspkg", "--out", "again.txt", "--home", "south", "--json")
+    row = json.loads(out)["packages"][0]
+    assert code == row["code"] == errors.ReplayedPackage.exit_code
+    assert (row["success"], row["error"]) == (False, "ReplayedPackage")
+    assert row["message"]
+    assert row["hint"]
+    assert "error" not in err
+
+
+def test_a_folder_stands_for_its_packages_and_one_refusal_stops_nobody(fedprune, place):
+    inbox = place / "inbox"
+    inbox.mkdir()
+    for number in range(3):
+        (place / "part.txt").write_bytes(b"%d" % number)
+        out = str(inbox / f"{number}.fspkg")
+        done(fedprune("seal", "part.txt", "--to", "member/south", "--home", "north", "--out", out))
+    data = bytearray((inbox / "1.fspkg").read_bytes())
+    data[-1] ^= 1
+    (inbox / "1.fspkg").write_bytes(data)
+    (inbox / "notes.txt").write_text("not a package")
+    code, out, err = fedprune("open", "inbox", "--into", "new", "--home", "south")
+    assert code == errors.TileMismatch.exit_code
+    assert out.count("Opened: ") == 2
+    assert "1.fspkg: tile 0" in err
+    assert sorted(path.read_bytes() for path in (place / "new").iterdir()) == [b"0", b"2"]
+    code, out, err = fedprune("open", "inbox", "--into", "new", "--home", "south")
+    assert code == errors.ReplayedPackage.exit_code
+    assert len(list((place / "new").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("open", "report.txt.fspkg", "--home", "south"),
+        ("open", "report.txt.fspkg", "--home", "south", "--out", "a", "--into", "b"),
+        ("open", "report.txt.fspkg", "report.txt.fspkg", "--home", "south", "--out", "a"),
+        ("seal", "report.txt", "--to", "member/south"),
+        ("seal", "report.txt", "--home", "north"),
+        ("seal", "report.txt", "--to", "member/south", "--home", "north", "--kem", "rot13"),
+        ("verify", "--home", "north"),
+    ],
+)
+def test_senseless_words_are_a_usage_error(fedprune, sealed, words):
+    refused(fedprune(*words), errors.UsageError)
+    assert not Path("a").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("seal", "report.txt", "--to", "member/nobody", "--home", "north"), errors.UnknownSender),
+        (("seal", "report.txt", "--to", "nobody", "--home", "north"), errors.FormatError),
+        (("seal", "nothing.txt", "--to", "member/south", "--home", "north"), errors.MissingInput),
+        (("open", "report.txt", "--out", "a", "--home", "south"), errors.PackageFormatError),
+        (("inspect", "report.txt"), errors.PackageFormatError),
+        (("inspect", "nothing"), errors.MissingInput),
+        (("inspect", "north"), errors.MissingInput),
+        (("verify", "report.txt", "--home", "nowhere"), errors.MissingInput),
+    ],
+)
+def test_each_refusal_has_its_code(fedprune, words, error):
+    refused(fedprune(*words), error)
+    assert not Path("a").exists()
+
+
+def test_a_wrong_password_opens_nothing(fedprune, sealed, monkeypatch):
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", "something else")
+    for words in (
+        ("seal", "report.txt", "--to", "server/hub", "--home", "north", "--out", "x"),
+        ("open", str(sealed), "--out", "x", "--home", "south"),
+    ):
+        refused(fedprune(*words), errors.WrongPassword)
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    refused(fedprune("open", str(sealed), "--out", "x", "--home", "south"), errors.NoPassword)
+    assert not Path("x").exists()
+
+
+def test_what_is_impossible_is_said_before_the_password_is_asked(fedprune, monkeypatch):
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    refused(fedprune("seal", "report.txt", "--to", "member/nobody", "--home", "north"), errors.UnknownSender)
+
+
+def test_names_cannot_steer_the_terminal(fedprune, sealed):
+    hostile = Path("\x1b[2J[red]\n.fspkg")
+    shutil.copy(sealed, hostile)
+    for words in (("inspect", str(hostile)), ("verify", str(hostile), "--home", "hub")):
+        out = done(fedprune(*words))
+        assert "\x1b" not in out
+        assert "\\x1b[2J[red]\\n.fspkg" in out
+    os.truncate(hostile, 5)
+    assert "\x1b" not in refused(fedprune("inspect", str(hostile)), errors.PackageFormatError)
+    not_unicode = os.fsdecode(b"\xff.fspkg")
+    shutil.copy(sealed, not_unicode)
+    assert json.loads(done(fedprune("inspect", not_unicode, "--json")))["packages"][0]["package"] == "\\udcff.fspkg"
+
+
+def test_progress_bars_take_any_name(capsys):
+    from fedprune_cli.console import LiveProgress
+
+    with LiveProgress() as bars:
+        bars.update("open [/x]\x1b[2J", 1, 2, "MiB")
+        bars.update("open [/x]\x1b[2J", 2, 2, "MiB")
+    assert "\x1b[2J" not in capsys.readouterr().err
