@@ -109,7 +109,7 @@ def test_readme_commands_parse():
     for line in lines:
         if line.startswith("error: ") or line.startswith("hint: "):
             continue
-        command, words = cli, line.split()
+        command, words, context = cli, line.split(), click.Context(cli, info_name="fedprune")
         while isinstance(command, click.Group):
             command = command.commands[words.pop(0)]
-        command.make_context(command.name or "", words, resilient_parsing=False)
+        command.make_context(command.name or "", words, parent=context)

@@ -137,7 +137,8 @@ def _publish(
     desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, progress: Progress
 ) -> None:
     """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
-    head, output = package.head, str(target.absolute())
+    head = package.head
+    output = str(target.absolute()).encode(errors="backslashreplace").decode()  # the register takes UTF-8 alone
     earlier = desk.register.received(Slot.of(head.context))
     if os.path.lexists(target) and earlier is None:
         raise OutputExists(f"{target} already exists")
@@ -150,7 +151,12 @@ def _publish(
             desk.register.publish(head)
             raise ReplayedPackage(f"a run that was killed has put what is in the package at {earlier.output}")
         desk.register.fill(head, output, now)  # 12
-        desk.register.publish(head, lambda: (earlier and plain.same_as_published()) or plain.publish())
+
+        def give_name() -> None:
+            if earlier is None or not plain.same_as_published():
+                plain.publish()
+
+        desk.register.publish(head, give_name)
 
 
 def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:

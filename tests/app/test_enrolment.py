@@ -586,6 +586,15 @@ def test_a_renewal_keeps_both_sets_working(made: Ceremony):
     assert enrolment.pending_renewal(made.home("member/north")) is None
 
 
+def test_a_renewal_supersedes_in_the_register(made: Ceremony):
+    made.sign(made.renew("member/north"))
+    with made.authority() as authority:
+        ask = authority.register._connection.execute
+        rows = ask("SELECT status, count(*) FROM certificates WHERE party = 'member/north' GROUP BY status").fetchall()
+        assert sorted(rows) == [("superseded", 2), ("valid", 2)]
+        assert authority.register.revoked() == []
+
+
 def test_the_keys_before_the_last_renewal_are_dropped(made: Ceremony):
     first = made.open("member/north").recipient_secrets(PASSWORD)
     for _ in range(2):

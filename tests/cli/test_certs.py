@@ -330,7 +330,7 @@ def test_every_command_has_an_example(fedprune: Fedprune):
         "init", "request", "sign", "import", "show", "revoke", "crl", "renew", "roster", "prekeys",
     }  # fmt: skip
     for name, command in certs.commands.items():
-        out = done(fedprune(name, "-h"))
+        out = done(fedprune(name, "--help"))
         assert f"Example: fedprune certs {name}" in out
         assert "--json" in out
         assert command.help

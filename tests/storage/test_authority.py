@@ -110,6 +110,21 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
 
 
+def other_version(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b"fedspallm-secure/1", b"fedspallm-secure/2"))
+
+
+def spoil_a_page(path: Path) -> None:
+    """The book-keeping inside of a page: reading goes on as if nothing were, so only a check of all of it notices."""
+    with sqlite3.connect(path) as connection:
+        page = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'certificates'").fetchone()[0]
+        size = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.close()
+    data = bytearray(path.read_bytes())
+    data[(page - 1) * size + 7] ^= 32  # its count of fragmented bytes
+    path.write_bytes(data)
+
+
 def overwrite(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[100:2000] = b"\xff" * 1900
@@ -119,6 +134,8 @@ def overwrite(path: Path) -> None:
 DAMAGES = {
     "root certificate": (store.ROOT, cut, RecordDamaged),
     "name": (store.AUTHORITY, cut, RecordDamaged),
+    "of another version": (store.AUTHORITY, other_version, RecordDamaged),
+    "a page of the register": (store.REGISTER, spoil_a_page, RecordDamaged),
     "register": (store.REGISTER, overwrite, RecordDamaged),
     "profiles": (store.PROFILES, lambda path: path.write_text("[root]\n"), FormatError),
     "profiles are no text": (store.PROFILES, lambda path: path.write_bytes(b"\xff"), FormatError),

@@ -209,6 +209,15 @@ def test_an_identity_with_a_fault_is_refused(home: Path, change: dict[str, objec
         open_home(home)
 
 
+def test_an_identity_is_one_whole_line(home: Path):
+    path = home / folder.IDENTITY
+    good = path.read_bytes()
+    for wrong in (good[:-1], good[:-1] + b" ", good + b"\n"):
+        path.write_bytes(wrong)
+        with pytest.raises(RecordDamaged, match=folder.IDENTITY):
+            open_home(home)
+
+
 def test_hosts_are_bounded_and_real():
     hub = Party.parse("server/hub")
     for wrong in (("a.b", "a.b"), tuple(f"h{i}.example" for i in range(17)), ("Hub.example",), ("*.example",)):
@@ -283,6 +292,11 @@ def check_old_or_new(home: Path, before: dict[str, bytes], after: dict[str, byte
     return found == after
 
 
+def ask_again(home: Path) -> None:
+    with pytest.raises(KeyFileExists, match="enrolled already"):
+        enrolment.pending_request(home, Identity(FEDERATION, NORTH), None)
+
+
 def test_every_command_finishes_what_a_killed_import_began(renewing, tmp_path: Path):
     waiting, answer, after = renewing
     for number, command in enumerate(
@@ -292,9 +306,7 @@ def test_every_command_finishes_what_a_killed_import_began(renewing, tmp_path: P
             lambda home: enrolment.refill(home, PASSWORD, 1, CHEAP),
             lambda home: enrolment.renew(home, PASSWORD, 1, CHEAP),
             enrolment.pending_renewal,
-            lambda home: pytest.raises(
-                KeyFileExists, enrolment.pending_request, home, Identity(FEDERATION, NORTH), None
-            ),
+            ask_again,
         )
     ):
         home = Path(shutil.copytree(waiting, tmp_path / str(number)))
