@@ -16,6 +16,7 @@ from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
 
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.sealing import Kem
 
 if TYPE_CHECKING:
     from fedspallm_secure.crypto.certificates import Root
@@ -25,6 +26,13 @@ prekeys_option = click.option(
     "--prekeys",
     type=click.IntRange(0, 256),
     help="One-time keys to publish.  [default: 64 for members, who alone have any]",
+)
+
+
+hybrid_option = click.option(
+    "--hybrid-only",
+    is_flag=True,
+    help="Offer no plain X25519 key: whoever has no ML-KEM cannot send to you, and nobody can choose the weaker one.",
 )
 
 
@@ -61,6 +69,7 @@ def certs() -> None:
 @click.option("--name", required=True, help="Your name in it, for example north-hospital.")
 @click.option("--host", "hosts", multiple=True, help="DNS name or address of a server; may be given several times.")
 @prekeys_option
+@hybrid_option
 @home_option
 @out_option
 @password_options
@@ -71,6 +80,7 @@ def request(
     name: str,
     hosts: tuple[str, ...],
     prekeys: int | None,
+    hybrid_only: bool,
     home: Path,
     out: Path | None,
     password: PasswordSource,
@@ -85,22 +95,26 @@ def request(
     from fedspallm_secure.storage.home_folder import Identity
 
     identity = Identity(federation, Party(role, name), hosts)
-    found = enrolment.pending_request(home, identity, prekeys)
+    kems = _kems(hybrid_only)
+    found = enrolment.pending_request(home, identity, prekeys, kems)
     if found is None:
         check_free(out, dated(identity.party, "request", False, 0))
         count = _prekeys(identity.party, prekeys)
         typed = password.read(f"the keys of {identity}", new=True)
-        found = enrolment.make_request(home, identity, typed, count, homes.KDF)
+        found = enrolment.make_request(home, identity, typed, count, homes.KDF, kems)
     _write_request(found, home, out, as_json)
 
 
 @certs.command(epilog="Example: fedprune certs renew --home north")
 @prekeys_option
+@hybrid_option
 @home_option
 @out_option
 @password_options
 @json_option
-def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
+def renew(
+    prekeys: int | None, hybrid_only: bool, home: Path, out: Path | None, password: PasswordSource, as_json: bool
+) -> None:
     """Make new keys, and a request to certify them.
 
     It is signed by the new and by the current key.  The current keys go on working until the answer is imported.
@@ -113,7 +127,7 @@ def renew(prekeys: int | None, home: Path, out: Path | None, password: PasswordS
     if found is None:
         check_free(out, dated(mine.party, "request", True, int(time.time())))
         typed = password.read(f"the keys of {mine.identity}")
-        found = enrolment.renew(home, typed, _prekeys(mine.party, prekeys), homes.KDF)
+        found = enrolment.renew(home, typed, _prekeys(mine.party, prekeys), homes.KDF, _kems(hybrid_only))
     _write_request(found, home, out, as_json)
 
 
@@ -172,6 +186,10 @@ def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, 
         return
     click.echo(f"Written: {console.shown(path)}, {len(bundle.leaves)} prekeys from index {bundle.first}")
     next_step("send it to the server before the next round")
+
+
+def _kems(hybrid_only: bool) -> list[Kem] | None:
+    return [Kem.HYBRID] if hybrid_only else None
 
 
 def _prekeys(party: Party, given: int | None) -> int:

@@ -41,10 +41,12 @@ class _New:
     prekeys: Prekeys | None
 
 
-def pending_request(home: Path, identity: Identity, prekeys: int | None) -> Request | None:
+def pending_request(
+    home: Path, identity: Identity, prekeys: int | None, kems: Sequence[Kem] | None = None
+) -> Request | None:
     """The request that this home has made already, if it is for the same things; None if it has made none.
 
-    prekeys: how many were asked for, None for any number.
+    prekeys: how many were asked for, None for any number; kems: of the recipient keys, None for any.
     Raises KeyFileExists when the home is somebody else's, enrolled already, or waits for another answer.
     """
     if not folder.is_home(home):
@@ -58,20 +60,26 @@ def pending_request(home: Path, identity: Identity, prekeys: int | None) -> Requ
                 f"{home} is enrolled already",
                 hint="fedprune certs renew makes new keys; another party needs another --home",
             )
+    anew = f"import the answer to it; to begin anew, remove the folder {home / folder.PENDING} first"
     if found is not None and prekeys not in {None, _size(found)}:
-        raise KeyFileExists(
-            f"{home} has made a request with {_size(found)} prekeys already",
-            hint=f"import the answer to it; to begin anew, remove the folder {home / folder.PENDING} first",
-        )
+        raise KeyFileExists(f"{home} has made a request with {_size(found)} prekeys already", hint=anew)
+    if found is not None and kems is not None and [key.kem for key in found.key_statement.keys] != list(kems):
+        raise KeyFileExists(f"{home} has made a request with other recipient keys already", hint=anew)
     return found
 
 
 def make_request(
-    home: Path, identity: Identity, password: Password, prekeys: int, kdf: KdfParameters = DEFAULT_KDF
+    home: Path,
+    identity: Identity,
+    password: Password,
+    prekeys: int,
+    kdf: KdfParameters = DEFAULT_KDF,
+    kems: Sequence[Kem] | None = None,
 ) -> Request:
     """Make the keys of a new party in `home`, and the request for their certificates.
 
-    prekeys: how many one-time keys to publish with it; only members have any.
+    prekeys: how many one-time keys to publish with it, only members have any; kems: of the recipient keys, the
+    preferred one first, None for all that this installation has.
     Raises KeyFileExists, UsageError, MissingExtra, OutOfMemory or StorageError.
     """
     now = int(time.time())
@@ -86,7 +94,7 @@ def make_request(
             if prekeys:
                 file = PrekeyFile.create(work / folder.PREKEYS_KEY, identity.uri, prekeys, 0, key)
                 bundle = _bundle(signer, identity, file.public_leaves(), 0, now)
-            return _stage(work, identity, key, signer, bundle, (), now, None)
+            return _stage(work, identity, key, signer, bundle, (), now, None, kems)
 
 
 def pending_renewal(home: Path) -> Request | None:
@@ -96,7 +104,13 @@ def pending_renewal(home: Path) -> Request | None:
         return read_pending(home)
 
 
-def renew(home: Path, password: Password, prekeys: int, kdf: KdfParameters = DEFAULT_KDF) -> Request:
+def renew(
+    home: Path,
+    password: Password,
+    prekeys: int,
+    kdf: KdfParameters = DEFAULT_KDF,
+    kems: Sequence[Kem] | None = None,
+) -> Request:
     """Make new keys beside the current ones, which go on working until the answer is imported.
 
     The new recipient file holds the keys so far as well, for packages under way.  New prekeys are added to those that
@@ -118,7 +132,7 @@ def renew(home: Path, password: Password, prekeys: int, kdf: KdfParameters = DEF
         with atomic_folder(home / folder.PENDING) as work:
             signer = FileSigner.create(work / folder.SIGNING_KEY, identity.uri, key)
             bundle = _more_prekeys(found, password, lambda: key, signer, prekeys, now) if prekeys else None
-            return _stage(work, identity, key, signer, bundle, kept, now, current)
+            return _stage(work, identity, key, signer, bundle, kept, now, current, kems)
 
 
 def refill(home: Path, password: Password, count: int, kdf: KdfParameters = DEFAULT_KDF) -> Prekeys:
@@ -148,11 +162,12 @@ def _stage(
     kept: Sequence[RecipientSecret],
     now: int,
     current: Signer | None,
+    kems: Sequence[Kem] | None,
 ) -> Request:
     """Make the other keys and the request in the folder that will be `pending/`."""
     tls_key = generate_tls_key()
     create_key_file(work / folder.TLS_KEY, Purpose.TLS, identity.uri, TlsSecret(tls_key), key)
-    new = [RecipientSecret.generate(kem) for kem in supported_kems()]
+    new = [RecipientSecret.generate(kem) for kem in _kems(kems)]
     record = RecipientSecrets((*new, *kept)[:RECIPIENT_KEYS_LIMIT])
     create_key_file(work / folder.RECIPIENT_KEY, Purpose.RECIPIENT, identity.uri, record, key)
     start, end = _validity(_profiles().key_statement_days, now)
@@ -207,6 +222,18 @@ def _profiles() -> Profiles:
 
 def _size(request: Request) -> int:
     return len(request.prekeys.leaves) if request.prekeys else 0
+
+
+def _kems(chosen: Sequence[Kem] | None) -> Sequence[Kem]:
+    supported = supported_kems()
+    if chosen is None:
+        return supported
+    if not set(chosen) <= set(supported):
+        raise MissingExtra(
+            "this build of the cryptography package has no ML-KEM-768, which the hybrid key needs",
+            hint="install its wheel from the package index, or leave out --hybrid-only",
+        )
+    return chosen
 
 
 def _check_prekeys(identity: Identity, count: int) -> None:

@@ -17,6 +17,7 @@ from fedprune_cli.main import run
 
 from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.crypto.profiles import DEVELOPMENT
+from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.protocol.enrolment import Request
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.home import open_home
@@ -392,3 +393,18 @@ def test_nothing_like_a_key_can_be_committed():
 def test_fingerprints_on_paper_are_those_of_the_tools(enrolled: Path, fedprune: Fedprune):
     der = open_home(enrolled / "north").root.der
     assert fingerprint(der) in done(fedprune("show", "north/root.pem"))
+
+
+def test_who_wants_only_the_hybrid_key_offers_no_other(fedprune: Fedprune, enrolled: Path):
+    south = [*ASK[:5], "--name", "south", "--home", "south"]
+    done(fedprune(*south, "--hybrid-only", "--out", "request"))
+    request = Request.parse(Path("request").read_bytes())
+    assert [key.kem for key in request.key_statement.keys] == [Kem.HYBRID]
+    west = [*ASK[:5], "--name", "west", "--home", "west"]
+    done(fedprune(*west, "--out", "both"))
+    assert [key.kem for key in Request.parse(Path("both").read_bytes()).key_statement.keys] == list(Kem)
+    code, _, err = fedprune(*west, "--hybrid-only", "--out", "other")
+    assert (code, "other recipient keys" in err) == (94, True)
+    done(fedprune("renew", "--home", "north", "--hybrid-only", "--out", "renewal"))
+    renewal = Request.parse(Path("renewal").read_bytes())
+    assert [key.kem for key in renewal.key_statement.keys] == [Kem.HYBRID]

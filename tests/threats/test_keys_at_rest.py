@@ -48,7 +48,7 @@ def home(made: Ceremony) -> Home:
 def test_each_guess_at_a_password_costs_what_the_file_says(home: Home):
     """THREAT_MODEL T78: one Argon2id for each guess, and none of them helps with another file."""
     path = home.path / "signing.key"
-    guesses = ["", " ", "Open sesame", "open sesame ", "open barley"][1:]
+    guesses = ["Open sesame", "open sesame ", "open barley"]
     with mock.patch.object(passwords, "argon2id", wraps=passwords.argon2id) as slow:
         for guess in guesses:
             with refused(WrongPassword, untouched=home.path):
