@@ -5,7 +5,15 @@ from typing import Any
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.protocol.statements import Statement, make_statement
 
-ABSENT = object()
+
+class Absent:
+    """A member that is left out; its name is the same in every process, for the names of tests."""
+
+    def __repr__(self) -> str:
+        return "absent"
+
+
+ABSENT = Absent()
 
 
 def altered(statement: Statement, *signers: Signer, **changes: Any) -> bytes:

@@ -340,7 +340,7 @@ class TestObserver:
             {"recipient_key": OTHER_KEY},
             {"recipient_key": LUNGS.context(kem=Kem.HYBRID).recipient_key},  # of the recipient, but another kem
         ],
-        ids=str,
+        ids=["nobody", "another role", "another party", "no key", "another's key", "another kem"],
     )
     def test_the_recipient_must_be_in_the_roster_with_its_key(self, context):
         with pytest.raises(errors.WrongRecipient, match="the roster has no"):

@@ -136,7 +136,9 @@ WEAK = [
 ]
 
 
-@pytest.mark.parametrize("raw", WEAK, ids=bytes.hex)
+@pytest.mark.parametrize(
+    "raw", WEAK, ids=["identity", "order 8", "order 4", "not canonical", "no point", "mixed order"]
+)
 def test_a_weak_signing_key_is_refused_wherever_it_comes_in(made: Ceremony, raw: bytes):
     """THREAT_MODEL T49: in a request, in a certificate, and in a roster that the root has signed."""
 
