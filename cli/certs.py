@@ -45,7 +45,7 @@ class CeremonyGroup(click.Group):
         return sorted(self.commands, key=order.index)
 
 
-@click.group(cls=CeremonyGroup)
+@click.group(cls=CeremonyGroup, epilog="Each command has an example: fedprune certs request -h")
 def certs() -> None:
     """Enrol in a federation: keys, certificates, roster and revocation lists, all of it over files.
 
@@ -139,7 +139,7 @@ def renew(
 def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, as_json: bool) -> None:
     """Take in the authority's answer, rosters and lists.
 
-    In any order; either all of the files are taken in or none.  At the first import you compare the root's
+    In any order; all of the files are checked before the first is taken in.  At the first import you compare the root's
     fingerprint by voice.
     """
     from fedspallm_secure.app.imports import import_files

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -45,32 +46,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code.  FEDPRUNE_DEBUG=1 shows tracebacks."""
-    if os.environ.get("FEDPRUNE_DEBUG") == "1":
-        cli.main(arguments, prog_name="fedprune", standalone_mode=False)
-        return 0
+    """Run the command line; returns the exit code.  FEDPRUNE_DEBUG=1 shows tracebacks, and changes nothing else."""
     try:
         code = cli.main(arguments, prog_name="fedprune", standalone_mode=False)
-    except FedSpaError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("FEDPRUNE_DEBUG") == "1":
+            traceback.print_exc()
+        return _refused(error)
+    return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
+
+
+def _refused(error: BaseException) -> int:
+    """Tell what ended the command, and what to do about it; returns the exit code."""
+    if isinstance(error, FedSpaError):
         return _tell(str(error), error.hint, error.exit_code)
-    except click.ClickException as error:
+    if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "fedprune"
         return _tell(error.format_message(), f"{command} -h shows what it takes", 2)
-    except (click.Abort, KeyboardInterrupt):
+    if isinstance(error, click.Abort | KeyboardInterrupt):
         return _tell("interrupted", "run the same command again: it continues where it stopped", 130)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         return 1
-    except Exception as error:
-        if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):
-            return _tell("not enough memory", OutOfMemory.hint, OutOfMemory.exit_code)
-        lines = str(error).strip().splitlines() or [""]
-        return _tell(
-            f"unexpected {type(error).__name__}: {lines[0]}",
-            "this is a defect; FEDPRUNE_DEBUG=1 shows where, please report it",
-            1,
-        )
-    return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):
+        return _tell("not enough memory", OutOfMemory.hint, OutOfMemory.exit_code)
+    lines = str(error).strip().splitlines() or [""]
+    return _tell(
+        f"unexpected {type(error).__name__}: {lines[0]}",
+        "this is a defect; FEDPRUNE_DEBUG=1 shows where, please report it",
+        1,
+    )
 
 
 def _tell(message: str, hint: str, code: int) -> int:

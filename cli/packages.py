@@ -21,7 +21,7 @@ _TIME = "%Y-%m-%d %H:%M:%S UTC"
 package_paths = click.argument("paths", metavar="PACKAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(epilog="Example: fedprune package seal report.pdf --to member/south --home north")
 def package() -> None:
     """Seal files for other parties, and open, verify or inspect what they sent.
 
@@ -55,11 +55,14 @@ def seal(
 ) -> None:
     """Seal FILE for one party, signed with your key."""
     from fedspallm_secure.app import packages
+    from fedspallm_secure.storage.home import open_home
 
     to, path = Party.parse(recipient), out or source.with_name(source.name + packages.SUFFIX)
     mine = open_warned(home)
     packages.check_sealable(mine.trust, mine.party, to, path)  # before anybody has to type a password
-    signer = mine.signer(password.read(f"the signing key of {mine.party}"))
+    typed = password.read(f"the signing key of {mine.party}")
+    mine = open_home(home)  # again: while somebody typed, a newer list may have come
+    signer = mine.signer(typed)
     with mine.open_register() as register, console.progress() as progress:
         desk = packages.Desk(mine.party, mine.trust, register, mine.evidence)
         chosen = None if kem is None else Kem(kem)
@@ -87,6 +90,7 @@ def open_(
     byte of the body, and that it was not opened before.  What is refused leaves nothing behind.
     """
     from fedspallm_secure.app import packages
+    from fedspallm_secure.storage.home import open_home
 
     target = into or out
     if target is None or (into and out):
@@ -95,15 +99,15 @@ def open_(
     if out and len(found) != 1:
         raise UsageError(f"--out takes the content of one package, these are {len(found)}", hint="use --into DIR")
     mine = open_warned(home)
-    trust = mine.trust
     secrets = mine.recipient_secrets(password.read(f"the recipient keys of {mine.party}"))
     if into:
         packages.make_folder(into)
     with mine.open_register() as register, console.progress() as progress:
-        desk = packages.Desk(mine.party, trust, register, mine.evidence)
 
         def one(path: Path) -> tuple[dict[str, Any], str]:
-            head, where = packages.open_sealed(desk, mine.reader, secrets, path, target, progress)
+            now = open_home(home)  # for each package: a newer roster or list may have come
+            desk = packages.Desk(now.party, now.trust, register, now.evidence)
+            head, where = packages.open_sealed(desk, now.reader, secrets, path, target, progress)
             size = console.megabytes(head.header.plaintext_length)
             line = f"Opened: {console.shown(where)}, {size}, from {head.context.sender}"
             return {"output": console.shown(where), **packages.describe(head)}, line
@@ -158,7 +162,7 @@ def _claims(head: Head) -> list[tuple[str, str]]:
     context, header = head.context, head.header
     made, until = (datetime.fromtimestamp(at, UTC).strftime(_TIME) for at in (context.created, context.not_after))
     rows = [
-        ("type", f"{context.type}, version {context.version}, {context.body_type.value}"),
+        ("type", f"{console.shown(context.type[:64])}, version {context.version}, {context.body_type.value}"),
         ("federation", context.federation),
         ("roster", context.roster),
         ("sender", f"{context.sender}, package number {context.sequence}"),

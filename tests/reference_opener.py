@@ -99,7 +99,7 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         assert ctx["created"] <= now + skew and now <= ctx["not_after"], (6, "PackageExpired")
         at = 7, "BadSignature"
         crypto_sign_open(signature + pae(b"FSPKG1", raw), sender_key)
-        row = register.get((fed, ctx["round"], ctx["type"], ctx["sender"], ctx["seq"]))
+        row = register.get((fed, ctx["round"], ctx["type"], ctx["sender"], ctx["sender_key"], ctx["seq"]))
         assert row != digest(b"fsps/1/digest/package", raw), (8, "ReplayedPackage")
         assert row is None, (8, "Equivocation")
         assert awaited.items() <= (ctx | {"length": length}).items(), (9, "NotAwaited")

@@ -113,3 +113,48 @@ def test_readme_commands_parse():
         while isinstance(command, click.Group):
             command = command.commands[words.pop(0)]
         command.make_context(command.name or "", words, parent=context)
+
+
+THREATS = (ROOT / "docs/THREAT_MODEL.md").read_text()
+ATTACKS = {
+    int(number): cells.split(" | ") for number, cells in re.findall(r"^\| T([0-9]+) \| (.*) \|$", THREATS, re.MULTILINE)
+}  # number -> attack, what stops it, error, test
+
+
+def threat_tests():
+    """Every test of tests/threats: its name as it stands in the document -> docstring, and text of its module."""
+    found = {}
+    for path in sorted((ROOT / "tests/threats").glob("test_*.py")):
+        text = path.read_text()
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found[f"tests/threats/{path.name}::{node.name}"] = ast.get_docstring(node) or "", text
+    return found
+
+
+def test_the_threat_model_counts_its_attacks():
+    assert list(ATTACKS) == list(range(1, len(ATTACKS) + 1))
+    assert len(re.findall(r"^\| T[0-9]", THREATS, re.MULTILINE)) == len(ATTACKS)
+    assert {len(cells) for cells in ATTACKS.values()} == {4}
+    assert {int(number) for number in re.findall(r"\bT([0-9]+)\b", THREATS)} == set(ATTACKS)
+
+
+def test_the_threat_model_names_its_tests_and_no_others():
+    tests, named = threat_tests(), re.findall(r"tests/\w+/test_\w+\.py::\w+", THREATS)
+    assert sorted(named) == sorted(tests)
+    for number, (*_, cell) in ATTACKS.items():
+        names = re.findall(r"^`([^`]+)`", cell)
+        assert names or cell == "open", f"T{number} neither names a test nor is open"
+        for name in names:
+            assert tests[name][0].startswith(f"THREAT_MODEL T{number}: "), name
+
+
+def test_the_threat_model_names_errors_that_its_tests_know():
+    known, tests = {error.__name__ for error in classes(errors.FedSpaError)}, threat_tests()
+    for number, (_, _, error, cell) in ATTACKS.items():
+        named = set(re.findall(r"`([A-Z][A-Za-z]+)`", error))
+        assert named <= known, f"T{number}"
+        if cell != "open":
+            text = tests[re.findall(r"`([^`]+)`", cell)[0]][1]
+            assert all(re.search(rf"\b{name}\b", text) for name in named), f"T{number}"
+            assert named or error.startswith("—"), f"T{number}"

@@ -34,7 +34,7 @@ def register(seen):
         header, _ = header_and_signature(load(VECTORS / "package" / f"{name}.vec").package())
         assert digest(b"fsps/1/digest/package", header) == package_digest
         ctx = json.loads(header)["ctx"]
-        rows[tuple(ctx[field] for field in ("fed", "round", "type", "sender", "seq"))] = package_digest
+        rows[tuple(ctx[field] for field in ("fed", "round", "type", "sender", "sender_key", "seq"))] = package_digest
     return rows
 
 

@@ -24,12 +24,13 @@ from fedspallm_secure.errors import (
     ReplayedPackage,
     StorageError,
     UnknownSender,
+    WrongRecipient,
 )
 from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.protocol.package_types import BodyType
 from fedspallm_secure.protocol.packages import NONE, Context, Head
 from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head, check_sealing
-from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.drafts import draft, draft_of
 from fedspallm_secure.storage.files import create_private, disk_errors, is_folder
 from fedspallm_secure.storage.outside import entries
 from fedspallm_secure.storage.package_reader import PackageReader, open_package
@@ -127,7 +128,10 @@ def open_sealed(
         target = output / f"{head.digest.hex()}.body" if is_folder(output) else output
         try:
             check_head(head, reader, desk.trust, desk.register, awaited, now)  # 5-9
-            _publish(desk, package, secrets[head.context.recipient_key], target, now, progress)  # 10-12
+            secret = secrets.get(head.context.recipient_key)
+            if secret is None:
+                raise WrongRecipient("the key that the package is sealed to came with a renewal: run the command again")
+            _publish(desk, package, secret, target, now, progress)  # 10-12
         except Equivocation as error:
             raise _with_evidence(error, desk, head) from None
     return head, target
@@ -142,6 +146,8 @@ def _publish(
     earlier = desk.register.received(Slot.of(head.context))
     if os.path.lexists(target) and earlier is None:
         raise OutputExists(f"{target} already exists")
+    if earlier is not None:
+        _check_not_taken(desk, head, Path(earlier.output))
     package.check_length()
     with draft(target) as plain:
         plain.check_room(head.header.plaintext_length)
@@ -156,7 +162,22 @@ def _publish(
             if earlier is None or not plain.same_as_published():
                 plain.publish()
 
-        desk.register.publish(head, give_name)
+        try:
+            desk.register.publish(head, give_name)
+        except BaseException:
+            plain.take_back()  # its name without its mark in the register would look like a second package later
+            raise
+
+
+def _check_not_taken(desk: Desk, head: Head, where: Path) -> None:
+    """Raise ReplayedPackage if an earlier run was killed after giving the plaintext its name, and somebody took it.
+
+    Killed before that, it left its draft; killed after that, it left neither draft nor, if it was moved on, plaintext.
+    """
+    if os.path.lexists(where) or os.path.lexists(draft_of(where)):
+        return
+    desk.register.publish(head)
+    raise ReplayedPackage(f"a run that was killed has put what is in the package at {where}; it was taken from there")
 
 
 def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:

@@ -71,18 +71,29 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """What a sender may fill once: the key of the replay register."""
+    """What a sender may fill once: the key of the replay register.
+
+    sender_key: a party that lost its home enrols again with new keys, and counts from 1 again.
+    """
 
     federation: str
     round: int
     type: str
     sender: str
+    sender_key: str
     sequence: int
 
     @classmethod
     def of(cls, context: Context) -> "Slot":
         """The slot a package claims."""
-        return cls(context.federation, context.round, context.type, str(context.sender), context.sequence)
+        return cls(
+            context.federation,
+            context.round,
+            context.type,
+            str(context.sender),
+            context.sender_key,
+            context.sequence,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Draft:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary = path.parent / f".{path.name}.part"
+        self._temporary = draft_of(path)
         self.descriptor = self._open()
         self._published = False
 
@@ -64,9 +64,16 @@ class Draft:
         try:
             _sync_folder(self.path.parent)
         except OSError:
-            with suppress(OSError):
-                self.path.unlink()  # the name may not last, so nobody may count on it
+            with suppress(OSError):  # the name may not last, so nobody may count on it
+                self.path.rename(self._temporary)
+                self._published = False
             raise
+
+    def take_back(self) -> None:
+        """Undo `publish`: the name goes, and what had it stays as a draft, for the next run to find."""
+        if self._published:
+            self.path.rename(self._temporary)
+        self._published = True  # so that `close` leaves it
 
     def same_as_published(self) -> bool:
         """Whether `path` is there with exactly this content: an earlier run was killed after giving it its name.
@@ -150,6 +157,11 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def draft_of(path: Path) -> Path:
+    """The name of the draft of `path`."""
+    return path.parent / f".{path.name}.fedprune-part"
 
 
 @contextmanager

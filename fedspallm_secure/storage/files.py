@@ -132,7 +132,7 @@ def _give_new_name(beside: Path, path: Path) -> None:
 @contextmanager
 def _finished_beside(path: Path, data: bytes) -> Iterator[Path]:
     """Yield a file that holds `data`, on disk, in the folder of `path`; unless it was renamed it is gone afterwards."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.fedprune-new")
     descriptor = _open_beside(beside, path)
     try:
         view = memoryview(data)

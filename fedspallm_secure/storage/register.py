@@ -18,10 +18,10 @@ from fedspallm_secure.storage.files import disk_errors
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS received (
     federation TEXT NOT NULL, round INTEGER NOT NULL, type TEXT NOT NULL,
-    sender TEXT NOT NULL, sequence INTEGER NOT NULL,
+    sender TEXT NOT NULL, sender_key TEXT NOT NULL, sequence INTEGER NOT NULL,
     digest BLOB NOT NULL, header BLOB NOT NULL, signature BLOB NOT NULL, output TEXT NOT NULL, at INTEGER NOT NULL,
     published INTEGER NOT NULL CHECK (published IN (0, 1)),
-    PRIMARY KEY (federation, round, type, sender, sequence)
+    PRIMARY KEY (federation, round, type, sender, sender_key, sequence)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """
@@ -58,7 +58,7 @@ class SqliteRegister:
         with self._errors():
             row = self._connection.execute(
                 "SELECT digest, header, signature, output, at, published FROM received "
-                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
+                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sender_key = ? AND sequence = ?",
                 _key(slot),
             ).fetchone()
         if row is None:
@@ -75,7 +75,7 @@ class SqliteRegister:
         with self._transaction():
             check_first(head, self)
             self._connection.execute(
-                "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) "
+                "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) "
                 "ON CONFLICT DO UPDATE SET output = excluded.output, at = excluded.at",
                 (*_key(Slot.of(head.context)), head.digest, head.encoded, head.signature, output, at),
             )
@@ -90,7 +90,7 @@ class SqliteRegister:
             give_name()
             self._connection.execute(
                 "UPDATE received SET published = 1 "
-                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sequence = ?",
+                "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sender_key = ? AND sequence = ?",
                 _key(Slot.of(head.context)),
             )
 
@@ -163,5 +163,5 @@ def open_register(path: Path, *, make: bool = True) -> Iterator[SqliteRegister]:
         yield SqliteRegister(connection, path)
 
 
-def _key(slot: Slot) -> tuple[str, int, str, str, int]:
-    return slot.federation, slot.round, slot.type, slot.sender, slot.sequence
+def _key(slot: Slot) -> tuple[str, int, str, str, str, int]:
+    return slot.federation, slot.round, slot.type, slot.sender, slot.sender_key, slot.sequence

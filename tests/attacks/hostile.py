@@ -70,7 +70,7 @@ class Scene:
         for made in (self.medium, self.out, self.sentinel, self.sentinel / "deep"):
             made.mkdir(parents=True)
         self.medium.chmod(0o755)
-        for name in ("treasure", "deep/.out.part", "deep/x.fspkg"):
+        for name in ("treasure", "deep/.out.fedprune-part", "deep/x.fspkg"):
             (self.sentinel / name).write_bytes(b"precious: " + name.encode())
         (self.sentinel / "link").symlink_to("treasure")
         self.treasure = self.sentinel / "treasure"
@@ -690,9 +690,9 @@ for _name, _make in IN_THE_WAY.items():
 
     _harmless = _name in ("a file", "a hard link outside")
     output(f"as its draft: {_name}", None if _harmless else StorageError)(
-        lambda scene, make=_make: make(scene, scene.out / ".plain.part")
+        lambda scene, make=_make: make(scene, scene.out / ".plain.fedprune-part")
     )
-output("as its draft: a folder", StorageError)(lambda scene: (scene.out / ".plain.part").mkdir())
+output("as its draft: a folder", StorageError)(lambda scene: (scene.out / ".plain.fedprune-part").mkdir())
 output("in a folder that is not there", StorageError, into="no/plain")(lambda scene: None)
 output("under a name that is too long", StorageError, into="x" * 255)(lambda scene: None)
 output("under a name with NUL", StorageError, into="a\0b")(lambda scene: None)
@@ -701,7 +701,7 @@ output("in a file", StorageError, into="file/plain")(lambda scene: (scene.out / 
 
 @output("as its draft: that of a run that works", RunLocked)
 def _(scene: Scene) -> Held:
-    descriptor = os.open(scene.out / ".plain.part", os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(scene.out / ".plain.fedprune-part", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     return Held(descriptor)
 
@@ -812,7 +812,7 @@ def _quarantine(scene: Scene, made: Case, before: dict[str, tuple[object, ...]],
         elif before[path] != status and not (made.expected is None and path == str(scene.treasure)):
             outcome.published.append(f"{made.kind}, {made.name}: {path} has changed")
     for path in before.keys() - after.keys():
-        swept = made.expected is None and path.endswith(".part")
+        swept = made.expected is None and path.endswith(".fedprune-part")
         if not swept and not (path.startswith(str(scene.medium)) and medium_changes):
             outcome.published.append(f"{made.kind}, {made.name}: {path} has gone")
     if scene.treasure.read_bytes() != b"precious: treasure":

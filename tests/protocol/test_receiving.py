@@ -192,7 +192,8 @@ def test_the_register_is_asked_only_about_a_signed_package():
             assert book.asked == []
     book = Book()
     Case(context={"sequence": 9}).check(book)
-    assert book.asked == [Slot("lungs.example", 0, "file", "member/north", 9)]
+    key = LUNGS["member/north"].leaf.key_id
+    assert book.asked == [Slot("lungs.example", 0, "file", "member/north", key, 9)]
 
 
 def test_without_a_register_nothing_was_received_before():
@@ -207,6 +208,7 @@ def test_slots_differ_in_each_of_their_parts():
         LUNGS.context(round=1),
         LUNGS.context(type="plan"),
         LUNGS.context(sender="member/west"),
+        LUNGS.context(sender_key="00" * 32),
         LUNGS.context(sequence=2),
     ]
     assert len({Slot.of(context) for context in contexts}) == len(contexts)

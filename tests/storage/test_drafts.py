@@ -19,7 +19,7 @@ def path(tmp_path) -> Path:
 
 @pytest.fixture
 def part(tmp_path) -> Path:
-    return tmp_path / ".out.part"
+    return tmp_path / ".out.fedprune-part"
 
 
 def write(path: Path, data: bytes = b"content") -> None:
@@ -39,7 +39,7 @@ def test_a_draft_becomes_the_file(path, part):
         file.write(b"con")
         file.write(memoryview(b"tent"))
         file.finish()
-        assert names(path.parent) == {".out.part"}
+        assert names(path.parent) == {".out.fedprune-part"}
         file.publish()
         assert names(path.parent) == {"out"}
     assert path.read_bytes() == b"content"
@@ -164,7 +164,7 @@ def test_what_is_no_draft_is_left_alone(path, part, make):
         write(path)
     assert type(caught.value) is StorageError
     assert part.lstat().st_ino == before.st_ino
-    assert names(path.parent) == {".out.part", "treasure"}
+    assert names(path.parent) == {".out.fedprune-part", "treasure"}
     assert path.with_name("treasure").read_bytes() == b"precious"
 
 
@@ -331,7 +331,7 @@ def test_content_and_name_are_flushed_in_this_order(path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (done.append(Path(f"/proc/self/fd/{fd}").readlink()), fsync(fd))[1])
     monkeypatch.setattr(os, "rename", lambda *names: (done.append("rename"), rename(*names))[1])
     write(path)
-    assert done == [path.with_name(".out.part"), "rename", path.parent]
+    assert done == [path.with_name(".out.fedprune-part"), "rename", path.parent]
 
 
 class TestSameAsPublished:
@@ -355,7 +355,7 @@ class TestSameAsPublished:
         with draft(path) as file:
             file.write(content)
             assert file.same_as_published() is same
-            assert names(path.parent) == ({"out"} if same else {"out", ".out.part"})
+            assert names(path.parent) == ({"out"} if same else {"out", ".out.fedprune-part"})
         assert path.read_bytes() == published
         assert names(path.parent) == {"out"}
 

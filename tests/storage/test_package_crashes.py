@@ -102,7 +102,7 @@ class Home:
 
 
 def check_sealing_completes(home: Home) -> None:
-    assert home.names() <= {"p.fspkg", ".p.fspkg.part"}
+    assert home.names() <= {"p.fspkg", ".p.fspkg.fedprune-part"}
     used = 0
     if home.package.exists():
         used = home.sequence(home.package)
@@ -118,7 +118,7 @@ def check_sealing_completes(home: Home) -> None:
 
 
 def check_opening_completes(home: Home) -> None:
-    assert home.names() <= {"p.fspkg", "out", ".out.part"}
+    assert home.names() <= {"p.fspkg", "out", ".out.fedprune-part"}
     if home.output.exists():
         assert home.output.read_bytes() == PLAIN
     try:
@@ -212,7 +212,7 @@ def test_numbers_are_used_up_before_they_are_seen(tmp_path):
     seen = set()
     for point, _, when in every_point(lambda _: sealing(tmp_path / "counted").seal()):
         run_and_kill(lambda _: home.seal(), point, when)
-        for path in (home.package, home.folder / ".p.fspkg.part"):
+        for path in (home.package, home.folder / ".p.fspkg.fedprune-part"):
             try:
                 number = home.sequence(path)
             except errors.InputError:

@@ -15,6 +15,7 @@ from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot
+from fedspallm_secure.storage.drafts import draft_of
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Source, write_package
 from fedspallm_secure.storage.register import open_register
@@ -273,7 +274,8 @@ def test_a_run_killed_after_the_claim_is_repeated(desks):
     path = desks.seal(b"x")
     head = packages.inspect(path)
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.fill(head, "out", NOW)
+        register.fill(head, str(desks.folder / "out"), NOW)
+    draft_of(desks.folder / "out").touch()
     _, output = desks.open(path)
     assert output.read_bytes() == b"x"
     with pytest.raises(errors.ReplayedPackage):
@@ -285,16 +287,76 @@ def test_a_run_killed_after_the_name_was_given_is_repeated(desks):
     head = packages.inspect(path)
     (desks.folder / "out").write_bytes(b"x")
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.fill(head, "out", NOW)
+        register.fill(head, str(desks.folder / "out"), NOW)
     assert desks.open(path)[1].read_bytes() == b"x"
     with open_register(desks.folder / "member-south.sqlite") as register:
         assert register.received(Slot.of(head.context)).published
 
 
+def test_a_run_killed_after_the_name_was_given_is_not_repeated_elsewhere(desks):
+    path = desks.seal(b"x")
+    head = packages.inspect(path)
+    with open_register(desks.folder / "member-south.sqlite") as register:
+        register.fill(head, str(desks.folder / "first"), NOW)
+    (desks.folder / "first").write_bytes(b"x")
+    with pytest.raises(errors.ReplayedPackage, match="first"):
+        desks.open(path)
+    assert desks.left_behind() == {"first"}
+    with open_register(desks.folder / "member-south.sqlite") as register:
+        assert register.received(Slot.of(head.context)).published
+
+
+def test_what_was_taken_away_after_a_kill_does_not_come_again(desks):
+    """Killed after the name was given and before that was noted: the plaintext went on its way in between."""
+    path = desks.seal(b"x")
+    head = packages.inspect(path)
+    with open_register(desks.folder / "member-south.sqlite") as register:
+        register.fill(head, str(desks.folder / "out"), NOW)
+    for _ in range(2):
+        with pytest.raises(errors.ReplayedPackage):
+            desks.open(path)
+    assert desks.left_behind() == set()
+
+
+def test_a_name_that_cannot_be_noted_is_taken_back(desks, monkeypatch):
+    """The disk of the register is full at the very last moment: then the plaintext has no name, and may come again."""
+    path = desks.seal(b"x")
+
+    def full(self, head, give_name):
+        give_name()
+        raise errors.DiskFull("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedspallm_secure.storage.register.SqliteRegister.publish", full)
+        with pytest.raises(errors.DiskFull):
+            desks.open(path)
+    assert desks.left_behind() == {draft_of(desks.folder / "out").name}
+    assert desks.open(path)[1].read_bytes() == b"x"
+    assert desks.left_behind() == {"out"}
+
+
+def test_a_party_that_enrolled_again_counts_from_one_again(desks, lungs, monkeypatch):
+    """It lost its home, so it has new keys: its number 1 is another than the number 1 before."""
+    desks.open(desks.seal(b"before"))
+    again = lungs.actor("member/north")
+    monkeypatch.setitem(lungs.actors, "member/north", again)
+    monkeypatch.setattr(lungs, "roster", lungs.new_roster(2))
+    (desks.folder / "member-north.sqlite").unlink()
+    path = desks.seal(b"after", name="q.fspkg")
+    assert packages.inspect(path).context.sequence == 1
+    assert desks.open(path, output=desks.folder / "after")[1].read_bytes() == b"after"
+    assert not (desks.folder / "evidence").exists()
+
+
+def test_an_output_may_have_a_name_that_is_no_text(desks):
+    output = desks.folder / os.fsdecode(b"\xff.bin")
+    assert desks.open(desks.seal(b"x"), output=output)[1].read_bytes() == b"x"
+
+
 def test_another_file_under_the_claimed_name_is_left_alone(desks):
     path = desks.seal(b"x")
     with open_register(desks.folder / "member-south.sqlite") as register:
-        register.fill(packages.inspect(path), "out", NOW)
+        register.fill(packages.inspect(path), str(desks.folder / "out"), NOW)
     (desks.folder / "out").write_bytes(b"precious")
     with pytest.raises(errors.OutputExists):
         desks.open(path)

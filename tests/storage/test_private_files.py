@@ -21,7 +21,7 @@ def listing(folder: Path) -> list[str]:
 
 
 def beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
+    return path.with_name(f".{path.name}.fedprune-new")
 
 
 # The injector itself

@@ -15,6 +15,7 @@ from fedspallm_secure.errors import (
     DiskFull,
     Equivocation,
     FedSpaError,
+    OutputExists,
     RecordDamaged,
     ReplayedPackage,
     RunLocked,
@@ -298,3 +299,36 @@ def test_only_one_of_our_errors_ever_comes_out(path, register):
     for call in (lambda: register.find(SLOT), lambda: register.fill(FIRST, "", 1), lambda: register.publish(FIRST)):
         with pytest.raises(FedSpaError):
             call()
+
+
+def test_of_two_runs_that_filled_one_slot_one_gives_the_name(path):
+    """Both came with the same package, and filled the slot before either had published."""
+    named = []
+    with open_register(path) as first, open_register(path) as second:
+        first.fill(FIRST, "out", 7)
+        second.fill(FIRST, "elsewhere", 8)
+        second.publish(FIRST, lambda: named.append("second"))
+        with pytest.raises(ReplayedPackage):
+            first.publish(FIRST, lambda: named.append("first"))
+    assert named == ["second"]
+
+
+def test_a_name_that_could_not_be_given_leaves_the_slot_as_it_was(register):
+    def occupied() -> None:
+        raise OutputExists("something is there")
+
+    register.fill(FIRST, "out", 7)
+    with pytest.raises(OutputExists):
+        register.publish(FIRST, occupied)
+    assert register.find(SLOT) == Known(FIRST.digest, False)
+    register.publish(FIRST)
+
+
+def test_an_emptied_register_is_not_begun_anew(path):
+    with open_register(path) as register:
+        register.next_sequence()
+    with open_register(path, make=False) as register:
+        assert register.next_sequence() == 2
+    path.write_bytes(b"")
+    with pytest.raises(RecordDamaged, match="has lost what was in it"), open_register(path, make=False):
+        pass
