@@ -19,6 +19,7 @@ from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, suppor
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import (
     Equivocation,
+    FedSpaError,
     MissingInput,
     OutputExists,
     ReplayedPackage,
@@ -30,7 +31,7 @@ from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.protocol.package_types import BodyType
 from fedspallm_secure.protocol.packages import NONE, Context, Head
 from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head, check_sealing
-from fedspallm_secure.storage.drafts import draft, draft_of
+from fedspallm_secure.storage.drafts import Draft, draft, draft_of
 from fedspallm_secure.storage.files import create_private, disk_errors, is_folder
 from fedspallm_secure.storage.outside import entries
 from fedspallm_secure.storage.package_reader import PackageReader, open_package
@@ -156,17 +157,30 @@ def _publish(
         if earlier is not None and earlier.output != output and plain.same_as(Path(earlier.output)):
             desk.register.publish(head)
             raise ReplayedPackage(f"a run that was killed has put what is in the package at {earlier.output}")
-        desk.register.fill(head, output, now)  # 12
 
         def give_name() -> None:
             if earlier is None or not plain.same_as_published():
                 plain.publish()
 
         try:
+            desk.register.fill(head, output, now)  # 12
             desk.register.publish(head, give_name)
         except BaseException:
-            plain.take_back()  # its name without its mark in the register would look like a second package later
+            _undo(desk, head, output, plain)
             raise
+
+
+def _undo(desk: Desk, head: Head, output: str, plain: Draft) -> None:
+    """Step 12 was left in the middle, and the process lives: no name without its mark, no slot without its draft."""
+    try:
+        known = desk.register.find(Slot.of(head.context))
+        if known is not None and known.published:
+            return  # this run or a faster one has done it
+        plain.take_back()
+        desk.register.empty(head, output)
+    except FedSpaError:
+        plain.take_back()
+        plain.keep()  # a filled slot without a draft would say that the plaintext was taken away
 
 
 def _check_not_taken(desk: Desk, head: Head, where: Path) -> None:

@@ -28,7 +28,7 @@ class Draft:
         self.path = path
         self._temporary = draft_of(path)
         self.descriptor = self._open()
-        self._published = False
+        self._finished = self._published = False
 
     def write(self, data: memoryview | bytes, offset: int | None = None) -> None:
         """Write all of `data` at `offset`, or where the last write without offset ended."""
@@ -50,6 +50,7 @@ class Draft:
     def finish(self) -> None:
         """Make the content durable.  What fails here is not tried again: the pages may be lost though marked clean."""
         os.fsync(self.descriptor)
+        self._finished = True
 
     def publish(self) -> None:
         """Give the finished draft its name, durably.  Raises OutputExists; nothing is ever overwritten.
@@ -70,10 +71,19 @@ class Draft:
             raise
 
     def take_back(self) -> None:
-        """Undo `publish`: the name goes, and what had it stays as a draft, for the next run to find."""
-        if self._published:
+        """Undo `publish`: the name goes, and what had it is a draft again."""
+        if _leads_to(self.path, self.descriptor):  # asked of the disk: an interruption may have come in between
             self.path.rename(self._temporary)
-        self._published = True  # so that `close` leaves it
+        self._published = False
+
+    def keep(self) -> None:
+        """Leave the draft where it is, for the next run to find."""
+        self._published = True
+
+    def leave(self) -> None:
+        """Leave a finished draft to the next run, as a kill would; one that is not finished is of no use to it."""
+        if self._finished:
+            self._published = True
 
     def same_as_published(self) -> bool:
         """Whether `path` is there with exactly this content: an earlier run was killed after giving it its name.
@@ -145,10 +155,14 @@ class Draft:
     def _lock(self, descriptor: int) -> bool:
         """Hold the file; whether the name still leads to it.  Raises BlockingIOError when another run holds it."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        try:
-            return os.path.samestat(self._temporary.lstat(), os.fstat(descriptor))
-        except FileNotFoundError:
-            return False
+        return _leads_to(self._temporary, descriptor)
+
+
+def _leads_to(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _sync_folder(folder: Path) -> None:
@@ -168,11 +182,18 @@ def draft_of(path: Path) -> Path:
 def draft(path: Path) -> Iterator[Draft]:
     """Yield a draft of `path`, readable by its owner alone; what was not published by the end is gone.
 
+    Only an interrupted run leaves what a killed one would leave.
+
     Raises OutputExists where something has that name, RunLocked, StorageError or DiskFull.
     """
     with disk_errors(path):
         opened = Draft(path)
         try:
             yield opened
+        except Exception:  # refused, or the disk failed
+            raise
+        except BaseException:  # interrupted: perhaps the register knows of it already
+            opened.leave()
+            raise
         finally:
             opened.close()

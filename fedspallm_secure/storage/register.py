@@ -88,10 +88,21 @@ class SqliteRegister:
         with self._transaction():
             check_first(head, self)
             give_name()
-            self._connection.execute(
+            changed = self._connection.execute(
                 "UPDATE received SET published = 1 "
                 "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sender_key = ? AND sequence = ?",
                 _key(Slot.of(head.context)),
+            ).rowcount
+            if changed != 1:
+                raise RecordDamaged(f"{self._path} has lost the package meanwhile", hint="run the same command again")
+
+    def empty(self, head: Head, output: str) -> None:
+        """Make the slot free again that was filled for `output`, unless it is marked: the plaintext got no name."""
+        with self._transaction():
+            self._connection.execute(
+                "DELETE FROM received WHERE federation = ? AND round = ? AND type = ? AND sender = ? "
+                "AND sender_key = ? AND sequence = ? AND output = ? AND published = 0",
+                (*_key(Slot.of(head.context)), output),
             )
 
     def next_sequence(self) -> int:

@@ -68,6 +68,25 @@ def test_what_is_not_published_is_gone(path):
     assert names(path.parent) == set()
 
 
+def test_an_interrupted_run_leaves_what_a_killed_one_would(path, part):
+    """The register may know of the package already; its next run then looks for the draft."""
+    with pytest.raises(KeyboardInterrupt), draft(path) as file:
+        file.write(b"content")
+        file.finish()
+        raise KeyboardInterrupt
+    assert names(path.parent) == {part.name}
+    with pytest.raises(RuntimeError), draft(path) as file:
+        file.write(b"content")
+        file.finish()
+        raise RuntimeError
+    assert names(path.parent) == set()
+    with pytest.raises(KeyboardInterrupt), draft(path) as file:
+        file.finish()
+        file.publish()
+        raise KeyboardInterrupt
+    assert names(path.parent) == {"out"}
+
+
 def test_nothing_is_overwritten(path):
     path.write_bytes(b"precious")
     with pytest.raises(OutputExists):

@@ -20,6 +20,7 @@ from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.storage.register import open_register
+from tests import faults
 from tests.faults import When, count_points, every_point, failing, run_and_kill
 from tests.parties import NOW, Federation
 
@@ -191,6 +192,28 @@ def test_failing_at_every_call(tmp_path, command, code, error, lasting):
         with pytest.raises(errors.StorageError) as caught:
             failing(lambda _, home=home: run(home), point, code, lasting=lasting)
         assert type(caught.value) is error, (point, call)
+        check(home)
+
+
+@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER])
+def test_interrupted_at_every_call(tmp_path, command, when):
+    """Somebody presses Ctrl-C: then everything is cleaned up that a kill would leave, and nothing more."""
+    _, (prepare, run, check) = command
+    fresh = homes(tmp_path, prepare)
+    first = next(fresh)
+    for point, _ in enumerate(count_points(lambda _: run(first)), start=1):
+        home = next(fresh)
+
+        def step(number, name, call, point=point):
+            if (number, when) == (point, When.BEFORE):
+                raise KeyboardInterrupt
+            result = call()
+            if number == point:
+                raise KeyboardInterrupt
+            return result
+
+        with pytest.raises(KeyboardInterrupt), faults._watching(step):
+            run(home)
         check(home)
 
 

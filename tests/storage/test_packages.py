@@ -326,11 +326,17 @@ def test_a_name_that_cannot_be_noted_is_taken_back(desks, monkeypatch):
         give_name()
         raise errors.DiskFull("no space left")
 
-    with monkeypatch.context() as patch:
-        patch.setattr("fedspallm_secure.storage.register.SqliteRegister.publish", full)
-        with pytest.raises(errors.DiskFull):
-            desks.open(path)
-    assert desks.left_behind() == {draft_of(desks.folder / "out").name}
+    def full_too(self, head, output):
+        raise errors.DiskFull("no space left")
+
+    for lasting in (True, False):
+        with monkeypatch.context() as patch:
+            patch.setattr("fedspallm_secure.storage.register.SqliteRegister.publish", full)
+            if lasting:
+                patch.setattr("fedspallm_secure.storage.register.SqliteRegister.empty", full_too)
+            with pytest.raises(errors.DiskFull):
+                desks.open(path)
+        assert desks.left_behind() == ({draft_of(desks.folder / "out").name} if lasting else set())
     assert desks.open(path)[1].read_bytes() == b"x"
     assert desks.left_behind() == {"out"}
 

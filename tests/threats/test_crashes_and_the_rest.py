@@ -26,7 +26,7 @@ from fedspallm_secure.errors import (
     StorageError,
     TileMismatch,
 )
-from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.drafts import draft, draft_of
 from fedspallm_secure.storage.keystore import FileSigner
 from tests.attacks.stage import RECIPIENT, Parts, Stage
 from tests.ceremony import CHEAP, PASSWORD, Ceremony, Clock
@@ -154,10 +154,11 @@ def test_a_full_disk_leaves_nothing_behind(stages: Iterator[Stage], monkeypatch:
     calls = count_points(lambda _: take_in(stage))
     for point, _ in enumerate(calls, start=1):
         stage = put(next(stages))
-        with refused(DiskFull, untouched=stage.out):
+        with pytest.raises(DiskFull):
             failing(lambda _, stage=stage: take_in(stage), point, errno.ENOSPC)
+        assert {path.name for path in stage.out.iterdir()} <= {draft_of(Path("first")).name}
         take_in(stage)
-        assert plaintexts(stage) == ["first"]
+        assert [path.name for path in stage.out.iterdir()] == plaintexts(stage) == ["first"]
 
 
 def test_a_bad_body_does_not_use_up_the_number_of_a_good_one(stage: Stage):
@@ -190,7 +191,11 @@ NASTY = [
 
 @pytest.mark.parametrize("name", NASTY)
 def test_a_file_name_cannot_write_to_the_terminal(
-    made: Ceremony, fedprune: Fedprune, name: bytes, capfd: pytest.CaptureFixture[str]
+    made: Ceremony,
+    fedprune: Fedprune,
+    name: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ):
     """THREAT_MODEL T96: control codes, mark-up, text that runs backwards; in messages, results, JSON and progress."""
     roster = made.roster()
@@ -216,7 +221,8 @@ def test_a_file_name_cannot_write_to_the_terminal(
         ["certs", "prekeys", "--count", "1", "--out", str(document) + "2", *home],
         ["certs", "init", "a.example", "--ca", str(document) + "3"],
     ]
-    for words in [*runs, *([*words, "--json"] for words in runs)]:
+    monkeypatch.setenv("FEDPRUNE_DEBUG", "1")  # tracebacks repeat the messages
+    for words in [*runs, *([*words, "--json"] for words in runs), ["package", "inspect", str(bad)]]:
         _, said = fedprune(*words)
         assert said
         assert all(character.isprintable() or character == "\n" for character in said), words
@@ -231,7 +237,7 @@ def test_a_file_name_cannot_write_to_the_terminal(
 def test_a_file_planted_as_a_draft_gets_no_content(stage: Stage):
     """THREAT_MODEL T97: under the name of the draft lies a link, a pipe, a locked file, or a second name of a file."""
     put(stage)
-    treasure, planted = stage.folder / "treasure", stage.out / ".first.fedprune-part"
+    treasure, planted = stage.folder / "treasure", draft_of(stage.out / "first")
     treasure.write_bytes(b"precious")
     for make in (lambda: planted.symlink_to(treasure), lambda: os.mkfifo(planted)):
         make()
