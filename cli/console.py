@@ -24,6 +24,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from fedspallm_secure.storage.outside import printable
+
 _PLAIN_WIDTH = 120  # columns, where there is no terminal to ask
 _PLAIN_INTERVAL = 30.0  # seconds between lines about a task still running
 
@@ -45,7 +47,7 @@ def _json_escape(character: str) -> str:
 
 def shown(text: object) -> str:
     """A name from outside, safe on a terminal: whatever does not print is written as an escape."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+    return printable(str(text))
 
 
 def tell_error(message: str, hint: str) -> None:

@@ -66,8 +66,8 @@ TRUST_PATH: dict[str, list[str]] = {
     "storage/home_folder.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
     "storage/keystore.py": ["tests/storage/test_keystore.py"],
     "storage/outside.py": ["tests/storage/test_outside.py", *PACKAGE],
-    "storage/package_reader.py": PACKAGE,
-    "storage/package_writer.py": PACKAGE,
+    "storage/package_reader.py": ["tests/storage/test_package_reader.py", *PACKAGE],
+    "storage/package_writer.py": ["tests/storage/test_package_writer.py", *PACKAGE],
     "storage/prekeys.py": ["tests/storage/test_prekeys.py"],
     "storage/register.py": ["tests/storage/test_register.py", *PACKAGE],
 }

@@ -180,7 +180,7 @@ def _undo(desk: Desk, head: Head, output: str, plain: Draft) -> None:
         desk.register.empty(head, output)
     except FedSpaError:
         plain.take_back()
-        plain.keep()  # a filled slot without a draft would say that the plaintext was taken away
+        plain.leave()  # a filled slot without a draft would say that the plaintext was taken away
 
 
 def _check_not_taken(desk: Desk, head: Head, where: Path) -> None:
@@ -284,8 +284,8 @@ def _meter(progress: Progress, task: str, total: int) -> Callable[[int], None]:
 def _source(path: Path) -> Iterator[Source]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        raise MissingInput(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
         yield Source.of(descriptor, path)
     except OSError as error:

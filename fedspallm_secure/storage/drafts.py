@@ -76,10 +76,6 @@ class Draft:
             self.path.rename(self._temporary)
         self._published = False
 
-    def keep(self) -> None:
-        """Leave the draft where it is, for the next run to find."""
-        self._published = True
-
     def leave(self) -> None:
         """Leave a finished draft to the next run, as a kill would; one that is not finished is of no use to it."""
         if self._finished:

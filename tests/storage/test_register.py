@@ -332,3 +332,25 @@ def test_an_emptied_register_is_not_begun_anew(path):
     path.write_bytes(b"")
     with pytest.raises(RecordDamaged, match="has lost what was in it"), open_register(path, make=False):
         pass
+
+
+def test_a_slot_that_is_not_filled_cannot_be_marked(register):
+    """Another run has emptied it meanwhile; the caller takes the name back that it has given."""
+    register.fill(FIRST, "out", 7)
+    register.empty(FIRST, "out")
+    given = []
+    with pytest.raises(RecordDamaged, match="has lost the package meanwhile"):
+        register.publish(FIRST, lambda: given.append("out"))
+    assert given == ["out"]
+    assert register.find(SLOT) is None
+
+
+def test_only_what_this_run_filled_is_emptied(register):
+    register.fill(FIRST, "out", 7)
+    register.empty(FIRST, "elsewhere")
+    assert register.find(SLOT) == Known(FIRST.digest, False)
+    register.empty(head(sequence=2), "out")
+    assert register.find(SLOT) == Known(FIRST.digest, False)
+    register.publish(FIRST)
+    register.empty(FIRST, "out")
+    assert register.find(SLOT) == Known(FIRST.digest, True)
