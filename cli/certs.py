@@ -178,14 +178,19 @@ def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, 
     from fedspallm_secure.app import enrolment
 
     mine = open_warned(home)
+    known = mine.prekeys
+    check_free(out, _bundle_name(mine.party, 0 if known is None else known.first + len(known.leaves)))
     bundle = enrolment.refill(home, password.read(f"the keys of {mine.identity}"), count, homes.KDF)
-    name = f"{mine.party.role_name}-{mine.party.id}.prekeys-{bundle.first}.fsdoc"
-    path = write(out, name, bundle.encode())
+    path = write(out, _bundle_name(mine.party, bundle.first), bundle.encode())
     if as_json:
         console.print_json({"prekeys": str(path), "first": bundle.first, "count": len(bundle.leaves)})
         return
     click.echo(f"Written: {console.shown(path)}, {len(bundle.leaves)} prekeys from index {bundle.first}")
     next_step("send it to the server before the next round")
+
+
+def _bundle_name(party: Party, first: int) -> str:
+    return f"{party.role_name}-{party.id}.prekeys-{first}.fsdoc"
 
 
 def _kems(hybrid_only: bool) -> list[Kem] | None:

@@ -1,6 +1,5 @@
 """`fedprune certs`: what the authority does.  Make the root, sign requests, withdraw, publish lists and rosters."""
 
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ import click
 from fedprune_cli import console, homes
 from fedprune_cli.certs_show import print_rows
 from fedprune_cli.documents import check_free, dated, next_step, out_option, write
-from fedprune_cli.fingerprints import ask_about
+from fedprune_cli.fingerprints import ask_about, at_terminal
 from fedprune_cli.homes import authority_warned, ca_option
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from fedspallm_secure.app.requests import Review
     from fedspallm_secure.crypto.revocation import RevocationList
     from fedspallm_secure.storage.authority import Authority
+    from fedspallm_secure.storage.authority_register import Issued
 
 _REQUEST_LIMIT = 1 << 20  # bytes
 
@@ -89,6 +89,8 @@ def sign(
             check_fingerprint(found.request.statement.digest, fingerprint, f"the request of {party}")
         name = dated(party, "enrolment", found.renews, found.request.created)
         answer = authority.repeat_answer(opened, found)
+        if found.previous is not None:
+            homes.warn([_enrolled_before(found.previous)])
         if answer is None:
             check_free(out, name)
             if fingerprint is None and found.answered is None:
@@ -98,6 +100,7 @@ def sign(
     again, until = found.answered is not None, authority.valid_until(answer)
     if as_json:
         facts: dict[str, Any] = {"enrolment": str(path), "party": str(party), "renewal": found.renews, "again": again}
+        facts |= {"enrolled_before": None if found.previous is None else _previous_facts(found.previous)}
         console.print_json({**facts, "fingerprint": found.request.fingerprint, "not_after": until})
         return
     click.echo(
@@ -106,12 +109,27 @@ def sign(
     next_step("send it back; when all parties are enrolled: fedprune certs roster")
 
 
+def _enrolled_before(previous: "Issued") -> str:
+    """Said to the operator: somebody who is not the same party may ask for its name."""
+    how = f"its certificate, valid until {_day(previous.not_after)}, "
+    if previous.revoked is None:
+        how += "has ended"
+    else:
+        how += f"was withdrawn on {_day(previous.revoked)}, {previous.reason.value if previous.reason else ''}"
+    return f"{previous.party} was enrolled before: {how}; make sure that this request is from the same party"
+
+
+def _previous_facts(previous: "Issued") -> dict[str, Any]:
+    reason = None if previous.reason is None else previous.reason.value
+    return {"not_after": previous.not_after, "withdrawn": previous.revoked, "reason": reason}
+
+
 def _ask(found: "Review", opened: "Authority") -> None:
     """Show what is asked for, and have the fingerprint compared.  Raises FingerprintMismatch or UsageError."""
     from fedspallm_secure.app.showing_files import show_request
 
     request = found.request
-    if sys.stdin.isatty():
+    if at_terminal():
         wish = "renew its keys" if found.renews else "be enrolled"
         click.echo(f"{request.party} asks to {wish} in {opened.federation}:\n", err=True)
         rows = show_request(request, int(time.time())).rows
@@ -141,7 +159,8 @@ def revoke(party: str, reason: str, ca: Path, out: Path | None, password: Passwo
 
     with authority_warned(ca) as opened:
         who = Party.parse(party)
-        authority.check_known(opened, who)
+        if authority.withdraws(opened, who):  # or else the newest list is written again
+            check_free(out, _list_name(opened, authority.next_list_number(opened)))
         typed = password.read(f"the root key of {opened.federation}")
         count, der = authority.revoke(opened, who, Reason(reason), typed)
         found = RevocationList.parse(der, opened.root)
@@ -171,6 +190,7 @@ def crl(days: int | None, after: int, ca: Path, out: Path | None, password: Pass
     from fedspallm_secure.crypto.revocation import RevocationList
 
     with authority_warned(ca) as opened:
+        check_free(out, _list_name(opened, authority.next_list_number(opened, after)))
         der = authority.publish_list(opened, password.read(f"the root key of {opened.federation}"), days, after)
         found = RevocationList.parse(der, opened.root)
         path = _write_list(opened, found, out)
@@ -196,8 +216,9 @@ def roster(after: int, ca: Path, out: Path | None, password: PasswordSource, as_
     from fedspallm_secure.crypto.fingerprints import fingerprint
 
     with authority_warned(ca) as opened:
+        check_free(out, _roster_name(opened, authority.next_roster_version(opened, after)))
         made = authority.publish_roster(opened, password.read(f"the root key of {opened.federation}"), after)
-        path = write(out, f"{opened.federation}.roster-{made.version}.fsdoc", made.encode())
+        path = write(out, _roster_name(opened, made.version), made.encode())
     seen, parties = fingerprint(made.statement.digest), [str(entry.party) for entry in made.entries]
     if as_json:
         facts = {"roster": str(path), "version": made.version, "hash": made.hash, "fingerprint": seen}
@@ -211,7 +232,15 @@ def roster(after: int, ca: Path, out: Path | None, password: PasswordSource, as_
 def _write_list(opened: "Authority", found: "RevocationList", out: Path | None) -> Path:
     from fedspallm_secure.storage.pem import REVOCATION_LIST, encode_pem
 
-    return write(out, f"{opened.federation}.crl-{found.number}.pem", encode_pem(REVOCATION_LIST, found.der))
+    return write(out, _list_name(opened, found.number), encode_pem(REVOCATION_LIST, found.der))
+
+
+def _list_name(opened: "Authority", number: int) -> str:
+    return f"{opened.federation}.crl-{number}.pem"
+
+
+def _roster_name(opened: "Authority", version: int) -> str:
+    return f"{opened.federation}.roster-{version}.fsdoc"
 
 
 def _list_line(found: "RevocationList", path: Path) -> str:

@@ -15,8 +15,9 @@ from fedprune_cli.simulate import simulate
 from fedprune_cli.transfer import export, import_
 
 from fedspallm_secure import __version__
-from fedspallm_secure.errors import FedSpaError, OutOfMemory
+from fedspallm_secure.errors import FedSpaError, MissingExtra, OutOfMemory
 
+NEEDS_TORCH = {"torch", "transformers", "tokenizers", "accelerate", "safetensors", "zstandard"}  # the extra [torch]
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "auto_envvar_prefix": "FEDPRUNE"}
 
 
@@ -51,7 +52,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(arguments, prog_name="fedprune", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("FEDPRUNE_DEBUG") == "1":
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                click.echo(console.shown(line), err=True)
         return _refused(error)
     return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
 
@@ -68,6 +70,12 @@ def _refused(error: BaseException) -> int:
         return _tell("interrupted", "run the same command again: it continues where it stopped", 130)
     if isinstance(error, BrokenPipeError):
         return 1
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in NEEDS_TORCH:
+        return _tell(
+            f"this command needs {error.name}, which is not installed",
+            "pip install 'fedspallm-secure[torch]'; the commands certs and package work without it",
+            MissingExtra.exit_code,
+        )
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):
         return _tell("not enough memory", OutOfMemory.hint, OutOfMemory.exit_code)
     lines = str(error).strip().splitlines() or [""]

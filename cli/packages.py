@@ -8,9 +8,10 @@ from typing import Any
 import click
 from fedprune_cli import console
 from fedprune_cli.homes import home_option, open_warned
-from fedprune_cli.parameters import json_option
+from fedprune_cli.parameters import json_option, typed_name
 from fedprune_cli.passwords import PasswordSource, password_options
 
+from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.errors import FedSpaError, UsageError
@@ -57,7 +58,7 @@ def seal(
     from fedspallm_secure.app import packages
     from fedspallm_secure.storage.home import open_home
 
-    to, path = Party.parse(recipient), out or source.with_name(source.name + packages.SUFFIX)
+    to, path = typed_name(Party.parse, recipient, "--to"), out or source.with_name(source.name + packages.SUFFIX)
     mine = open_warned(home)
     packages.check_sealable(mine.trust, mine.party, to, path)  # before anybody has to type a password
     typed = password.read(f"the signing key of {mine.party}")
@@ -99,20 +100,26 @@ def open_(
     if out and len(found) != 1:
         raise UsageError(f"--out takes the content of one package, these are {len(found)}", hint="use --into DIR")
     mine = open_warned(home)
+    if len(found) == 1:  # before anybody has to type a password
+        packages.check_arrival(mine.trust, mine.reader, found[0])
     secrets = mine.recipient_secrets(password.read(f"the recipient keys of {mine.party}"))
-    if into:
-        packages.make_folder(into)
-    with mine.open_register() as register, console.progress() as progress:
+    made = into is not None and packages.make_folder(into)
+    with mine.open_register() as register:
 
-        def one(path: Path) -> tuple[dict[str, Any], str]:
+        def one(path: Path, progress: Progress) -> tuple[dict[str, Any], str]:
             now = open_home(home)  # for each package: a newer roster or list may have come
             desk = packages.Desk(now.party, now.trust, register, now.evidence)
             head, where = packages.open_sealed(desk, now.reader, secrets, path, target, progress)
             size = console.megabytes(head.header.plaintext_length)
             line = f"Opened: {console.shown(where)}, {size}, from {head.context.sender}"
+            line += f", out of {console.shown(path)}" if into else ""
             return {"output": console.shown(where), **packages.describe(head)}, line
 
-        _each(found, one, as_json)
+        try:
+            _each(found, one, as_json)
+        finally:
+            if into is not None and made:
+                packages.remove_if_empty(into)
 
 
 @package.command(epilog="Example: fedprune package verify inbox/ --home watch")
@@ -129,15 +136,14 @@ def verify(paths: tuple[Path, ...], home: Path, as_json: bool) -> None:
 
     found = packages.packages_in(paths)
     mine = open_warned(home)
-    with console.progress() as progress:
 
-        def one(path: Path) -> tuple[dict[str, Any], str]:
-            head = packages.verify(path, mine.reader, mine.trust, progress, Awaited())
-            context = head.context
-            line = f"Genuine: {console.shown(path)}, {context.type} from {context.sender} for {context.recipient}"
-            return packages.describe(head), line
+    def one(path: Path, progress: Progress) -> tuple[dict[str, Any], str]:
+        head = packages.verify(path, mine.reader, mine.trust, progress, Awaited())
+        context = head.context
+        line = f"Genuine: {console.shown(path)}, {context.type} from {context.sender} for {context.recipient}"
+        return packages.describe(head), line
 
-        _each(found, one, as_json)
+    _each(found, one, as_json)
 
 
 @package.command(epilog="Example: fedprune package inspect report.pdf.fspkg")
@@ -147,7 +153,7 @@ def inspect(paths: tuple[Path, ...], as_json: bool) -> None:
     """Show what packages claim about themselves.  Needs no key and no home, and verifies nothing."""
     from fedspallm_secure.app import packages
 
-    def one(path: Path) -> tuple[dict[str, Any], str]:
+    def one(path: Path, _: Progress) -> tuple[dict[str, Any], str]:
         head = packages.inspect(path)
         claims = packages.describe(head)
         lines = [f"{console.shown(path)}: nothing of this is verified"]
@@ -170,7 +176,7 @@ def _claims(head: Head) -> list[tuple[str, str]]:
         ("recipient", str(context.recipient)),
         ("recipient key", f"{context.recipient_key} ({context.kem.value})"),
         ("made", f"{made}, valid until {until}"),
-        ("content", f"{header.plaintext_length:,} bytes, {header.tiles} tiles"),
+        ("content", f"{header.plaintext_length:,} bytes, {header.tiles} {'tile' if header.tiles == 1 else 'tiles'}"),
         ("package digest", head.digest.hex()),
     ]
     if context.round:
@@ -178,13 +184,14 @@ def _claims(head: Head) -> list[tuple[str, str]]:
     return rows
 
 
-def _each(paths: Sequence[Path], one: Callable[[Path], tuple[dict[str, Any], str]], as_json: bool) -> None:
+def _each(paths: Sequence[Path], one: Callable[[Path, Progress], tuple[dict[str, Any], str]], as_json: bool) -> None:
     """Do `one` for each path.  A refusal does not stop the others; the code of the first one is the exit code."""
     rows: list[dict[str, Any]] = []
     code = 0
     for path in paths:
         try:
-            row, line = one(path)
+            with console.progress() as progress:  # over before the verdict is printed, or the bar would overwrite it
+                row, line = one(path, progress)
         except FedSpaError as error:
             if len(paths) == 1 and not as_json:
                 raise

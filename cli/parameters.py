@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 import click
 
-from fedspallm_secure.errors import UsageError
+from fedspallm_secure.errors import FormatError, UsageError
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured, parse_pattern, parse_sparsity
 from fedspallm_secure.storage.texts import DEFAULT_FIELD, TextFile
 
+T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -88,6 +89,15 @@ def own_sparsities(values: tuple[str, ...], target: Pattern) -> dict[str, Patter
     if own and isinstance(target, NofM):
         raise UsageError("silos cannot choose their own sparsity under an N:M pattern")
     return dict(own)
+
+
+def typed_name(read: Callable[[str], T], text: str, what: str) -> T:
+    """Read a name that somebody typed: a mistake in it is one of usage, not a damaged file.  Raises UsageError."""
+    try:
+        return read(text)
+    except FormatError as error:
+        hint = "names are lower case, for example member/north in lungs.example"
+        raise UsageError(f"{what}: {error}", hint=hint) from None
 
 
 model_option = click.option(

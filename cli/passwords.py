@@ -12,7 +12,6 @@ import select
 import shlex
 import stat
 import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 import click
+from fedprune_cli.fingerprints import at_terminal
 
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.errors import MissingInput, NoPassword, UsageError
@@ -176,7 +176,7 @@ def _from_line(line: bytes) -> Password:
 
 
 def _from_person(what: str, new: bool) -> Password:
-    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty():
+    if not at_terminal():
         raise NoPassword(f"there is no password for {what}, and no terminal to ask at")
     password = _ask(f"{'New password' if new else 'Password'} for {what}: ")
     if new and _ask("The same again: ").encoded != password.encoded:

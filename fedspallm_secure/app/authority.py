@@ -20,6 +20,7 @@ from fedspallm_secure.crypto.profiles import DAY
 from fedspallm_secure.crypto.revocation import Reason, RevocationList, revocation_list
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import (
+    FormatError,
     LimitExceeded,
     RecordDamaged,
     UnknownSender,
@@ -48,7 +49,7 @@ def repeat_answer(authority: Authority, reviewed: Review) -> bytes | None:
     """The answer that this request got before, while the list in it is still good; no key is needed for it."""
     if reviewed.answered is None:
         return None
-    answer = Enrolment.parse(reviewed.answered.answer)
+    answer = _read_answer(authority, reviewed.answered)
     good = int(time.time()) <= RevocationList.parse(answer.crl, authority.root).next_update
     return reviewed.answered.answer if good else None
 
@@ -83,6 +84,12 @@ def check_known(authority: Authority, party: Party) -> None:
         )
 
 
+def withdraws(authority: Authority, party: Party) -> bool:
+    """Whether `revoke` would withdraw anything.  Raises what `check_known` raises."""
+    check_known(authority, party)
+    return authority.register.has_more_of(party)
+
+
 def revoke(authority: Authority, party: Party, reason: Reason, password: Password) -> tuple[int, bytes]:
     """Withdraw all certificates of `party` and publish that in a new list; (how many, the list in DER).
 
@@ -97,6 +104,17 @@ def revoke(authority: Authority, party: Party, reason: Reason, password: Passwor
         if count:
             return count, _new_list(authority, signer, now, authority.profiles.crl_days)
     return 0, newest_list(authority).der
+
+
+def next_list_number(authority: Authority, after: int = 0) -> int:
+    """The number that the next revocation list gets."""
+    return max(newest_list(authority).number, after) + 1
+
+
+def next_roster_version(authority: Authority, after: int = 0) -> int:
+    """The version that the next roster gets."""
+    newest = newest_roster(authority)
+    return max(0 if newest is None else newest.version, after) + 1
 
 
 def publish_list(authority: Authority, password: Password, days: int | None = None, after: int = 0) -> bytes:
@@ -125,8 +143,7 @@ def publish_roster(authority: Authority, password: Password, after: int = 0) -> 
         entries = [_entry(authority, issued) for issued in members(authority, now)]
         if len(entries) > PARTIES_LIMIT:
             raise LimitExceeded(f"a roster has at most {PARTIES_LIMIT} parties, not {len(entries)}")
-        newest = authority.register.newest_roster()
-        version = max(0 if newest is None else newest[0], after) + 1
+        version = next_roster_version(authority, after)
         roster = Roster.make(signer, authority.root, version, now, newest_list(authority).number, entries)
         authority.register.add_roster(version, now, roster.encode())
     return roster
@@ -142,7 +159,30 @@ def newest_list(authority: Authority) -> RevocationList:
     found = authority.register.newest_list()
     if found is None:
         raise RecordDamaged(f"the register in {authority.path} has no revocation list")
-    return RevocationList.parse(found[1], authority.root)
+    number, der = found
+    crl = authority.register.read(lambda: RevocationList.parse(der, authority.root))
+    authority.register.read(lambda: _check_number("list", crl.number, number))
+    return crl
+
+
+def newest_roster(authority: Authority) -> Roster | None:
+    """The last roster.  Raises RecordDamaged."""
+    found = authority.register.newest_roster()
+    if found is None:
+        return None
+    version, file = found
+    roster = authority.register.read(lambda: Roster.parse(file, authority.root))
+    authority.register.read(lambda: _check_number("roster", roster.version, version))
+    return roster
+
+
+def _check_number(what: str, found: int, row: int) -> None:
+    if found != row:
+        raise FormatError(f"{what} {found} stands there under the number {row}")
+
+
+def _read_answer(authority: Authority, issued: Issued) -> Enrolment:
+    return authority.register.read(lambda: Enrolment.parse(issued.answer))
 
 
 def _issue(authority: Authority, signer: Signer, request: Request, crl: RevocationList, now: int) -> bytes:
@@ -174,7 +214,7 @@ def _answer_again(
     authority: Authority, signer: Signer, request: Request, issued: Issued, crl: RevocationList, now: int
 ) -> bytes:
     """The same certificates; the same answer too, unless the list in it is not the newest any more."""
-    before = Enrolment.parse(issued.answer)
+    before = _read_answer(authority, issued)
     if before.crl == crl.der:
         return issued.answer
     answer = Enrolment.make(
@@ -199,7 +239,7 @@ def _fresh_list(authority: Authority, signer: Signer, now: int) -> RevocationLis
 
 
 def _new_list(authority: Authority, signer: Signer, now: int, days: int, after: int = 0) -> bytes:
-    number = max(newest_list(authority).number, after) + 1
+    number = next_list_number(authority, after)
     start = max(now - CLOCK_SKEW, authority.root.not_before)
     der = revocation_list(signer, authority.root, number, authority.register.revoked(), start, now + days * DAY)
     authority.register.add_list(number, now, der)
@@ -207,5 +247,10 @@ def _new_list(authority: Authority, signer: Signer, now: int, days: int, after: 
 
 
 def _entry(authority: Authority, issued: Issued) -> RosterEntry:
-    leaf = parse_leaf(issued.signing, authority.root, Purpose.SIGNING, issued.party)
-    return RosterEntry(issued.party, leaf, KeyStatement.parse(issued.key_statement))
+    return authority.register.read(
+        lambda: RosterEntry(
+            issued.party,
+            parse_leaf(issued.signing, authority.root, Purpose.SIGNING, issued.party),
+            KeyStatement.parse(issued.key_statement),
+        )
+    )

@@ -22,7 +22,7 @@ from fedspallm_secure.protocol.limits import CLOCK_SKEW, PREKEYS_LEAVES_LIMIT
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.files import atomic_folder, create_private, replace_private
-from fedspallm_secure.storage.home import Home, open_home, read_home, read_pending
+from fedspallm_secure.storage.home import Home, Unlocking, open_home, read_home, read_pending
 from fedspallm_secure.storage.home_folder import Identity
 from fedspallm_secure.storage.keystore import FileSigner, create_key_file
 from fedspallm_secure.storage.prekeys import PrekeyFile
@@ -125,13 +125,15 @@ def renew(
     _check_current(found, now)
     with folder.held(home, exclusive=True):
         folder.sweep(home)
-        current = found.signer(password)
+        unlocking = Unlocking(password)
+        current = found.signer(unlocking.key(home / folder.SIGNING_KEY))
         present = {key.key_id for key in found.key_statement.keys}
-        kept = [secret for name, secret in found.recipient_secrets(password).items() if name in present]
+        secrets = found.recipient_secrets(unlocking.key(home / folder.RECIPIENT_KEY))
+        kept = [secret for name, secret in secrets.items() if name in present]
         key = PasswordKey.new(password, kdf)
         with atomic_folder(home / folder.PENDING) as work:
             signer = FileSigner.create(work / folder.SIGNING_KEY, identity.uri, key)
-            bundle = _more_prekeys(found, password, lambda: key, signer, prekeys, now) if prekeys else None
+            bundle = _more_prekeys(found, unlocking, lambda: key, signer, prekeys, now) if prekeys else None
             return _stage(work, identity, key, signer, bundle, kept, now, current, kems)
 
 
@@ -147,8 +149,9 @@ def refill(home: Path, password: Password, count: int, kdf: KdfParameters = DEFA
     _check_prekeys(found.identity, count)
     _check_current(found, now)
     with folder.held(home, exclusive=True):
-        signer = found.signer(password)
-        bundle = _more_prekeys(read_home(home), password, lambda: PasswordKey.new(password, kdf), signer, count, now)
+        unlocking = Unlocking(password)
+        signer = found.signer(unlocking.key(home / folder.SIGNING_KEY))
+        bundle = _more_prekeys(read_home(home), unlocking, lambda: PasswordKey.new(password, kdf), signer, count, now)
         replace_private(home / folder.PREKEYS, bundle.encode())
     return bundle
 
@@ -192,12 +195,12 @@ def _stage(
 
 
 def _more_prekeys(
-    home: Home, password: Password, new_key: Callable[[], PasswordKey], signer: Signer, count: int, now: int
+    home: Home, unlocking: Unlocking, new_key: Callable[[], PasswordKey], signer: Signer, count: int, now: int
 ) -> Prekeys:
     """Add prekeys to the file durably, then sign what they are.  new_key: for a file that is not there yet."""
     path, identity = home.path / folder.PREKEYS_KEY, home.identity
     if path.exists():
-        file = home.prekey_file(password)
+        file = home.prekey_file(unlocking.key(path))
         first = file.extend(count)
     else:
         first = 0 if home.prekeys is None else home.prekeys.first + len(home.prekeys.leaves)

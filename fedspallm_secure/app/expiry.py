@@ -1,9 +1,9 @@
 """What will end soon, said well ahead: one sentence each, for people.  Everything here is about what was verified."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from fedspallm_secure.app.authority import members, newest_list
+from fedspallm_secure.crypto.certificate_fields import day
 from fedspallm_secure.crypto.profiles import DAY, Profile, Profiles
 from fedspallm_secure.crypto.revocation import RevocationList
 from fedspallm_secure.storage.authority import Authority
@@ -11,11 +11,6 @@ from fedspallm_secure.storage.home import Home
 from fedspallm_secure.storage.profiles import default_profiles
 
 _QUARTER = 4  # the last part of a revocation list's time, in which a new one is asked for
-
-
-def day(time: int) -> str:
-    """The date of a time, in UTC."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d")
 
 
 def days_left(end: int, now: int) -> int:

@@ -6,7 +6,7 @@ The numbered steps are those of SPEC section 9.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,14 @@ def check_sealable(trust: Trust, sender: Party, recipient: Party, path: Path) ->
     check_sealing(sender, recipient, trust, int(time.time()))
     if os.path.lexists(path):
         raise OutputExists(f"{path} already exists")
+    if not is_folder(path.parent):
+        raise MissingInput(f"{path.parent} is not a folder", hint="make it, or name another --out")
+
+
+def check_arrival(trust: Trust, reader: Reader, path: Path) -> None:
+    """Raise what steps 1 to 7 say of the package at `path`: what it is worth to know before typing a password."""
+    with open_package(path) as package:
+        check_head(package.head, reader, trust, None, FILES, int(time.time()))
 
 
 def open_sealed(
@@ -231,11 +239,21 @@ def packages_in(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def make_folder(path: Path) -> Path:
-    """Make the folder if it is not there.  Raises StorageError."""
+def make_folder(path: Path) -> bool:
+    """Make the folder; False if it was there.  Raises OutputExists if it is something else, or StorageError."""
+    if is_folder(path):
+        return False
+    if os.path.lexists(path):
+        raise OutputExists(f"{path} is there and is no folder", hint="name another --into")
     with disk_errors(path):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+        path.mkdir(mode=0o700, parents=True)
+    return True
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a folder that was made for nothing."""
+    with suppress(OSError):
+        path.rmdir()
 
 
 def describe(head: Head) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What a home, an authority or a file says, for people and as plain data.  What was not verified is called a claim."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from fedspallm_secure.app.authority import newest_list
+from fedspallm_secure.app.authority import newest_list, newest_roster
 from fedspallm_secure.app.expiry import authority_warnings, days_left, home_warnings, list_is_old
 from fedspallm_secure.crypto.certificates import Leaf, Root
 from fedspallm_secure.crypto.fingerprints import fingerprint
@@ -14,7 +14,7 @@ from fedspallm_secure.crypto.profiles import Profile, Profiles
 from fedspallm_secure.crypto.revocation import RevocationList
 from fedspallm_secure.crypto.sealing import RecipientKey
 from fedspallm_secure.crypto.signing import key_id
-from fedspallm_secure.errors import MissingInput
+from fedspallm_secure.errors import MissingInput, TrustError
 from fedspallm_secure.protocol.enrolment import Request
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.protocol.statements import Statement, StatementType
@@ -24,6 +24,9 @@ from fedspallm_secure.storage.authority_register import Issued
 from fedspallm_secure.storage.home import Home, open_home, read_pending
 from fedspallm_secure.storage.profiles import default_profiles
 
+T = TypeVar("T")
+
+UNKNOWN = "nothing here was verified: name your home with --home to check it against your root"
 GOOD, SOON, OVER = "good", "soon", "over"
 
 
@@ -56,16 +59,29 @@ class Shown:
     note: str = ""
     warnings: tuple[str, ...] = ()
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """What programs compare: `fingerprint` of the thing itself, and of a root, roster or request in it."""
+        rows = {row.label: row.text for row in self.rows if row.label in _FINGERPRINTS}
+        found = {label.replace(" ", "_"): text for label, text in rows.items()}
+        own = rows.get(_OWN_FINGERPRINT.get(self.kind, ""))
+        return found if own is None else {"fingerprint": own, **found}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
             "kind": self.kind,
             "title": self.title,
             "verified": self.verified,
+            **self.fingerprints,
             "note": self.note,
             "rows": [row.to_dict() for row in self.rows],
             "warnings": list(self.warnings),
         }
+
+
+_FINGERPRINTS = ("fingerprint", "root fingerprint", "roster fingerprint", "request fingerprint")  # labels of rows
+_OWN_FINGERPRINT = {"roster": "roster fingerprint", "certificate": "root fingerprint", "authority": "root fingerprint"}
 
 
 def ending(label: str, text: str, end: int, profile: Profile, now: int) -> Row:
@@ -158,13 +174,10 @@ def show_authority(authority: Authority) -> Shown:
     now = int(time.time())
     profiles = authority.profiles
     rows = [*root_rows(authority.root, profiles.root, now), list_row(newest_list(authority), now)]
-    newest = authority.register.newest_roster()
-    if newest is None:
-        rows.append(Row("roster", "none yet: fedprune certs roster"))
-    else:
-        rows += roster_rows(Roster.parse(newest[1], authority.root))
+    newest = newest_roster(authority)
+    rows += roster_rows(newest) if newest else [Row("roster", "none yet: fedprune certs roster")]
     rows += [_party_row(issued, profiles.signing, now) for issued in authority.register.parties()]
-    note = _note(authority, newest[1] if newest else None, now)
+    note = _note(authority, newest, now)
     title = f"authority of {authority.federation}"
     return Shown("authority", title, True, tuple(rows), note, tuple(authority_warnings(authority, now)))
 
@@ -175,11 +188,11 @@ def _party_row(issued: Issued, profile: Profile, now: int) -> Row:
     return row if issued.status == "valid" else Row(row.label, f"{key}, WITHDRAWN", row.until, row.days, OVER)
 
 
-def _note(authority: Authority, roster: bytes | None, now: int) -> str:
+def _note(authority: Authority, roster: Roster | None, now: int) -> str:
     """Whether the newest roster still says who belongs to the federation."""
     if roster is None:
         return ""
-    stated = {entry.leaf.der for entry in Roster.parse(roster, authority.root).entries}
+    stated = {entry.leaf.der for entry in roster.entries}
     present = {
         issued.signing
         for issued in authority.register.parties()
@@ -201,3 +214,16 @@ def short(value: object) -> str:
     """Something unverified, of whatever kind and length, short enough for a line."""
     text = str(value)
     return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def until(label: str, text: str, end: int, now: int) -> Row:
+    """A line about something that ends, judged as signing certificates are."""
+    return ending(label, text, end, Profiles.parse(default_profiles()).signing, now)
+
+
+def attempt(check: Callable[[], T]) -> tuple[T | None, str]:
+    """What a check gives, or why it does not."""
+    try:
+        return check(), ""
+    except TrustError as error:
+        return None, f"NOT VERIFIED: {error}"

@@ -3,33 +3,32 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-from cryptography import x509
-
-from fedspallm_secure.app.expiry import day
 from fedspallm_secure.app.showing import (
+    UNKNOWN,
     Row,
     Shown,
+    attempt,
     count,
-    ending,
     kems,
     list_row,
     root_rows,
     roster_rows,
     short,
     statement_title,
+    until,
 )
-from fedspallm_secure.crypto.certificate_fields import read_certificate, refusing, unix_seconds
-from fedspallm_secure.crypto.certificates import Leaf, Purpose, Root, parse_leaf, parse_root
+from fedspallm_secure.app.showing_certificates import show_certificate, show_list
+from fedspallm_secure.crypto.certificate_fields import day
+from fedspallm_secure.crypto.certificates import Purpose, parse_leaf, parse_root
 from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.crypto.keyfiles import LockedKey
 from fedspallm_secure.crypto.profiles import Profiles
-from fedspallm_secure.crypto.revocation import RevocationList, Revoked
-from fedspallm_secure.crypto.signing import key_id
-from fedspallm_secure.errors import CertificateRefused, ForeignFile, FormatError, TrustError
+from fedspallm_secure.crypto.revocation import RevocationList
+from fedspallm_secure.crypto.signing import key_id, verify
+from fedspallm_secure.errors import BadSignature, ForeignFile, FormatError
 from fedspallm_secure.protocol import limits
-from fedspallm_secure.protocol.enrolment import Enrolment, KeyStatement, Request
+from fedspallm_secure.protocol.enrolment import Enrolment, KeyStatement, Request, RequestedKeys
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.protocol.statements import Statement, StatementType
@@ -38,13 +37,14 @@ from fedspallm_secure.storage.home import Home
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem, pem_label
 from fedspallm_secure.storage.profiles import default_profiles
 
-T = TypeVar("T")
-
 _LIMIT = max(limits.ROSTER_LIMIT, limits.KEY_FILE_LIMIT)
 _PACKAGE = b"FSPKG1"
 _KEY = b'"format":"fedspallm-secure/1 key"'
-_UNKNOWN = "nothing here was verified: name your home with --home to check it against your root"
 _SELF = "its signatures hold; who made it, only the fingerprint tells, compared by voice"
+_RENEWS = (
+    "the signatures of its new keys hold; that of the key which it renews was not checked, for the authority has that "
+    "key; who made it, only the fingerprint tells, compared by voice"
+)
 _FIRST = "signed by the root that it brings; whether that is yours, only the fingerprint tells, compared by voice"
 
 
@@ -57,9 +57,9 @@ def show_file(path: Path, home: Home | None) -> Shown:
     data = read_document(path, _LIMIT)
     label = pem_label(data)
     if label == CERTIFICATE:
-        return _certificate(decode_pem(data, CERTIFICATE, str(path)), home, now)
+        return show_certificate(decode_pem(data, CERTIFICATE, str(path)), home, now)
     if label == REVOCATION_LIST:
-        return _list(decode_pem(data, REVOCATION_LIST, str(path)), home, now)
+        return show_list(decode_pem(data, REVOCATION_LIST, str(path)), home, now)
     if data.startswith(_PACKAGE):
         raise ForeignFile(f"{path} is a package", hint=f"fedprune package inspect {path}")
     if data.startswith(b"{") and _KEY in data:
@@ -75,32 +75,38 @@ def _profiles() -> Profiles:
     return Profiles.parse(default_profiles())
 
 
-def _try(check: Callable[[], T]) -> tuple[T | None, str]:
-    """What a check gives, or why it does not."""
-    try:
-        return check(), ""
-    except TrustError as error:
-        return None, f"NOT VERIFIED: {error}"
-
-
 def show_request(request: Request, now: int) -> Shown:
     """What a request asks for.  Whether its maker is who it says is never verified here."""
-    keys, refused = _try(request.read_keys)
-    if not request.renews and not refused:
-        _, refused = _try(request.check)
+    keys, refused = attempt(lambda: _check_made(request))
     rows = [
         Row("fingerprint", request.fingerprint),
         Row("made", day(request.created)),
         Row("renews", f"key {request.renews[:16]}" if request.renews else "nothing: a first enrolment"),
         Row("signing key", f"key {key_id(keys.signing)[:16]}" if keys else "not proved"),
-        _until("recipient keys", kems(request.key_statement.keys), request.key_statement.not_after, now),
+        until("recipient keys", kems(request.key_statement.keys), request.key_statement.not_after, now),
     ]
     if request.hosts:
         rows.append(Row("hosts", ", ".join(request.hosts)))
     if request.prekeys is not None:
         rows.append(_bundle_row(request.prekeys, now))
     title = f"request of {request.party} of {request.federation}"
-    return Shown("request", title, False, tuple(rows), refused or _SELF)
+    return Shown("request", title, False, tuple(rows), refused or (_RENEWS if request.renews else _SELF))
+
+
+def _check_made(request: Request) -> RequestedKeys:
+    """As `Request.check`, but without the signature by a current key, which the authority alone knows."""
+    if not request.renews:
+        return request.check()
+    keys, statement = request.read_keys(), request.statement
+    signatures = dict(statement.signatures)
+    new = key_id(keys.signing)
+    if signatures.keys() != {new, request.renews}:
+        raise BadSignature("the request is not signed by its new key and the one that it renews, and by them alone")
+    verify(keys.signing, statement.type.sign_label, statement.payload, signatures[new], "the request")
+    request.key_statement.check(keys.signing, request.federation, request.party)
+    if request.prekeys is not None:
+        request.prekeys.check(keys.signing, request.federation, request.party)
+    return keys
 
 
 def _request(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
@@ -109,7 +115,7 @@ def _request(data: bytes, statement: Statement, home: Home | None, now: int) -> 
 
 def _enrolment(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
     answer = Enrolment.parse(data)
-    root, refused = _try(lambda: parse_root(answer.root, answer.federation))
+    root, refused = attempt(lambda: parse_root(answer.root, answer.federation))
     title = f"answer for {answer.party} of {answer.federation}"
     rows = [Row("made", day(answer.created)), Row("answers request", answer.request[:16])]
     if root is None:
@@ -121,12 +127,12 @@ def _enrolment(data: bytes, statement: Statement, home: Home | None, now: int) -
         signing = parse_leaf(answer.signing_certificate, root, Purpose.SIGNING, answer.party)
         tls = parse_leaf(answer.tls_certificate, root, Purpose.TLS, answer.party)
         return [
-            _until("signing certificate", f"key {signing.key_id[:16]}", signing.not_after, now),
-            _until("TLS certificate", ", ".join(tls.hosts) or "client", tls.not_after, now),
+            until("signing certificate", f"key {signing.key_id[:16]}", signing.not_after, now),
+            until("TLS certificate", ", ".join(tls.hosts) or "client", tls.not_after, now),
             list_row(RevocationList.parse(answer.crl, root), now),
         ]
 
-    found, refused = _try(check)
+    found, refused = attempt(check)
     verified = not refused and home is not None and home.root.der == root.der
     if home is not None and not refused and not verified:
         refused = "NOT VERIFIED: its root is not yours"
@@ -136,16 +142,16 @@ def _enrolment(data: bytes, statement: Statement, home: Home | None, now: int) -
 def _roster(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
     title = statement_title(statement)
     if home is not None:
-        roster, refused = _try(lambda: Roster.parse(data, home.root))
+        roster, refused = attempt(lambda: Roster.parse(data, home.root))
         if roster is not None:
             rows = [*roster_rows(roster), Row("made", day(roster.created)), _demands(roster.crl_number)]
             rows += [
-                _until(str(entry.party), f"key {entry.leaf.key_id[:16]}", entry.leaf.not_after, now)
+                until(str(entry.party), f"key {entry.leaf.key_id[:16]}", entry.leaf.not_after, now)
                 for entry in roster.entries
             ]
             return Shown("roster", title, True, tuple(rows))
     else:
-        refused = _UNKNOWN
+        refused = UNKNOWN
     value = statement.value
     parties = value["parties"] if type(value.get("parties")) is list else []
     rows = [
@@ -167,7 +173,7 @@ def _demands(number: object) -> Row:
 
 def _key_statement(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
     stated = KeyStatement.parse(data)
-    rows = (_until("recipient keys", kems(stated.keys), stated.not_after, now),)
+    rows = (until("recipient keys", kems(stated.keys), stated.not_after, now),)
     verified, note = _by_roster(stated, home)
     return Shown("key-statement", statement_title(statement), verified, rows, note)
 
@@ -182,79 +188,15 @@ def _prekeys(data: bytes, statement: Statement, home: Home | None, now: int) -> 
 def _by_roster(stated: KeyStatement | Prekeys, home: Home | None) -> tuple[bool, str]:
     """Whether the party's key, in the roster of `home` or of the home itself, signed the statement."""
     if home is None or (home.roster is None and stated.party != home.party):
-        return False, _UNKNOWN
+        return False, UNKNOWN
 
     def check() -> None:
         own = stated.party == home.party
         public = home.signing.public if own else home.trust.roster.entry(stated.party).leaf.public
         stated.check(public, home.federation, stated.party)
 
-    refused = _try(check)[1]
+    refused = attempt(check)[1]
     return not refused, refused
-
-
-def _certificate(der: bytes, home: Home | None, now: int) -> Shown:
-    found = read_certificate(der, "the certificate")
-    with refusing("the certificate"):
-        certificate = x509.load_der_x509_certificate(der)
-        subject = certificate.subject.rfc4514_string()
-    rows = [
-        Row("subject", subject),
-        Row("names", _names(found.extensions)),
-        Row("serial", f"{found.serial:x}"),
-        _until("valid", f"from {day(found.not_before)}", found.not_after, now),
-    ]
-    if found.issuer == found.subject:
-        rows.append(Row("root fingerprint", fingerprint(der)))
-        mine = home is not None and home.root.der == der
-        return Shown("certificate", "root certificate", mine, tuple(rows), "" if mine else _SELF)
-    if home is None:
-        return Shown("certificate", "certificate", False, tuple(rows), _UNKNOWN)
-    leaf, refused = _try(lambda: _any_leaf(der, home.root))
-    if leaf is None:
-        return Shown("certificate", "certificate", False, tuple(rows), refused)
-    withdrawn = home.crl.is_revoked(leaf.serial)
-    note = f"WITHDRAWN, as revocation list {home.crl.number} says" if withdrawn else ""
-    return Shown("certificate", f"{leaf.purpose.value} certificate of {leaf.party}", True, tuple(rows), note)
-
-
-def _any_leaf(der: bytes, root: Root) -> Leaf:
-    """A leaf of whichever purpose."""
-    try:
-        return parse_leaf(der, root, Purpose.SIGNING, None)
-    except CertificateRefused as error:
-        try:
-            return parse_leaf(der, root, Purpose.TLS, None)
-        except CertificateRefused:
-            raise error from None
-
-
-def _names(extensions: x509.Extensions) -> str:
-    with refusing("the certificate"):
-        found = [e.value for e in extensions if isinstance(e.value, x509.SubjectAlternativeName)]
-        return ", ".join(str(name.value) for names in found for name in names) or "none"
-
-
-def _list(der: bytes, home: Home | None, now: int) -> Shown:
-    refused = _UNKNOWN
-    if home is not None:
-        found, refused = _try(lambda: RevocationList.parse(der, home.root))
-        if found is not None:
-            older = f"older than yours, which is number {home.crl.number}" if found.number < home.crl.number else ""
-            title = f"revocation list of {home.federation}"
-            return Shown("crl", title, True, (list_row(found, now), *map(_entry, found.entries)), older)
-    with refusing("the revocation list"):
-        crl = x509.load_der_x509_crl(der)
-        number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-        end, size = crl.next_update_utc, len(crl)
-    rows = [Row("revocation list", f"number {number}, {size} withdrawn")]
-    if end is not None:
-        rows.append(_until("valid", "until the next one", unix_seconds(end), now))
-    return Shown("crl", "revocation list", False, tuple(rows), refused)
-
-
-def _entry(entry: Revoked) -> Row:
-    return Row("withdrawn", f"serial {entry.serial:x} on {day(entry.time)}, {entry.reason.value}")
 
 
 def _key_file(locked: LockedKey) -> Shown:
@@ -266,12 +208,8 @@ def _key_file(locked: LockedKey) -> Shown:
     )
 
 
-def _until(label: str, text: str, end: int, now: int) -> Row:
-    return ending(label, text, end, _profiles().signing, now)
-
-
 def _bundle_row(bundle: Prekeys, now: int) -> Row:
-    return _until("prekeys", f"{len(bundle.leaves)} from index {bundle.first}", bundle.not_after, now)
+    return until("prekeys", f"{len(bundle.leaves)} from index {bundle.first}", bundle.not_after, now)
 
 
 _STATEMENTS: dict[StatementType, Callable[[bytes, Statement, Home | None, int], Shown]] = {

@@ -19,6 +19,9 @@ from fedspallm_secure.errors import CertificateRefused, FedSpaError, FormatError
 
 CERTIFICATE_LIMIT = 8 * 1024  # bytes of a certificate or of a certificate signing request (SPEC section 10)
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_NUMBER = re.compile(r"[0-9]+$|0x")  # resolvers read a name that ends in one as an address
+_EARLIEST, _LATEST = -631_152_000, 253_402_300_799  # Unix seconds; RFC 5280, section 4.1.2.5
+_CLOCK = "set the clock of this machine right"
 _SERIAL_BOUND = 1 << 159  # RFC 5280, section 4.1.2.2
 _VERSION_3 = bytes.fromhex("a003020102")
 _ED25519 = bytes.fromhex("300506032b6570")  # the AlgorithmIdentifier of RFC 8410
@@ -146,8 +149,22 @@ def unix_seconds(time: datetime) -> int:
 
 
 def utc_time(seconds: int) -> datetime:
-    """The aware time that X.509 builders take."""
+    """The aware time that X.509 builders take.  Raises CertificateRefused for one that X.509 cannot write."""
+    if not _EARLIEST <= seconds <= _LATEST:
+        raise CertificateRefused("a time outside of the years 1950 to 9999 stands in no certificate", hint=_CLOCK)
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def day(seconds: int) -> str:
+    """The date of a time, in UTC, for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d")
+
+
+def utc_validity(start: int, end: int) -> tuple[datetime, datetime]:
+    """Both times for a builder.  Raises CertificateRefused where no certificate can say so: the clock is far off."""
+    if start > end:
+        raise CertificateRefused("it would end before it begins: the clock is behind the root certificate", hint=_CLOCK)
+    return utc_time(start), utc_time(end)
 
 
 def subject_name(organisation: str, unit: str, name: str) -> x509.Name:
@@ -175,15 +192,18 @@ def extended_key_usage(names: Sequence[str]) -> x509.ExtendedKeyUsage:
 def host_name(host: str) -> x509.DNSName | x509.IPAddress:
     """A DNS name or IP address as a general name.  Raises FormatError unless it is in its one spelling.
 
-    DNS names are lower case, without wildcard and final dot; addresses as RFC 5952 writes them, without zone.
+    DNS names are lower case, without wildcard and final dot, and do not end in a number; addresses as RFC 5952 writes
+    them, without zone and not mapped from IPv4.
     """
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         labels = host.split(".")
-        if len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit():
+        if len(host) <= 253 and all(map(_LABEL.fullmatch, labels)) and not _NUMBER.match(labels[-1]):
             return x509.DNSName(host)
         raise FormatError(f"{host[:100]!r} is neither a DNS name in lower case nor an IP address") from None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        raise FormatError(f"{host[:100]!r} is an IPv4 address inside of an IPv6 one: name {address.ipv4_mapped} itself")
     if str(address) != host or "%" in host:
         raise FormatError(f"{host[:100]!r} is not the usual spelling of this address")
     return x509.IPAddress(address)

@@ -39,7 +39,7 @@ from fedspallm_secure.crypto.certificate_fields import (
     read_extensions,
     refusing,
     subject_name,
-    utc_time,
+    utc_validity,
 )
 from fedspallm_secure.crypto.identity import Party, Role, check_federation
 from fedspallm_secure.crypto.profiles import Profile, Profiles
@@ -188,14 +188,15 @@ def read_tls_request(der: bytes, party: Party, federation: str) -> bytes:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: PublicKey, not_before: int, not_after: int
 ) -> x509.CertificateBuilder:
+    start, end = utc_validity(not_before, not_after)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(int.from_bytes(random_bytes(16), "big") | 1 << 127)  # 127 random bits, always positive
-        .not_valid_before(utc_time(not_before))
-        .not_valid_after(utc_time(not_after))
+        .not_valid_before(start)
+        .not_valid_after(end)
     )
 
 

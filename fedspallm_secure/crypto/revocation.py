@@ -16,6 +16,7 @@ from fedspallm_secure.crypto.certificate_fields import (
     refusing,
     unix_seconds,
     utc_time,
+    utc_validity,
 )
 from fedspallm_secure.crypto.encoding import INTEGER_BOUND
 from fedspallm_secure.crypto.root_signing import check_root_key, signing_key
@@ -114,16 +115,18 @@ def revocation_list(
 ) -> bytes:
     """Make and sign a list; DER.  number: higher than every earlier one; revoked: all of them, old and new.
 
-    Raises CertificateRefused if `root` is not the key of `root_cert`, LimitExceeded if the list grows too long.
+    Raises CertificateRefused if `root` is not the key of `root_cert` or a time cannot be written, LimitExceeded if the
+    list grows too long.
     """
     check_root_key(root, root_cert)
     if not 0 < number < INTEGER_BOUND:
         raise CertificateRefused(f"{number} cannot be the number of a revocation list")
+    start, end = utc_validity(now, next_update)
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(root_cert.name)
-        .last_update(utc_time(now))
-        .next_update(utc_time(next_update))
+        .last_update(start)
+        .next_update(end)
         .add_extension(x509.CRLNumber(number), critical=False)
         .add_extension(root_cert.authority_identifier, critical=False)
     )
@@ -158,6 +161,8 @@ def _entry(revoked: x509.RevokedCertificate) -> Revoked:
     if any(extension.oid != x509.CRLReason.oid or extension.critical for extension in present):
         raise CertificateRefused(f"{_WHAT} says more of an entry than a reason")
     flag = cast(x509.CRLReason, present[0].value).reason.value if present else Reason.UNSPECIFIED.value
+    if present and flag == Reason.UNSPECIFIED.value:
+        raise CertificateRefused(f"{_WHAT} says that a reason is unspecified, which is said by leaving it out")
     if flag not in {reason.value for reason in Reason}:
         raise CertificateRefused(f"{_WHAT} gives a reason that is not in use here: {flag}")
     return Revoked(revoked.serial_number, unix_seconds(revoked.revocation_date_utc), Reason(flag))

@@ -86,7 +86,7 @@ class PackageFormatError(FormatError):
     """A file is not a package, or its header is not in the one form that is accepted."""
 
     exit_code = 19
-    hint = "ask the sender for the file again; fedprune package inspect shows how far it can be read"
+    hint = "ask the sender for the file again; if it was sent as text or by mail, have it sent as it is"
 
 
 class ModelError(FedSpaError):

@@ -34,7 +34,7 @@ class CertificateExpired(TrustError):
     """A certificate or key statement is not valid at the time in question."""
 
     exit_code = 64
-    hint = "its holder renews it: fedprune certs renew, then fedprune certs sign; check your clock too"
+    hint = "check your clock; its holder renews it with fedprune certs renew before its end, and enrols anew after it"
 
 
 class CertificateRevoked(TrustError):
@@ -96,7 +96,7 @@ class WrongRoster(PackageRefused):
     """The package was made under another roster than yours."""
 
     exit_code = 73
-    hint = "whoever has the older roster imports the newer one; then the sender seals again"
+    hint = "whoever has the older roster imports the newer one, then the sender seals again; or it comes from another authority"
 
 
 class WrongRecipient(PackageRefused):
@@ -210,4 +210,4 @@ class PrekeysExhausted(KeyStoreError):
     """All one-time prekeys are used up."""
 
     exit_code = 95
-    hint = "make new ones and have the server take them: fedprune certs prekeys"
+    hint = "make new ones: fedprune certs prekeys"

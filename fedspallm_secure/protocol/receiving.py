@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from fedspallm_secure.crypto.certificates import Purpose, Root, check_leaf
+from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.crypto.revocation import RevocationList
@@ -136,7 +137,8 @@ def check_claims(head: Head, reader: Reader, trust: Trust) -> RosterEntry:
     if context.federation != trust.roster.federation:  # b
         raise WrongFederation(f"the package belongs to {context.federation}, not to {trust.roster.federation}")
     if context.roster != trust.roster.hash:  # c
-        raise WrongRoster(f"the package was made under roster {context.roster[:16]}, yours is {trust.roster.hash[:16]}")
+        theirs, mine = (fingerprint(bytes.fromhex(roster)) for roster in (context.roster, trust.roster.hash))
+        raise WrongRoster(f"the package was made under the roster with fingerprint {theirs}; yours has {mine}")
     check_recipient(context, reader, trust)  # d
     sender = trust.roster.entry(context.sender)  # e
     if context.sender_key != sender.leaf.key_id:

@@ -1,8 +1,11 @@
 """The authority's folder: root key and certificate, profiles, and the register."""
 
 import os
+import re
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,8 @@ from fedspallm_secure.crypto.revocation import revocation_list
 from fedspallm_secure.errors import FormatError, KeyFileExists, KeyStoreError, MissingInput, OutputExists
 from fedspallm_secure.protocol.limits import CLOCK_SKEW
 from fedspallm_secure.storage.authority_register import AuthorityRegister, open_register
-from fedspallm_secure.storage.files import atomic_folder, create_private, read_bounded
+from fedspallm_secure.storage.documents import read_own
+from fedspallm_secure.storage.files import atomic_folder, create_private, is_file
 from fedspallm_secure.storage.home_folder import check_private_folder, own_record
 from fedspallm_secure.storage.keystore import FileSigner
 from fedspallm_secure.storage.pem import CERTIFICATE, decode_pem, encode_pem
@@ -33,6 +37,8 @@ AUTHORITY, ROOT_KEY, ROOT, PROFILES, REGISTER = (
 _FORMAT = "fedspallm-secure/1 authority"
 _LIMIT = 4 << 10  # bytes of authority.json
 _HINT = "put back the newest backup of the authority's folder"
+_LEFT = (ROOT_KEY, ROOT, PROFILES, REGISTER, AUTHORITY)  # what the names begin with that a killed run may have left
+_LEFT_AGE = 3600  # seconds after which nobody works in it any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +75,11 @@ def create_authority(path: Path, federation: str, profiles: str, password_key: P
     """Make the folder with everything in it, the first revocation list included, or nothing.
 
     profiles: the text of profiles.toml; now: Unix seconds.
-    Raises KeyFileExists when something is there, FormatError for a bad name or profiles, StorageError.
+    Raises KeyFileExists when something is there, FormatError for a bad name or profiles, CertificateRefused for a clock
+    that is far off, StorageError.
     """
     check_absent(path, federation)
+    _sweep(path)
     made = Profiles.parse(profiles)
     start = now - CLOCK_SKEW  # in the past, for the clocks of those who read it
     try:
@@ -81,7 +89,7 @@ def create_authority(path: Path, federation: str, profiles: str, password_key: P
             first = revocation_list(signer, parse_root(der, federation), 1, [], start, now + made.crl_days * DAY)
             create_private(work / ROOT, encode_pem(CERTIFICATE, der))
             create_private(work / PROFILES, profiles.encode())
-            with open_register(work / REGISTER) as register, register.transaction():
+            with open_register(work / REGISTER, make=True) as register, register.transaction():
                 register.add_list(1, now, first)
             create_private(work / AUTHORITY, canonical_json({"format": _FORMAT, "federation": federation}) + b"\n")
     except OutputExists:
@@ -89,8 +97,25 @@ def create_authority(path: Path, federation: str, profiles: str, password_key: P
 
 
 def is_authority(path: Path) -> bool:
-    """Whether `path` looks like an authority's folder."""
-    return (path / AUTHORITY).is_file()
+    """Whether `path` looks like an authority's folder.  Raises MissingInput where one may not look."""
+    return is_file(path / AUTHORITY)
+
+
+def _sweep(path: Path) -> None:
+    """Remove unfinished folders with a root key that runs for the same path left when they were killed."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")
+    with suppress(OSError):
+        for folder in path.parent.iterdir():
+            if name.fullmatch(folder.name) and not folder.is_symlink() and _was_left(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _was_left(folder: Path) -> bool:
+    with suppress(OSError):
+        if time.time() - folder.stat().st_mtime > _LEFT_AGE:
+            names = [entry.name for entry in folder.iterdir()]
+            return AUTHORITY not in names and all(name.removeprefix(".").startswith(_LEFT) for name in names)
+    return False
 
 
 @contextmanager
@@ -106,9 +131,9 @@ def open_authority(path: Path) -> Iterator[Authority]:
     check_private_folder(path)
     federation = _federation(path / AUTHORITY)
     with own_record(path / ROOT, _HINT):
-        root = parse_root(decode_pem(read_bounded(path / ROOT, 2 * CERTIFICATE_LIMIT), CERTIFICATE, ROOT), federation)
+        root = parse_root(decode_pem(read_own(path / ROOT, 2 * CERTIFICATE_LIMIT), CERTIFICATE, ROOT), federation)
     profiles = Profiles.parse(read_profiles(path / PROFILES))
-    if not (path / REGISTER).is_file():  # an empty one would give out its numbers again
+    if not is_file(path / REGISTER):  # an empty one would give out its numbers again
         raise MissingInput(f"{path / REGISTER} is missing", hint=_HINT)
     with open_register(path / REGISTER) as register:
         yield Authority(path, root, profiles, register)
@@ -116,7 +141,7 @@ def open_authority(path: Path) -> Iterator[Authority]:
 
 def _federation(file: Path) -> str:
     with own_record(file, _HINT):
-        data = read_bounded(file, _LIMIT).removesuffix(b"\n")
+        data = read_own(file, _LIMIT).removesuffix(b"\n")
         value = fields(parse_canonical_json(data, file.name), {"format": str, "federation": str}, file.name)
         if value["format"] != _FORMAT:
             raise FormatError(f"{file.name} is not of the format {_FORMAT!r}")

@@ -1,9 +1,12 @@
 """Documents that travel: requests, answers, rosters, lists.  Read as from strangers, never written over others."""
 
+import os
+import stat
 from pathlib import Path
 
-from fedspallm_secure.errors import InputError, OutputExists
-from fedspallm_secure.storage.files import create_private, is_folder
+from fedspallm_secure.errors import HostileFile, LimitExceeded, MissingInput
+from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.files import is_folder
 from fedspallm_secure.storage.outside import open_outside
 
 
@@ -11,6 +14,26 @@ def read_document(path: Path, limit: int) -> bytes:
     """A whole file of at most `limit` bytes.  Raises MissingInput, HostileFile or LimitExceeded."""
     with open_outside(path, limit) as file:
         return file.read_exactly(file.size)
+
+
+def read_own(path: Path, limit: int) -> bytes:
+    """A whole file of a folder of ours; what is no plain file there is not waited for, as one would for a pipe.
+
+    limit: bytes.  Raises MissingInput, HostileFile or LimitExceeded.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise HostileFile(f"{path} is not a plain file")
+            data = file.read(limit + 1)
+    except IsADirectoryError:
+        raise HostileFile(f"{path} is not a plain file") from None
+    except OSError as error:
+        raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
+    if len(data) > limit:
+        raise LimitExceeded(f"{path} is larger than {limit} bytes")
+    return data
 
 
 def document_path(out: Path | None, name: str) -> Path:
@@ -21,16 +44,12 @@ def document_path(out: Path | None, name: str) -> Path:
 
 
 def write_document(path: Path, data: bytes) -> None:
-    """Write a document; the same one again is left as it is.  Raises OutputExists for another, StorageError."""
-    try:
-        create_private(path, data)
-    except OutputExists:
-        if not _holds(path, data):
-            raise
+    """Write a document; the same one again is left as it is.  Raises OutputExists for another, StorageError.
 
-
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return read_document(path, len(data)) == data
-    except InputError:
-        return False
+    As a draft, whose name is changed: a run that is killed leaves no second name, for which readers would refuse it.
+    """
+    with draft(path) as made:
+        made.write(data)
+        made.finish()
+        if not made.same_as_published():
+            made.publish()

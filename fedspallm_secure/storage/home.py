@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedspallm_secure.crypto.certificates import CERTIFICATE_LIMIT, Leaf, Purpose, Root, parse_leaf, parse_root
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.crypto.passwords import Password, PasswordKey
+from fedspallm_secure.crypto.passwords import KdfParameters, Password, PasswordKey
 from fedspallm_secure.crypto.revocation import REVOCATION_LIST_LIMIT, RevocationList
 from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.errors import KeyStoreError, MissingInput, RecordDamaged
@@ -24,9 +24,9 @@ from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.receiving import OwnKey, Reader, Trust
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.storage import home_folder as folder
-from fedspallm_secure.storage.files import read_bounded
+from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.home_folder import Identity, own_record, read_identity
-from fedspallm_secure.storage.keystore import FileSigner, load_recipient_secrets, load_tls_key
+from fedspallm_secure.storage.keystore import FileSigner, describe_key_file, load_recipient_secrets, load_tls_key
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem
 from fedspallm_secure.storage.prekeys import PrekeyFile
 from fedspallm_secure.storage.register import LOST, SqliteRegister, open_register
@@ -34,6 +34,22 @@ from fedspallm_secure.storage.register import LOST, SqliteRegister, open_registe
 T = TypeVar("T")
 _PEM_FACTOR = 2  # a PEM file is at most so many times as long as the DER in it
 _HINT = "get it again from the authority and import it; do not restore a backup, which may be older"
+
+
+class Unlocking:
+    """A password and what was derived from it so far: once for a salt, for Argon2id is slow on purpose."""
+
+    def __init__(self, password: Password) -> None:
+        self._password = password
+        self._keys: dict[tuple[KdfParameters, bytes], PasswordKey] = {}
+
+    def key(self, path: Path) -> PasswordKey:
+        """What opens this key file, if the password does.  Raises what `describe_key_file` raises, OutOfMemory."""
+        found = describe_key_file(path)
+        under = (found.parameters, found.salt)
+        if under not in self._keys:
+            self._keys[under] = PasswordKey.derive(self._password, found.parameters, found.salt)
+        return self._keys[under]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +191,7 @@ def _leaf(root: Root, purpose: Purpose, party: Party) -> Callable[[bytes], Leaf]
 
 def _read(path: Path, name: str, limit: int, parse: Callable[[bytes], T], label: str | None = None) -> T:
     file = path / name
-    data = read_bounded(file, limit if label is None else _PEM_FACTOR * limit)
+    data = read_own(file, limit if label is None else _PEM_FACTOR * limit)
     with own_record(file, _HINT):
         return parse(data if label is None else decode_pem(data, label, name))
 

@@ -30,12 +30,14 @@ from fedspallm_secure.errors import (
     UsageError,
 )
 from fedspallm_secure.protocol.limits import HOSTS_LIMIT
+from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.files import (
     create_private,
     disk_errors,
+    is_file,
+    is_folder,
     is_private,
     publish,
-    read_bounded,
     replace_private,
 )
 from fedspallm_secure.storage.register import open_register
@@ -119,8 +121,8 @@ class Identity:
 
 
 def is_home(path: Path) -> bool:
-    """Whether `path` looks like a party's home."""
-    return (path / IDENTITY).is_file()
+    """Whether `path` looks like a party's home.  Raises MissingInput where one may not look."""
+    return is_file(path / IDENTITY)
 
 
 def read_identity(path: Path) -> Identity:
@@ -132,7 +134,7 @@ def read_identity(path: Path) -> Identity:
     check_private_folder(path)
     file = path / IDENTITY
     with own_record(file, "name another --home, or enrol again in a new one"):
-        return Identity.parse(read_bounded(file, _IDENTITY_LIMIT), IDENTITY)
+        return Identity.parse(read_own(file, _IDENTITY_LIMIT), IDENTITY)
 
 
 def prepare_home(path: Path, identity: Identity) -> None:
@@ -214,7 +216,7 @@ def install(path: Path, files: Mapping[str, bytes]) -> None:
 
 def needs_repair(path: Path) -> bool:
     """Whether a run was killed while it installed keys."""
-    return (path / INSTALLING).is_dir()
+    return is_folder(path / INSTALLING)
 
 
 def finish_install(path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedspallm_secure.crypto.profiles import Profiles
 from fedspallm_secure.errors import FormatError, MissingInput
-from fedspallm_secure.storage.files import read_bounded
+from fedspallm_secure.storage.documents import read_own
 
 PROFILES_LIMIT = 64 << 10  # bytes
 _HINT = "compare it with certs/profiles.toml of this version"
@@ -22,8 +22,8 @@ def default_profiles() -> str:
 
 
 def read_profiles(path: Path) -> str:
-    """The text of a profiles file, checked.  Raises MissingInput, LimitExceeded or FormatError."""
-    data = read_bounded(path, PROFILES_LIMIT)
+    """The text of a profiles file, checked.  Raises MissingInput, HostileFile, LimitExceeded or FormatError."""
+    data = read_own(path, PROFILES_LIMIT)
     try:
         text = data.decode("utf-8")
         Profiles.parse(text)

@@ -52,7 +52,7 @@ from fedspallm_secure.storage.home import open_home
 from fedspallm_secure.storage.pem import REVOCATION_LIST, encode_pem
 from tests.ceremony import CHEAP, DAY, FEDERATION, PASSWORD, Ceremony, Clock
 from tests.crypto.forgery import IDENTITY
-from tests.faults import failing
+from tests.faults import every_point, failing, run_and_kill
 from tests.protocol.altering import altered
 
 NORTH = Party.parse("member/north")
@@ -287,6 +287,114 @@ def test_a_key_of_somebody_else_is_not_certified(made: Ceremony, tmp_path: Path)
     with pytest.raises(CertificateRefused, match="certified before"):
         made.sign(stolen)
     assert south.exists()
+
+
+def forged(name: str, created: int, **changes: object) -> bytes:
+    """A request with keys of its own, which no honest program makes.  changes: of its key statement or its TLS key."""
+    from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
+    from fedspallm_secure.protocol.enrolment import KeyStatement
+
+    signer, party = Ed25519Signer.generate()[0], Party.parse(name)
+    times = (changes.get("start", created - CLOCK_SKEW), changes.get("end", created + 365 * DAY))
+    key = RecipientSecret.generate(Kem.X25519).recipient_key
+    return Request.make(
+        signer,
+        FEDERATION,
+        party,
+        changes.get("made", created),
+        tls_key=changes.get("tls_key") or _any_tls_key(),
+        key_statement=KeyStatement.make(signer, FEDERATION, party, [key], *times),
+    ).encode()
+
+
+def test_a_tls_key_is_certified_once(made: Ceremony, clock: Clock):
+    """Or else two parties could be taken for each other by whoever they connect to."""
+    shared = _any_tls_key()
+    made.sign(forged("member/west", clock.now, tls_key=shared))
+    with pytest.raises(CertificateRefused, match="TLS key in the request of member/east was certified before"):
+        made.sign(forged("member/east", clock.now, tls_key=shared))
+    made.sign(forged("member/east", clock.now))
+
+
+@pytest.mark.parametrize("days", [-31, 31])
+def test_a_request_was_made_about_now(made: Ceremony, clock: Clock, days: int):
+    with pytest.raises(CertificateRefused, match="says that it was made on") as caught:
+        made.sign(forged("member/west", clock.now, made=clock.now + days * DAY))
+    assert "clocks" in caught.value.hint
+    made.sign(forged("member/west", clock.now, made=clock.now + days * DAY * 30 // 31))
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [(-CLOCK_SKEW, 366 * DAY + 1), (-2 * CLOCK_SKEW - 1, 365 * DAY), (-(10**9), 253_402_300_799)]
+)
+def test_nothing_is_stated_for_longer_than_the_profiles_say(made: Ceremony, clock: Clock, start: int, end: int):
+    start, end = max(0, clock.now + start), min(clock.now + end, 253_402_300_799)
+    with pytest.raises(CertificateRefused, match="at most 365 days"):
+        made.sign(forged("member/west", clock.now, start=start, end=end))
+    made.sign(forged("member/west", clock.now, start=clock.now - CLOCK_SKEW, end=clock.now + 366 * DAY))
+
+
+def test_prekeys_are_not_stated_for_longer_either(made: Ceremony, clock: Clock):
+    request = made.request("member/west")
+    signer = signer_of(made, "member/west")
+    long = altered(request.prekeys.statement, signer, not_after=clock.now + 367 * DAY)
+    with pytest.raises(CertificateRefused, match="at most 365 days"):
+        made.sign(altered(request.statement, signer, prekeys=encode_base64(long)))
+
+
+def with_other_signature(data: bytes, line: int, signer: bytes | None = None) -> bytes:
+    """A request with a signature of zeros in the given signature line, by the key with the given identifier."""
+    lines = data.split(b"\n")
+    key = signer or lines[2 + line].split(b" ")[0]
+    lines[2 + line] = key + b" " + encode_base64(bytes(64)).encode()
+    return b"\n".join(lines)
+
+
+def test_an_answer_is_repeated_to_who_signed_the_request(made: Ceremony):
+    """The digest of a request says nothing about its signatures."""
+    west = made.request("member/west").encode()
+    renewal = made.renew("member/north").encode()
+    for data, lines in ((west, 1), (renewal, 2)):
+        answer = made.sign(data)
+        assert made.sign(data) == answer
+        for line in range(lines):
+            for key in (None, b"0" * 64):
+                with pytest.raises(BadSignature):
+                    made.sign(with_other_signature(data, line, key))
+
+
+def test_who_had_the_name_before_is_said(made: Ceremony, clock: Clock, tmp_path: Path):
+    def previous(name: str, home: str):
+        with made.authority() as authority:
+            return review(authority, made.request(name, tmp_path / home).encode()).previous
+
+    assert previous("member/west", "west") is None
+    made.revoke("member/north")
+    gone = previous("member/north", "again")
+    assert (gone.status, gone.revoked, gone.reason) == ("revoked", clock.now, Reason.KEY_COMPROMISE)
+    clock.pass_days(366)
+    gone = previous("member/south", "south")
+    assert (gone.status, gone.revoked) == ("valid", None)
+    assert gone.not_after < clock.now
+
+
+def test_withdrawing_needs_no_clock(made: Ceremony, clock: Clock):
+    clock.pass_days(400)  # ahead: the certificates seem to have ended
+    with made.authority() as authority:
+        assert ca.withdraws(authority, NORTH)
+        count, der = ca.revoke(authority, NORTH, Reason.KEY_COMPROMISE, PASSWORD)
+        assert (count, ca.withdraws(authority, NORTH)) == (2, False)
+        crl = RevocationList.parse(der, authority.root)
+    home = made.open("member/north")
+    assert all(crl.is_revoked(leaf.serial) for leaf in (home.signing, home.tls))
+
+
+@pytest.mark.parametrize("seconds", [-1000 * DAY, 253_402_300_799])
+def test_a_clock_that_is_far_off_is_named(made: Ceremony, clock: Clock, seconds: int):
+    clock.now = seconds if seconds > 0 else clock.now + seconds
+    with made.authority() as authority, pytest.raises(CertificateRefused) as caught:
+        ca.publish_list(authority, PASSWORD)
+    assert "clock" in caught.value.hint
 
 
 def _any_tls_key() -> bytes:
@@ -900,6 +1008,75 @@ def test_a_withdrawn_certificate_is_shown_as_that(made: Ceremony):
     assert [row.label for row in shown.rows].count("withdrawn") == 2
 
 
+def test_every_signature_of_a_request_that_can_be_checked_is(made: Ceremony):
+    renewal = made.renew("member/north").encode()
+    note = show_file(made.file(renewal), None).note
+    assert "the signatures of its new keys hold; that of the key which it renews was not checked" in note
+    new = Request.parse(renewal)
+    signers = [signer_of(made, "member/north"), made.open("member/north").signer(PASSWORD)]
+    other = encode_base64(made.open("member/south").key_statement.encode())
+    for wrong in (
+        with_other_signature(renewal, 0),
+        with_other_signature(renewal, 1, b"0" * 64),
+        altered(new.statement, signers[0]),
+        altered(new.statement, *signers, key_statement=other),
+        altered(new.statement, *signers, prekeys=encode_base64(made.open("member/south").prekeys.encode())),
+        with_other_signature(made.request("member/west").encode(), 0),
+    ):
+        shown = show_file(made.file(wrong), None)
+        assert shown.note.startswith("NOT VERIFIED: "), shown.note
+        assert rows(shown)["signing key"] == "not proved"
+
+
+def test_what_is_issued_by_itself_is_a_root_only_if_it_is_one(made: Ceremony):
+    from datetime import UTC, datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    key, name = Ed25519PrivateKey.generate(), x509.Name([])
+    made_up = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(5)
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2040, 1, 1, tzinfo=UTC))
+    )
+    constraint = x509.NameConstraints([x509.UniformResourceIdentifier(FEDERATION)], None)
+    odd = x509.NameConstraints([x509.UniformResourceIdentifier("..")], None)
+    builders = (made_up, made_up.add_extension(constraint, True), made_up.add_extension(odd, True))
+    for fake in (builder.sign(Ed25519PrivateKey.generate(), None).public_bytes(Encoding.PEM) for builder in builders):
+        shown = show_file(made.file(fake), made.open("member/north"))
+        assert (shown.title, shown.verified) == ("certificate", False)
+        assert shown.note.startswith("NOT VERIFIED: ")
+        assert "fingerprint" not in shown.to_dict()
+    own = show_file(made.home("member/north") / folder.ROOT, None)
+    assert (own.title, own.note.split(";")[0]) == ("root certificate", "signed by its own key")
+
+
+def test_fingerprints_stand_where_programs_find_them(made: Ceremony):
+    root, file = made.root.fingerprint, made.file(made.roster())
+    made.take("member/north", file.read_bytes())
+    request = made.request("member/west")
+    roster = rows(show_file(file, None))["roster fingerprint"]
+    home = show_home(made.home("member/north")).to_dict()
+    assert (home["root_fingerprint"], home["roster_fingerprint"]) == (root, roster)
+    assert show_home(made.home("member/west")).to_dict()["request_fingerprint"] == request.fingerprint
+    with made.authority() as authority:
+        shown = show_authority(authority).to_dict()
+    assert (shown["fingerprint"], shown["roster_fingerprint"]) == (root, roster)
+    for data, expected in (
+        (request.encode(), request.fingerprint),
+        (file.read_bytes(), roster),
+        ((made.home("member/north") / folder.ROOT).read_bytes(), root),
+    ):
+        assert show_file(made.file(data), None).to_dict()["fingerprint"] == expected
+    assert show_file(made.file(made.sign(request)), None).to_dict()["root_fingerprint"] == root
+
+
 def test_hostile_claims_are_shown_short(made: Ceremony):
     roster = Roster.parse(made.roster(), made.root)
     nasty = altered(roster.statement, Ed25519Signer.generate()[0], version="x" * 500, parties=[1, {"role": [1]}])
@@ -931,6 +1108,17 @@ def test_documents_are_never_written_over_others(tmp_path: Path):
     assert document_path(tmp_path, "name") == tmp_path / "name"
     assert document_path(path, "name") == path
     assert document_path(None, "name") == Path("name")
+
+
+def test_a_document_never_has_two_names(tmp_path: Path):
+    """Readers refuse it then, and so the document of a run that was killed could not be used."""
+    for point, _, when in every_point(lambda report: write_document(tmp_path / "spare", b"one")):
+        path = tmp_path / f"{point}-{when.value}"
+        assert run_and_kill(lambda report, path=path: write_document(path, b"one"), point, when).killed
+        assert not path.exists() or read_document(path, 3) == b"one"
+        write_document(path, b"one")
+        assert read_document(path, 3) == b"one"
+        assert not list(tmp_path.glob(f".{path.name}*"))
 
 
 def test_nothing_secret_is_in_any_document(made: Ceremony):

@@ -231,6 +231,67 @@ def test_wrong_fingerprints(fedprune: Fedprune, enrolled: Path):
     refused(fedprune("import", "member-north.enrolment.fsdoc", "--home", "north", "--root-fingerprint", WRONG), 69)
 
 
+def test_what_cannot_be_written_is_not_signed(fedprune: Fedprune, enrolled: Path, monkeypatch: pytest.MonkeyPatch):
+    """Or else a number would be used up, and a list or roster be signed that nobody has."""
+    done(fedprune("roster", "--ca", "ca", "--out", "roster"))
+    names = ["notes", "lungs.example.crl-2.pem", "lungs.example.roster-2.fsdoc", "member-north.prekeys-2.fsdoc"]
+    for name in names:
+        (enrolled / name).write_text("notes")
+    withdraw = ["revoke", "member/north", "--ca", "ca"]
+    for words in (["crl", "--ca", "ca"], ["roster", "--ca", "ca"], ["prekeys", "--home", "north"], withdraw):
+        for out in ([], ["--out", "notes"]):
+            refused(fedprune(*words, *out), 52)
+    for name in names:
+        (enrolled / name).unlink()
+    assert data(fedprune("crl", "--ca", "ca", "--json"))["number"] == 2
+    assert data(fedprune("roster", "--ca", "ca", "--json"))["version"] == 2
+    assert data(fedprune("prekeys", "--home", "north", "--json"))["first"] == 2
+    assert data(fedprune(*withdraw, "--json"))["withdrawn"] == 2
+    assert data(fedprune(*withdraw, "--json"))["withdrawn"] == 0  # the same list is written again
+
+
+def test_nobody_is_asked_where_there_is_no_input(fedprune: Fedprune, place: Path, monkeypatch: pytest.MonkeyPatch):
+    done(fedprune("init", "lungs.example", "--ca", "ca"))
+    asked = data(fedprune(*ASK, "--home", "north", "--json"))
+    monkeypatch.setattr(sys, "stdin", None)
+    refused(fedprune("sign", asked["request"], "--ca", "ca"), 2)
+    signed = data(fedprune("sign", asked["request"], "--ca", "ca", "--fingerprint", asked["fingerprint"], "--json"))
+    refused(fedprune("import", signed["enrolment"], "--home", "north"), 2)
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    refused(fedprune("crl", "--ca", "ca"), 92)
+
+
+def test_who_had_a_name_before_is_said_to_the_operator(
+    fedprune: Fedprune, enrolled: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first = data(fedprune("show", "ca", "--json"))
+    assert first["fingerprint"] == data(fedprune("show", "north", "--json"))["root_fingerprint"]
+    done(fedprune("revoke", "member/north", "--ca", "ca", "--reason", "keyCompromise"))
+    asked = data(fedprune(*ASK, "--home", "again", "--out", "again.request", "--json"))
+    assert data(fedprune("show", "again.request", "--json"))["fingerprint"] == asked["fingerprint"]
+    words = ["sign", "again.request", "--ca", "ca", "--fingerprint", asked["fingerprint"], "--out", "again.answer"]
+    code, out, err = fedprune(*words, "--json")
+    assert code == 0
+    assert "warning: member/north was enrolled before: its certificate, valid until 20" in err
+    assert "keyCompromise" in err
+    before = json.loads(out)["enrolled_before"]
+    assert (before["reason"], before["withdrawn"] < before["not_after"]) == ("keyCompromise", True)
+    assert data(fedprune(*words, "--json"))["enrolled_before"] is None  # it was answered, and is repeated
+    Clock(monkeypatch).pass_days(366)
+    asked = data(fedprune(*ASK, "--home", "third", "--out", "third.request", "--json"))
+    words = ["sign", "third.request", "--ca", "ca", "--fingerprint", asked["fingerprint"], "--out", "third.answer"]
+    code, out, err = fedprune(*words, "--json")
+    assert (code, "has ended; make sure" in err, json.loads(out)["enrolled_before"]["withdrawn"]) == (0, True, None)
+
+
+def test_names_that_no_folder_can_have(fedprune: Fedprune, place: Path):
+    long = "a" * 300
+    for words in (["show", long], ["renew", "--home", long], ["roster", "--ca", long], ["show", "x", "--home", long]):
+        refused(fedprune(*words), 11)
+    for words in (["init", "a.example", "--ca", long], [*ASK, "--home", long]):
+        refused(fedprune(*words), 50)
+
+
 REFUSALS: dict[str, tuple[int, list[str]]] = {
     "authority exists": (94, ["init", "lungs.example", "--ca", "ca"]),
     "bad federation": (18, ["init", "Lungs", "--ca", "other"]),

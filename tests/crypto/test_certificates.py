@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
+from fedspallm_secure.crypto.certificate_fields import host_name
 from fedspallm_secure.crypto.certificates import (
     Leaf,
     Purpose,
@@ -190,12 +191,33 @@ def test_tls_certificates_are_for_p256_keys_alone():
         "a" * 64,
         ".".join(["a" * 63] * 4),
         "http://hub",
+        "hub.7",
+        "127.0.0.0x1",
+        "0x7f000001",
+        "hub.0xg",
+        "::ffff:192.0.2.1",
+        "::ffff:c000:201",
+        "::ffff:192.0.2.1%eth0",
     ],
 )
 def test_hosts_have_one_spelling(host):
     root = Authority()
     with pytest.raises(FormatError):
         tls_certificate(root.key, root.root, HUB, tls_leaf(root, HUB).public, [host], PROFILES, NOW)
+
+
+def test_an_address_inside_of_another_is_refused_plainly():
+    for host in ("::ffff:192.0.2.1", "::ffff:c000:201"):
+        with pytest.raises(FormatError, match=r"name 192\.0\.2\.1 itself"):
+            host_name(host)
+    assert host_name("0x7.example").value == "0x7.example"  # only the end makes a name an address
+
+
+def test_no_root_is_made_by_a_clock_that_is_far_off():
+    for now in (253_402_300_000, 10**12, -(10**10)):
+        with pytest.raises(CertificateRefused) as caught:
+            root_certificate(signer("root"), FEDERATION, PROFILES, now)
+        assert "clock" in caught.value.hint
 
 
 def test_only_servers_have_hosts():

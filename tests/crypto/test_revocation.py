@@ -69,6 +69,13 @@ def test_two_lists_of_one_number_are_refused():
         check_successor(CA.crl(number=2), CA.crl(ENTRIES[0], number=2))
 
 
+@pytest.mark.parametrize(("start", "end"), [(NOW, NOW - 1), (-(10**10), NOW), (NOW, 10**12)])
+def test_no_list_is_made_by_a_clock_that_is_far_off(start, end):
+    with pytest.raises(CertificateRefused) as caught:
+        revocation_list(CA.key, CA.root, 1, [], start, end)
+    assert "clock" in caught.value.hint
+
+
 @pytest.mark.parametrize("number", [0, -1, INTEGER_BOUND])
 def test_numbers_are_those_of_canonical_json(number):
     with pytest.raises(CertificateRefused):
@@ -145,6 +152,9 @@ FORGED: dict[str, Callable[[], bytes]] = {
     "an entry twice": lambda: signed(builder().add_revoked_certificate(entry()).add_revoked_certificate(entry())),
     "an entry on hold": lambda: signed(
         builder().add_revoked_certificate(entry((x509.CRLReason(x509.ReasonFlags.certificate_hold), False)))
+    ),
+    "a reason that is unspecified": lambda: signed(
+        builder().add_revoked_certificate(entry((x509.CRLReason(x509.ReasonFlags.unspecified), False)))
     ),
     "an entry taken back": lambda: signed(
         builder().add_revoked_certificate(entry((x509.CRLReason(x509.ReasonFlags.remove_from_crl), False)))

@@ -1,5 +1,6 @@
 """The authority's folder and its register: durable, private, and every number given out once."""
 
+import os
 import shutil
 import sqlite3
 from importlib.resources import files
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedspallm_secure.app import authority as ca
+from fedspallm_secure.app.showing import show_authority
 from fedspallm_secure.crypto.certificates import Purpose, check_leaf, check_root, parse_leaf
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.passwords import Password
@@ -16,6 +18,7 @@ from fedspallm_secure.crypto.revocation import Reason
 from fedspallm_secure.errors import (
     ExposedKeyFile,
     FormatError,
+    HostileFile,
     KeyFileExists,
     KeyStoreError,
     LimitExceeded,
@@ -32,6 +35,7 @@ from fedspallm_secure.storage.authority_register import AuthorityRegister, open_
 from fedspallm_secure.storage.profiles import PROFILES_LIMIT, default_profiles, read_profiles
 from tests.ceremony import CHEAP, FEDERATION, PASSWORD, Ceremony
 from tests.faults import every_point, run_and_kill
+from tests.storage.test_home import within_seconds
 
 NORTH, SOUTH = Party.parse("member/north"), Party.parse("member/south")
 
@@ -104,6 +108,103 @@ def test_a_register_that_is_gone_is_not_begun_anew(folder: Path):
     with pytest.raises(MissingInput, match="register"), open_authority(folder):
         pass
     assert not (folder / store.REGISTER).exists()
+
+
+def test_an_empty_register_is_not_filled(folder: Path):
+    (folder / store.REGISTER).write_bytes(b"")
+    with pytest.raises(RecordDamaged, match="other tables"), open_authority(folder):
+        pass
+    assert (folder / store.REGISTER).read_bytes() == b""
+
+
+COUNTING = "WITH RECURSIVE x(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM x LIMIT 300000) SELECT n FROM x"
+FOREIGN = {
+    "a view that takes its time": [
+        "DROP VIEW issued",
+        f"CREATE VIEW issued AS SELECT digest, party, signing_key, key_statement, answer, answer AS der, "
+        f"(SELECT max(n) FROM ({COUNTING})) AS not_after, 'valid' AS status, NULL AS revoked, "
+        "NULL AS reason, number FROM requests",
+    ],
+    "a trigger": ["CREATE TRIGGER t AFTER INSERT ON lists BEGIN DELETE FROM requests; END"],
+    "a table more": ["CREATE TABLE more (n)"],
+    "a table less": ["DROP TABLE rosters"],
+    "an index": ["CREATE INDEX i ON requests (party)"],
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_register_of_somebody_else_is_refused_before_it_is_asked(folder: Path, case: str):
+    change(folder, *FOREIGN[case])
+    with within_seconds(5), pytest.raises(RecordDamaged, match="other tables"), open_authority(folder) as found:
+        show_authority(found)
+
+
+def change(folder: Path, *statements: str) -> None:
+    with sqlite3.connect(folder / store.REGISTER) as connection:
+        for statement in statements:
+            connection.execute(statement)
+    connection.close()
+
+
+ROWS = {
+    "a party": "UPDATE requests SET party = 'nonsense'",
+    "a time": "UPDATE certificates SET not_after = 99999999999999",
+    "a list": "UPDATE lists SET der = x'00'",
+    "the number of a list": "UPDATE lists SET number = 9223372036854775807",
+    "a roster": "INSERT INTO rosters VALUES (1, 0, x'00')",
+    "a certificate": "UPDATE certificates SET der = x'00'",
+    "a key statement": "UPDATE requests SET key_statement = x'00'",
+    "a serial number": "UPDATE certificates SET serial = 'zz' || rowid, status = 'revoked', revoked = 1, "
+    "reason = 'superseded'",
+    "a reason": "UPDATE certificates SET status = 'revoked', revoked = 1, reason = 'x'",
+    "a time of withdrawal": "UPDATE certificates SET status = 'revoked', revoked = 1 << 50, reason = 'superseded'",
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_that_was_never_written_is_named(folder: Path, case: str):
+    change(folder, ROWS[case])
+    with open_authority(folder) as found, pytest.raises(RecordDamaged, match=store.REGISTER):
+        show_authority(found)
+        ca.publish_list(found, PASSWORD)
+        ca.publish_roster(found, PASSWORD)
+
+
+def test_a_pipe_in_the_folder_is_not_waited_for(folder: Path):
+    for name in (store.ROOT, store.PROFILES):
+        data = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with within_seconds(5), pytest.raises(HostileFile, match=name), open_authority(folder):
+            pass
+        (folder / name).unlink()
+        (folder / name).write_bytes(data)
+
+
+def test_a_folder_that_one_may_not_look_into_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(MissingInput, match="cannot look at"), open_authority(folder):
+        pass
+
+
+def test_what_killed_starts_left_is_swept(tmp_path: Path):
+    old = tmp_path / ".ca.abcdefgh"
+    others = [
+        tmp_path / name for name in (".ca.whole_ca", ".ca.recently", ".ca.precious", ".cb.abcdefgh", ".ca.backup")
+    ]
+    for path in (old, *others):
+        path.mkdir()
+        (path / store.ROOT_KEY).write_bytes(b"key")
+        (path / f".{store.ROOT}.new").write_bytes(b"")
+    (others[0] / store.AUTHORITY).write_bytes(b"")
+    (others[2] / "thesis.txt").write_bytes(b"mine")
+    for path in (old, others[0], *others[2:]):
+        os.utime(path, (0, 0))
+    ca.init(tmp_path / "ca", FEDERATION, PASSWORD, None, CHEAP)
+    assert sorted(tmp_path.iterdir()) == sorted([tmp_path / "ca", *others])
 
 
 def cut(path: Path) -> None:
@@ -236,9 +337,9 @@ def test_withdrawing_reaches_what_was_superseded(register: AuthorityRegister):
         register._connection.execute("UPDATE certificates SET status = 'superseded' WHERE party = ?", (str(NORTH),))
         assert register.revoke(NORTH, north.not_after, Reason.KEY_COMPROMISE) == 2
         assert register.revoke(NORTH, north.not_after, Reason.KEY_COMPROMISE) == 0  # it is done
-        assert register.revoke(SOUTH, north.not_after + 10**9, Reason.SUPERSEDED) == 0  # those have ended
+        assert register.revoke(SOUTH, north.not_after + 10**9, Reason.SUPERSEDED) == 2  # ended, or the clock is wrong
     found = {entry.serial: entry for entry in register.revoked()}
-    assert len(found) == 2
+    assert len(found) == 4
     assert found[leaf].reason is Reason.KEY_COMPROMISE
 
 

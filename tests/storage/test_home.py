@@ -1,7 +1,11 @@
 """A party's home on disk: what it gives, what it refuses, and that it never has some keys of each set."""
 
 import errno
+import os
 import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspallm_secure.app import enrolment
+from fedspallm_secure.crypto import passwords
 from fedspallm_secure.crypto.certificates import signing_certificate
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.passwords import Password
@@ -17,6 +22,7 @@ from fedspallm_secure.errors import (
     DiskFull,
     ExposedKeyFile,
     FedSpaError,
+    HostileFile,
     KeyFileExists,
     KeyStoreError,
     MissingInput,
@@ -117,6 +123,55 @@ def test_a_damaged_file_is_named(home: Path, name: str, fault: str):
     path.write_bytes(changed[fault])
     with pytest.raises(RecordDamaged, match=name):
         open_home(home)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != folder.IDENTITY])
+def test_a_pipe_is_not_waited_for(home: Path, name: str):
+    (home / name).unlink()
+    os.mkfifo(home / name)
+    with within_seconds(5), pytest.raises(HostileFile, match=name):
+        open_home(home)
+
+
+@contextmanager
+def within_seconds(limit: int) -> Iterator[None]:
+    """Give up, where a fault would wait for ever."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(limit)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_a_folder_that_one_may_not_look_into_is_named(home: Path, monkeypatch: pytest.MonkeyPatch):
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(MissingInput, match="cannot look at"):
+        open_home(home)
+
+
+def test_a_name_that_no_folder_can_have_is_nobodys_home(tmp_path: Path):
+    with pytest.raises(MissingInput, match="nobody's home"):
+        open_home(tmp_path / ("a" * 300))
+
+
+def test_a_password_is_turned_into_a_key_once_for_a_salt(home: Path, monkeypatch: pytest.MonkeyPatch):
+    count, derive = [], passwords.argon2id
+    monkeypatch.setattr(passwords, "argon2id", lambda *given: (count.append(1), derive(*given))[1])
+    enrolment.renew(home, PASSWORD, 1, CHEAP)
+    assert len(count) == 2  # the files so far have one salt, the new ones another
+    enrolment.refill(home, PASSWORD, 1, CHEAP)
+    assert len(count) == 3
+    with pytest.raises(WrongPassword):
+        enrolment.refill(home, Password.from_text("open barley"), 1, CHEAP)
 
 
 @pytest.mark.parametrize("name", [folder.ROOT, folder.SIGNING, folder.TLS, folder.CRL, folder.KEY_STATEMENT])
