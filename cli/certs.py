@@ -12,7 +12,7 @@ from fedprune_cli.certs_show import show
 from fedprune_cli.documents import check_free, dated, next_step, out_option, write
 from fedprune_cli.fingerprints import ask_about
 from fedprune_cli.homes import home_option, open_warned
-from fedprune_cli.parameters import json_option
+from fedprune_cli.parameters import json_option, typed_name
 from fedprune_cli.passwords import PasswordSource, password_options
 
 from fedspallm_secure.crypto.identity import Party, Role
@@ -94,7 +94,8 @@ def request(
     from fedspallm_secure.app import enrolment
     from fedspallm_secure.storage.home_folder import Identity
 
-    identity = Identity(federation, Party(role, name), hosts)
+    party = typed_name(lambda text: Party(role, text), name, "--name")
+    identity = typed_name(lambda text: Identity(text, party, hosts), federation, "--federation and --host")
     kems = _kems(hybrid_only)
     found = enrolment.pending_request(home, identity, prekeys, kems)
     if found is None:

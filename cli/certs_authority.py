@@ -11,10 +11,10 @@ from fedprune_cli.certs_show import print_rows
 from fedprune_cli.documents import check_free, dated, next_step, out_option, write
 from fedprune_cli.fingerprints import ask_about, at_terminal
 from fedprune_cli.homes import authority_warned, ca_option
-from fedprune_cli.parameters import json_option
+from fedprune_cli.parameters import json_option, typed_name
 from fedprune_cli.passwords import PasswordSource, password_options
 
-from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.identity import Party, check_federation
 from fedspallm_secure.crypto.revocation import Reason
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def init(federation: str, ca: Path, profiles: Path | None, password: PasswordSou
     from fedspallm_secure.storage.authority import check_absent, open_authority
     from fedspallm_secure.storage.profiles import read_profiles
 
+    typed_name(check_federation, federation, "FEDERATION")
     check_absent(ca, federation)
     text = None if profiles is None else read_profiles(profiles)
     authority.init(ca, federation, password.read(f"the root key of {federation}", new=True), text, homes.KDF)
@@ -158,7 +159,7 @@ def revoke(party: str, reason: str, ca: Path, out: Path | None, password: Passwo
     from fedspallm_secure.crypto.revocation import RevocationList
 
     with authority_warned(ca) as opened:
-        who = Party.parse(party)
+        who = typed_name(Party.parse, party, "ROLE/ID")
         if authority.withdraws(opened, who):  # or else the newest list is written again
             check_free(out, _list_name(opened, authority.next_list_number(opened)))
         typed = password.read(f"the root key of {opened.federation}")

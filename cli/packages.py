@@ -58,6 +58,8 @@ def seal(
     from fedspallm_secure.app import packages
     from fedspallm_secure.storage.home import open_home
 
+    if not source.name:
+        raise UsageError(f"{source} is not the name of a file", hint="name the file to seal")
     to, path = typed_name(Party.parse, recipient, "--to"), out or source.with_name(source.name + packages.SUFFIX)
     mine = open_warned(home)
     packages.check_sealable(mine.trust, mine.party, to, path)  # before anybody has to type a password

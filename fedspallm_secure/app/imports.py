@@ -18,7 +18,7 @@ from fedspallm_secure.errors import CertificateRefused, ForeignFile, FormatError
 from fedspallm_secure.protocol import limits, roster
 from fedspallm_secure.protocol.enrolment import Enrolment, Request
 from fedspallm_secure.protocol.roster import Roster
-from fedspallm_secure.protocol.statements import Statement, StatementType
+from fedspallm_secure.protocol.statements import STATEMENT_START, Statement, StatementType
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import replace_private
@@ -99,7 +99,12 @@ def _recognise(path: Path) -> tuple[Path, str, bytes]:
         return path, LIST, data
     try:
         kind = Statement.parse(data, None).type
-    except FormatError:
+    except FormatError as error:
+        if data.startswith(STATEMENT_START):
+            raise FormatError(
+                f"{path} is a statement, but not as it was made: {error}",
+                hint="it was cut or changed on the way, perhaps sent as text; have it sent again as it is",
+            ) from None
         raise ForeignFile(
             f"{path} is neither an enrolment, nor a roster, nor a revocation list",
             hint=f"fedprune certs show {path} says what it is",

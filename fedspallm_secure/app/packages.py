@@ -5,24 +5,21 @@ The numbered steps are those of SPEC section 9.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.publishing import Desk, meter, publish, with_evidence
 from fedspallm_secure.crypto.body import body_length
-from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, supported_kems
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import (
     Equivocation,
-    FedSpaError,
     MissingInput,
     OutputExists,
-    ReplayedPackage,
     StorageError,
     UnknownSender,
     WrongRecipient,
@@ -30,30 +27,30 @@ from fedspallm_secure.errors import (
 from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.protocol.package_types import BodyType
 from fedspallm_secure.protocol.packages import NONE, Context, Head
-from fedspallm_secure.protocol.receiving import Awaited, Reader, Slot, Trust, check_head, check_sealing
-from fedspallm_secure.storage.drafts import Draft, draft, draft_of
-from fedspallm_secure.storage.files import create_private, disk_errors, is_folder
+from fedspallm_secure.protocol.receiving import Awaited, Reader, Trust, check_head, check_sealing
+from fedspallm_secure.storage.files import disk_errors, is_folder
 from fedspallm_secure.storage.outside import entries
-from fedspallm_secure.storage.package_reader import PackageReader, open_package
+from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Source, write_package
-from fedspallm_secure.storage.register import SqliteRegister
 
-MEBIBYTE = 1 << 20
+__all__ = [
+    "FILES",
+    "SUFFIX",
+    "Desk",
+    "check_arrival",
+    "check_sealable",
+    "describe",
+    "inspect",
+    "make_folder",
+    "open_sealed",
+    "packages_in",
+    "remove_if_empty",
+    "seal",
+    "verify",
+]
+
 SUFFIX = ".fspkg"
 FILES = Awaited(types=frozenset({"file"}))  # what people open by hand; everything else belongs to a round
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """One party's place of work: who it is, what it trusts, and what it remembers.
-
-    evidence: folder for proofs of equivocation.
-    """
-
-    party: Party
-    trust: Trust
-    register: SqliteRegister
-    evidence: Path
 
 
 def seal(
@@ -98,7 +95,7 @@ def seal(
             not_after=now + valid,
             body_type=BodyType.BYTES,
         )
-        advance = _meter(progress, f"seal {source.name}", body_length(opened.length))
+        advance = meter(progress, f"seal {source.name}", body_length(opened.length))
         return write_package(path, opened, context, key, signer, advance)
 
 
@@ -140,66 +137,10 @@ def open_sealed(
             secret = secrets.get(head.context.recipient_key)
             if secret is None:
                 raise WrongRecipient("the key that the package is sealed to came with a renewal: run the command again")
-            _publish(desk, package, secret, target, now, progress)  # 10-12
+            publish(desk, package, secret, target, now, progress)  # 10-12
         except Equivocation as error:
-            raise _with_evidence(error, desk, head) from None
+            raise with_evidence(error, desk, head) from None
     return head, target
-
-
-def _publish(
-    desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, progress: Progress
-) -> None:
-    """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
-    head = package.head
-    output = str(target.absolute()).encode(errors="backslashreplace").decode()  # the register takes UTF-8 alone
-    earlier = desk.register.received(Slot.of(head.context))
-    if os.path.lexists(target) and earlier is None:
-        raise OutputExists(f"{target} already exists")
-    if earlier is not None:
-        _check_not_taken(desk, head, Path(earlier.output))
-    package.check_length()
-    with draft(target) as plain:
-        plain.check_room(head.header.plaintext_length)
-        package.decrypt(secret, plain.write, _meter(progress, f"open {target.name}", head.header.body_length))
-        plain.finish()
-        if earlier is not None and earlier.output != output and plain.same_as(Path(earlier.output)):
-            desk.register.publish(head)
-            raise ReplayedPackage(f"a run that was killed has put what is in the package at {earlier.output}")
-
-        def give_name() -> None:
-            if earlier is None or not plain.same_as_published():
-                plain.publish()
-
-        try:
-            desk.register.fill(head, output, now)  # 12
-            desk.register.publish(head, give_name)
-        except BaseException:
-            _undo(desk, head, output, plain)
-            raise
-
-
-def _undo(desk: Desk, head: Head, output: str, plain: Draft) -> None:
-    """Step 12 was left in the middle, and the process lives: no name without its mark, no slot without its draft."""
-    try:
-        known = desk.register.find(Slot.of(head.context))
-        if known is not None and known.published:
-            return  # this run or a faster one has done it
-        plain.take_back()
-        desk.register.empty(head, output)
-    except FedSpaError:
-        plain.take_back()
-        plain.leave()  # a filled slot without a draft would say that the plaintext was taken away
-
-
-def _check_not_taken(desk: Desk, head: Head, where: Path) -> None:
-    """Raise ReplayedPackage if an earlier run was killed after giving the plaintext its name, and somebody took it.
-
-    Killed before that, it left its draft; killed after that, it left neither draft nor, if it was moved on, plaintext.
-    """
-    if os.path.lexists(where) or os.path.lexists(draft_of(where)):
-        return
-    desk.register.publish(head)
-    raise ReplayedPackage(f"a run that was killed has put what is in the package at {where}; it was taken from there")
 
 
 def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited: Awaited) -> Head:
@@ -212,7 +153,7 @@ def verify(path: Path, reader: Reader, trust: Trust, progress: Progress, awaited
         if head.context.recipient != reader.party:
             reader = Reader()
         check_head(head, reader, trust, None, awaited, int(time.time()))
-        package.verify_body(_meter(progress, f"verify {path.name}", head.header.body_length))
+        package.verify_body(meter(progress, f"verify {path.name}", head.header.body_length))
         return head
 
 
@@ -266,36 +207,6 @@ def describe(head: Head) -> dict[str, Any]:
         "tiles": header.tiles,
         **header.context.to_dict(),
     }
-
-
-def _with_evidence(error: Equivocation, desk: Desk, second: Head) -> Equivocation:
-    """Keep both signed headers, which prove to anybody that the sender made two packages under one number."""
-    first = desk.register.received(Slot.of(second.context))
-    if first is None:
-        return error
-    proof = {
-        "format": "fedspallm-secure/1 equivocation",
-        "packages": [
-            {"header": encode_base64(header), "signature": encode_base64(signature)}
-            for header, signature in ((first.header, first.signature), (second.encoded, second.signature))
-        ],
-    }
-    path = desk.evidence / f"{first.digest.hex()}.json"  # one proof for a slot, however many packages come for it
-    with disk_errors(desk.evidence):
-        desk.evidence.mkdir(mode=0o700, exist_ok=True)
-    if not path.exists():
-        create_private(path, canonical_json(proof) + b"\n")
-    return Equivocation(f"{error}; the proof is in {path}")
-
-
-def _meter(progress: Progress, task: str, total: int) -> Callable[[int], None]:
-    """Progress in MiB, told once per MiB at most."""
-    whole = -(-total // MEBIBYTE)
-
-    def advance(done: int) -> None:
-        progress.update(task, -(-done // MEBIBYTE), whole, "MiB")
-
-    return advance
 
 
 @contextmanager

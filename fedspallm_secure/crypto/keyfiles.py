@@ -6,9 +6,7 @@ A wrong password and a changed file give one and the same error, so nobody learn
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from fedspallm_secure.crypto.aead import NONCE_SIZE, decrypt, encrypt
 from fedspallm_secure.crypto.encoding import (
     canonical_json,
     decode_base64,
@@ -21,7 +19,7 @@ from fedspallm_secure.crypto.key_records import RECORDS, Purpose, Record
 from fedspallm_secure.crypto.labels import Label, derive_key
 from fedspallm_secure.crypto.passwords import DEFAULT_KDF, SALT_SIZE, KdfParameters, Password, PasswordKey
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import FormatError, KeyStoreError, LimitExceeded, WrongPassword
+from fedspallm_secure.errors import CannotDecrypt, FormatError, KeyStoreError, LimitExceeded, WrongPassword
 
 __all__ = [
     "DEFAULT_KDF",
@@ -42,7 +40,7 @@ FORMAT: Final = "fedspallm-secure/1 key"
 KEY_FILE_LIMIT: Final = 4 << 20  # bytes
 _FILE_SALT_SIZE = 32  # bytes
 _TAG_SIZE = 16  # bytes
-_NONCE = bytes(12)  # every file key is used once: its salt is new with every writing
+_NONCE = bytes(NONCE_SIZE)  # every file key is used once: its salt is new with every writing
 _SCHEMA: dict[str, type] = {
     "format": str,
     "purpose": str,
@@ -132,8 +130,8 @@ class LockedKey:
         else:  # the file has been given another password since
             raise WrongPassword(_refusal(what))
         try:
-            plaintext = _cipher(key, self).decrypt(_NONCE, self.ciphertext, self.header)
-        except InvalidTag:
+            plaintext = decrypt(_file_key(key, self), _NONCE, self.ciphertext, self.header)
+        except CannotDecrypt:
             raise WrongPassword(_refusal(what)) from None
         return _parse_record(plaintext, self.purpose, what), key
 
@@ -145,7 +143,7 @@ def lock(purpose: Purpose, owner: str, record: Record, password_key: PasswordKey
         raise TypeError(f"a {purpose.value} file does not hold {type(record).__name__}")
     parameters, salt = password_key.parameters, password_key.salt
     empty = LockedKey(purpose, owner, parameters, salt, random_bytes(_FILE_SALT_SIZE), b"")
-    ciphertext = _cipher(password_key, empty).encrypt(_NONCE, canonical_json(record.to_dict()), empty.header)
+    ciphertext = encrypt(_file_key(password_key, empty), _NONCE, canonical_json(record.to_dict()), empty.header)
     data = canonical_json({**empty.to_dict(), "ciphertext": encode_base64(ciphertext)}) + b"\n"
     if len(data) > KEY_FILE_LIMIT:
         raise LimitExceeded(f"the {purpose.value} file would be larger than {KEY_FILE_LIMIT} bytes")
@@ -186,8 +184,8 @@ def check_owner(purpose: Purpose, owner: str) -> None:
         Party.parse(name)
 
 
-def _cipher(password_key: PasswordKey, locked: LockedKey) -> AESGCM:
-    return AESGCM(derive_key(password_key.key, Label.KEY_KEYSTORE, locked.header, locked.file_salt))
+def _file_key(password_key: PasswordKey, locked: LockedKey) -> bytes:
+    return derive_key(password_key.key, Label.KEY_KEYSTORE, locked.header, locked.file_salt)
 
 
 def _refusal(what: str) -> str:

@@ -96,7 +96,9 @@ class WrongRoster(PackageRefused):
     """The package was made under another roster than yours."""
 
     exit_code = 73
-    hint = "whoever has the older roster imports the newer one, then the sender seals again; or it comes from another authority"
+    hint = (
+        "whoever has the older roster imports the newer one, then the sender seals again; or it is another authority's"
+    )
 
 
 class WrongRecipient(PackageRefused):
@@ -182,7 +184,7 @@ class WrongPassword(KeyStoreError):
     """The password is wrong, or the key file was changed."""
 
     exit_code = 91
-    hint = "try again; a forgotten password cannot be recovered: make new keys with fedprune certs request"
+    hint = "try again; a forgotten password cannot be recovered: a party enrols anew, an authority's root is lost"
 
 
 class NoPassword(KeyStoreError):

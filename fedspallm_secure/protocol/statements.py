@@ -13,7 +13,7 @@ from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, key_id, sign
 from fedspallm_secure.errors import BadSignature, CertificateExpired, CertificateRefused, FormatError, LimitExceeded
 from fedspallm_secure.protocol import limits
 
-_MAGIC = b"fedspallm-secure/1 "
+STATEMENT_START = b"fedspallm-secure/1 "
 _SIGNATURE_LINE = re.compile(rb"([0-9a-f]{64}) ([A-Za-z0-9+/=]{88})")
 _SIGNERS_LIMIT = 2
 
@@ -84,7 +84,7 @@ class Statement:
     def encode(self) -> bytes:
         """The file; exactly the bytes that were parsed."""
         signatures = (f"{signer} {encode_base64(signature)}".encode() for signer, signature in self.signatures)
-        return b"\n".join([_MAGIC + self.type.value.encode(), self.payload, *signatures, b""])
+        return b"\n".join([STATEMENT_START + self.type.value.encode(), self.payload, *signatures, b""])
 
     @property
     def digest(self) -> bytes:
@@ -155,8 +155,8 @@ def check_named(found: tuple[str, Party], expected: tuple[str, Party], what: str
 
 
 def _read_type(data: bytes, expected: StatementType | None) -> StatementType:
-    line = data[: len(_MAGIC) + 32].split(b"\n", 1)[0]
-    name = line.removeprefix(_MAGIC)
+    line = data[: len(STATEMENT_START) + 32].split(b"\n", 1)[0]
+    name = line.removeprefix(STATEMENT_START)
     kind = next((kind for kind in StatementType if kind.value.encode() == name and line != name), None)
     if kind is None:
         raise FormatError("this is not a statement of version 1 and of a known type")

@@ -193,7 +193,7 @@ def test_senseless_words_are_a_usage_error(fedprune, sealed, words):
     ("words", "error"),
     [
         (("seal", "report.txt", "--to", "member/nobody", "--home", "north"), errors.UnknownSender),
-        (("seal", "report.txt", "--to", "nobody", "--home", "north"), errors.FormatError),
+        (("seal", "report.txt", "--to", "nobody", "--home", "north"), errors.UsageError),
         (("seal", "nothing.txt", "--to", "member/south", "--home", "north"), errors.MissingInput),
         (("open", "report.txt", "--out", "a", "--home", "south"), errors.PackageFormatError),
         (("inspect", "report.txt"), errors.PackageFormatError),

@@ -20,6 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fedspallm_secure.crypto import keyfiles, passwords
+from fedspallm_secure.crypto.aead import encrypt
 from fedspallm_secure.crypto.encoding import canonical_json
 from fedspallm_secure.crypto.key_records import (
     PREKEYS_HELD_LIMIT,
@@ -383,7 +384,7 @@ def test_a_claim_can_be_read_without_a_password(monkeypatch):
 def forged(purpose: Purpose, plaintext: bytes) -> bytes:
     """A file that opens with the password and holds `plaintext`."""
     empty = LockedKey(purpose, owner_of(purpose), FAST, KEY.salt, bytes(32), b"")
-    ciphertext = keyfiles._cipher(KEY, empty).encrypt(bytes(12), plaintext, empty.header)
+    ciphertext = encrypt(keyfiles._file_key(KEY, empty), bytes(12), plaintext, empty.header)
     return canonical_json({**empty.to_dict(), "ciphertext": base64.b64encode(ciphertext).decode()}) + b"\n"
 
 
