@@ -33,6 +33,7 @@ from fedspallm_secure.errors import (
     FingerprintMismatch,
     FormatError,
     UnknownSender,
+    UsageError,
     WeakKey,
 )
 from fedspallm_secure.protocol.enrolment import Enrolment, Request
@@ -352,7 +353,7 @@ def test_a_key_has_one_party_in_a_roster():
 def test_names_have_no_look_alikes_from_other_scripts(made: Ceremony, fedprune: Fedprune, name: str):
     """THREAT_MODEL T60: letters of other scripts, capitals, characters without width."""
     words = ["certs", "request", "--federation", "lungs.example", "--role", "member", "--name", name, "--home", "new"]
-    assert fedprune(*words)[0] == FormatError.exit_code
+    assert fedprune(*words)[0] == UsageError.exit_code  # somebody typed it
     assert not (made.folder / "new").exists()
     request = made.request(WEST)
     named = altered(request.statement, signer_of(made, WEST), id="x").replace(b'"x"', f'"{name}"'.encode())

@@ -176,7 +176,7 @@ def test_a_prekey_is_never_handed_out_twice_wherever_the_run_is_killed(tmp_path:
 def test_no_two_writings_of_a_key_file_use_the_same_key(tmp_path: Path):
     """THREAT_MODEL T85: under a fixed nonce, every writing has a key of its own."""
     key = PasswordKey.new(PASSWORD, CHEAP)
-    with mock.patch.object(keyfiles, "AESGCM", wraps=keyfiles.AESGCM) as cipher:
+    with mock.patch.object(keyfiles, "encrypt", wraps=keyfiles.encrypt) as cipher:
         files = {keyfiles.lock(Purpose.SIGNING, OWNER, SigningSeed(bytes(32)), key) for _ in range(50)}
     assert len(files) == len({call.args[0] for call in cipher.call_args_list}) == 50
     assert len({LockedKey.parse(data, "it").file_salt for data in files}) == 50
