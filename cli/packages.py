@@ -201,7 +201,8 @@ def _each(paths: Sequence[Path], one: Callable[[Path, Progress], tuple[dict[str,
             row = {"error": type(error).__name__, "message": str(error), "hint": error.hint, "code": error.exit_code}
             line = ""
             if not as_json:
-                console.tell_error(f"{path}: {error}", error.hint)
+                told = str(error)
+                console.tell_error(told if str(path) in told else f"{path}: {told}", error.hint)
         rows.append({"package": console.shown(path), "success": "error" not in row, **row})
         if line and not as_json:
             click.echo(line)

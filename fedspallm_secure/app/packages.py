@@ -137,7 +137,8 @@ def open_sealed(
             secret = secrets.get(head.context.recipient_key)
             if secret is None:
                 raise WrongRecipient("the key that the package is sealed to came with a renewal: run the command again")
-            publish(desk, package, secret, target, now, progress)  # 10-12
+            advance = meter(progress, f"open {path.name}", head.header.body_length)
+            publish(desk, package, secret, target, now, advance)  # 10-12
         except Equivocation as error:
             raise with_evidence(error, desk, head) from None
     return head, target

@@ -38,7 +38,7 @@ class Desk:
 
 
 def publish(
-    desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, progress: Progress
+    desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, advance: Callable[[int], None]
 ) -> None:
     """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
     head = package.head
@@ -51,7 +51,7 @@ def publish(
     package.check_length()
     with draft(target) as plain:
         plain.check_room(head.header.plaintext_length)
-        package.decrypt(secret, plain.write, meter(progress, f"open {target.name}", head.header.body_length))
+        package.decrypt(secret, plain.write, advance)
         plain.finish()
         if earlier is not None and earlier.output != output and plain.same_as(Path(earlier.output)):
             desk.register.publish(head)

@@ -449,7 +449,7 @@ def test_progress_is_told_in_mebibytes(desks, monkeypatch):
     desks.open(desks.seal(bytes(2 * MIB)))
     assert told == [
         *[("seal plain", done, 3, "MiB") for done in (1, 2, 3)],
-        *[("open out", done, 3, "MiB") for done in (1, 2, 3)],
+        *[("open p.fspkg", done, 3, "MiB") for done in (1, 2, 3)],
     ]
 
 
