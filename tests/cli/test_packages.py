@@ -1,9 +1,11 @@
 """`fedprune package`: stdout, stderr and exit code, as a person and as a program sees them."""
 
+import contextlib
 import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -245,3 +247,24 @@ def test_progress_bars_take_any_name(capsys):
         bars.update("open [/x]\x1b[2J", 1, 2, "MiB")
         bars.update("open [/x]\x1b[2J", 2, 2, "MiB")
     assert "\x1b[2J" not in capsys.readouterr().err
+
+
+def test_no_bar_is_drawn_over_a_verdict(fedprune, sealed, place):
+    """On a terminal: each verdict is printed when its bar is over, or the next redraw would wipe it out."""
+    shutil.copy(sealed, "second.fspkg")
+    Path("third.fspkg").write_bytes(sealed.read_bytes() + b"x")
+    words = ["package", "verify", str(sealed), "second.fspkg", "third.fspkg", "--home", "hub"]
+    leader, follower = os.openpty()
+    command = [sys.executable, "-m", "fedprune_cli", *words]
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower) as process:
+        os.close(follower)
+        screen = b""
+        with contextlib.suppress(OSError):  # the end of a pseudo-terminal
+            while piece := os.read(leader, 1 << 16):
+                screen += piece
+    os.close(leader)
+    assert process.returncode == errors.TrailingBytes.exit_code
+    assert screen.count(b"Genuine: ") == 2
+    for verdict in (b"Genuine: report", b"Genuine: second", b"third.fspkg goes on after the package ends"):
+        after = screen[screen.index(verdict) :].split(b"\n", 1)[1].split(b"verify", 1)[0]
+        assert b"\x1b[1A" not in after, "the cursor went up again before the next bar"
