@@ -71,7 +71,6 @@ __all__ = [
     "tls_request",
 ]
 
-P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SP 800-186, section 3.2.1.3
 PublicKey = Ed25519PublicKey | ec.EllipticCurvePublicKey
 
 
@@ -130,9 +129,11 @@ def tls_certificate(
 
 
 def generate_tls_key() -> bytes:
-    """A new P-256 key as PKCS #8 in DER: what the key file of purpose `tls` holds."""
-    number = int.from_bytes(random_bytes(40), "big") % (P256_ORDER - 1) + 1  # FIPS 186-5, A.2.1: 64 bits to spare
-    key = ec.derive_private_key(number, ec.SECP256R1())
+    """A new P-256 key as PKCS #8 in DER: what the key file of purpose `tls` holds.
+
+    OpenSSL draws it, from a generator that it seeds from the operating system's.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 

@@ -65,13 +65,6 @@ class TlsSecret:
     def __post_init__(self) -> None:
         self.load()
 
-    @classmethod
-    def generate(cls) -> "TlsSecret":
-        """A new key.  OpenSSL draws it, from the operating system's generator as all others."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        der, form, none = serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        return cls(key.private_bytes(der, form, none))
-
     def load(self) -> ec.EllipticCurvePrivateKey:
         """The key for the TLS library and for CSRs.  Raises FormatError if it is none on P-256."""
         try:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from fedspallm_secure.crypto import keyfiles, passwords
 from fedspallm_secure.crypto.aead import encrypt
+from fedspallm_secure.crypto.certificates import generate_tls_key
 from fedspallm_secure.crypto.encoding import canonical_json
 from fedspallm_secure.crypto.key_records import (
     PREKEYS_HELD_LIMIT,
@@ -70,7 +71,7 @@ def records() -> dict[Purpose, Record]:
     return {
         Purpose.ROOT: SigningSeed(bytes(range(32))),
         Purpose.SIGNING: SigningSeed(bytes(range(1, 33))),
-        Purpose.TLS: TlsSecret.generate(),
+        Purpose.TLS: TlsSecret(generate_tls_key()),
         Purpose.RECIPIENT: RecipientSecrets(tuple(RecipientSecret.generate(kem) for kem in Kem)),
         Purpose.PREKEYS: PrekeySecrets(7, tuple(prekeys_from(7, 3))),
     }
@@ -457,9 +458,9 @@ def test_every_purpose_has_its_record_and_both_come_back_equal():
 
 
 def test_a_tls_record_gives_a_key_on_p256():
-    record = TlsSecret.generate()
+    record = TlsSecret(generate_tls_key())
     assert record.load().curve.name == "secp256r1"
-    assert TlsSecret.generate() != record
+    assert TlsSecret(generate_tls_key()) != record
 
 
 def test_recipient_records_are_bounded():
@@ -583,3 +584,10 @@ def test_a_machine_that_cannot_derive_says_why(monkeypatch, cause, error):
     assert caught.value.hint
     if error is OutOfMemory:
         assert "256 MiB" in str(caught.value)
+
+
+@pytest.mark.parametrize("index", [-1, 1 << 53])
+def test_an_index_of_a_prekey_fits_into_canonical_json(index):
+    good = PrekeySecret.generate(0)
+    with pytest.raises(FormatError, match="is no index"):
+        PrekeySecret(index, good.exchange, good.recipient)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from fedspallm_secure.crypto.certificates import generate_tls_key
 from fedspallm_secure.crypto.key_records import Purpose, RecipientSecrets, SigningSeed, TlsSecret
 from fedspallm_secure.crypto.keyfiles import KEY_FILE_LIMIT, authority_uri, unlock
 from fedspallm_secure.crypto.labels import Label
@@ -86,7 +87,10 @@ def test_a_signer_does_not_show_its_key(tmp_path):
 
 
 def test_tls_and_recipient_keys_come_back(tmp_path):
-    tls, recipient = TlsSecret.generate(), RecipientSecrets(tuple(RecipientSecret.generate(kem) for kem in Kem))
+    tls, recipient = (
+        TlsSecret(generate_tls_key()),
+        RecipientSecrets(tuple(RecipientSecret.generate(kem) for kem in Kem)),
+    )
     create_key_file(tmp_path / "tls.key", Purpose.TLS, OWNER, tls, KEY)
     create_key_file(tmp_path / "recipient.key", Purpose.RECIPIENT, OWNER, recipient, KEY)
     key = load_tls_key(tmp_path / "tls.key", PASSWORD, OWNER)
