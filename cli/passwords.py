@@ -29,6 +29,7 @@ from fedspallm_secure.errors import MissingInput, NoPassword, UsageError
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 VARIABLE = "FEDPRUNE_PASSWORD"
+SHORTEST = 8  # characters of a new password (NIST SP 800-63B, section 5.1.1)
 COMMAND_SECONDS = 120.0  # for a --password-command, which may have to ask a person
 _LINE_LIMIT = 4096  # bytes of a line with a password, which has at most 1024 once it is normalised
 _OUTPUT_LIMIT = 1 << 16  # bytes of a command's whole output
@@ -53,8 +54,17 @@ class PasswordSource:
     def read(self, what: str, *, new: bool = False) -> Password:
         """The password.  what: the thing it opens, for the prompt; new: a person types it twice.
 
-        Raises UsageError for one that is empty, too long, not UTF-8 or typed differently; MissingInput; NoPassword.
+        Raises UsageError for one that is empty, too long, not UTF-8, typed differently, or short though it is new;
+        MissingInput; NoPassword.
         """
+        password = self._read(what, new)
+        if new and len(password.encoded.decode()) < SHORTEST:
+            raise UsageError(
+                f"a new password has at least {SHORTEST} characters", hint="it is all that protects the keys"
+            )
+        return password
+
+    def _read(self, what: str, new: bool) -> Password:
         if self.file is not None:
             return _from_file(self.file)
         if self.descriptor is not None:

@@ -26,7 +26,8 @@ def list_is_old(crl: RevocationList, now: int) -> bool:
 def home_warnings(home: Home, now: int) -> list[str]:
     """What the owner of this home should do something about."""
     profiles = Profiles.parse(default_profiles())
-    renew = f"fedprune certs renew --home {home.path}"
+    over = now > home.signing.not_after  # then the current key cannot vouch for a new one any more
+    renew = "enrol anew: fedprune certs request in a new --home" if over else f"fedprune certs renew --home {home.path}"
     found = [
         *_about("your signing certificate", home.signing.not_after, profiles.signing, now, renew),
         *_about("your TLS certificate", home.tls.not_after, profiles.tls, now, renew),

@@ -880,7 +880,10 @@ def test_what_will_end_is_said_well_ahead(made: Ceremony, clock: Clock):
     assert "in 53 days: fedprune certs renew --home" in said
     assert "revocation list 1 was due to be replaced" in said
     clock.pass_days(60)
-    assert "your signing certificate ended on" in "\n".join(expiry.home_warnings(home, clock.now))
+    said = "\n".join(expiry.home_warnings(home, clock.now))
+    assert "your signing certificate ended on" in said
+    assert "enrol anew: fedprune certs request" in said
+    assert "certs renew" not in said
     clock.pass_days(3000)
     assert "the root certificate ends on" in "\n".join(expiry.home_warnings(home, clock.now))
 

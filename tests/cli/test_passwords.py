@@ -380,3 +380,13 @@ def test_the_arguments_of_the_process_never_hold_it(tmp_path, kind):
     )
     assert DIGEST in result.stdout
     assert "horse" not in result.stdout + result.stderr
+
+
+def test_a_new_password_is_not_a_short_one():
+    short = PasswordSource(variable="seven77")
+    with pytest.raises(UsageError, match="at least 8 characters"):
+        short.read("the key", new=True)
+    assert short.read("the key").encoded == b"seven77"  # what locks something already has to open it
+    assert PasswordSource(variable="eight888").read("the key", new=True).encoded == b"eight888"
+    with pytest.raises(UsageError, match="at least 8 characters"):
+        PasswordSource(variable="ééééééé").read("the key", new=True)  # characters, not bytes
