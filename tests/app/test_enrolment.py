@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import re
 import shutil
 import subprocess
 import sys
@@ -877,7 +878,7 @@ def test_what_will_end_is_said_well_ahead(made: Ceremony, clock: Clock):
     said = "\n".join(expiry.home_warnings(home, clock.now))
     for what in ("signing certificate ends", "TLS certificate ends", "key statement ends", "prekey bundle ends"):
         assert f"your {what} on " in said
-    assert "in 53 days: fedprune certs renew --home" in said
+    assert re.search("in 5[34] days: fedprune certs renew --home", said)  # the ceremony was seconds before
     assert "revocation list 1 was due to be replaced" in said
     clock.pass_days(60)
     said = "\n".join(expiry.home_warnings(home, clock.now))
