@@ -54,7 +54,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("FEDPRUNE_DEBUG") == "1":
             for line in traceback.format_exc().splitlines():
                 click.echo(console.shown(line), err=True)
-        return _refused(error)
+        code = _refused(error)
+        if "--json" in (sys.argv[1:] if arguments is None else arguments):
+            console.print_json({"error": type(error).__name__, "message": str(error), "code": code})
+        return code
     return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
 
 

@@ -268,3 +268,13 @@ def test_no_bar_is_drawn_over_a_verdict(fedprune, sealed, place):
     for verdict in (b"Genuine: report", b"Genuine: second", b"third.fspkg goes on after the package ends"):
         after = screen[screen.index(verdict) :].split(b"\n", 1)[1].split(b"verify", 1)[0]
         assert b"\x1b[1A" not in after, "the cursor went up again before the next bar"
+
+
+def test_a_program_reads_every_refusal(fedprune, sealed, monkeypatch):
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", "something else")
+    code, out, err = fedprune("open", str(sealed), "--out", "x", "--home", "south", "--json")
+    found = json.loads(out)
+    assert (found["error"], found["code"], code) == ("WrongPassword", 91, 91)
+    assert found["message"] in err
+    code, out, _ = fedprune("seal", "report.txt", "--to", "nobody", "--home", "north", "--json")
+    assert (json.loads(out)["error"], code) == ("UsageError", 2)
