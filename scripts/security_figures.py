@@ -196,7 +196,7 @@ def main() -> int:
             for figure in run():
                 print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
                 figures.append(figure)
-    options.out.write_text(page(figures))
+            options.out.write_text(page(figures))
     return 0 if all(figure.holds for figure in figures) else 1
 
 

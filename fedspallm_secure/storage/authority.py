@@ -65,7 +65,7 @@ class Authority:
 
 
 def check_absent(path: Path, federation: str) -> None:
-    """Raise KeyFileExists when something is there, FormatError for a name that cannot be a federation's."""
+    """What would stop `create_authority`, before anybody types a password.  Raises KeyFileExists or FormatError."""
     check_federation(federation)
     if os.path.lexists(path):
         raise KeyFileExists(f"{path} already exists", hint="name a new folder with --ca")
@@ -78,7 +78,6 @@ def create_authority(path: Path, federation: str, profiles: str, password_key: P
     Raises KeyFileExists when something is there, FormatError for a bad name or profiles, CertificateRefused for a clock
     that is far off, StorageError.
     """
-    check_absent(path, federation)
     _sweep(path)
     made = Profiles.parse(profiles)
     start = now - CLOCK_SKEW  # in the past, for the clocks of those who read it

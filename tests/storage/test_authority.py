@@ -30,7 +30,7 @@ from fedspallm_secure.errors import (
 from fedspallm_secure.protocol.enrolment import Enrolment
 from fedspallm_secure.storage import authority as store
 from fedspallm_secure.storage import authority_register as registers
-from fedspallm_secure.storage.authority import open_authority
+from fedspallm_secure.storage.authority import check_absent, open_authority
 from fedspallm_secure.storage.authority_register import AuthorityRegister, open_register
 from fedspallm_secure.storage.profiles import PROFILES_LIMIT, default_profiles, read_profiles
 from tests.ceremony import CHEAP, FEDERATION, PASSWORD, Ceremony
@@ -370,3 +370,19 @@ def test_people_can_read_it(folder: Path):
         rows = connection.execute("SELECT party, purpose, status FROM certificates ORDER BY party, purpose").fetchall()
     connection.close()
     assert rows == [(str(party), purpose, "valid") for party in (NORTH, SOUTH) for purpose in ("signing", "tls")]
+
+
+def test_what_stops_an_authority_is_known_before_its_password(tmp_path: Path):
+    check_absent(tmp_path / "ca", FEDERATION)
+    with pytest.raises(KeyFileExists):
+        check_absent(tmp_path, FEDERATION)
+    with pytest.raises(FormatError):
+        check_absent(tmp_path / "ca", "Lungs")
+
+
+def test_an_authority_is_never_made_over_something(tmp_path: Path):
+    made = Ceremony(tmp_path / "first")
+    before = (made.ca / "root.key").read_bytes()
+    with pytest.raises(KeyFileExists):
+        Ceremony(tmp_path / "first")
+    assert (made.ca / "root.key").read_bytes() == before
