@@ -22,6 +22,7 @@ from fedspallm_secure.errors import (
     DiskFull,
     ExposedKeyFile,
     FedSpaError,
+    FormatError,
     HostileFile,
     KeyFileExists,
     KeyStoreError,
@@ -455,3 +456,16 @@ def test_a_lost_register_is_noticed(home: Path):
     with pytest.raises(RecordDamaged, match="is gone"), open_home(home).open_register():
         pass
     assert not (home / folder.REGISTER).exists()
+
+
+def test_hosts_of_a_server_are_strings():
+    good = Identity(FEDERATION, Party.parse("server/hub"), ("hub.example",)).encode()
+    assert Identity.parse(good, "it").hosts == ("hub.example",)
+    for bad in (b"1", b"[]", b"true"):
+        with pytest.raises(FormatError):
+            Identity.parse(good.replace(b'"hub.example"', bad), "it")
+
+
+def test_a_folder_that_is_not_there_is_missing(tmp_path: Path):
+    with pytest.raises(MissingInput, match="cannot look at"):
+        folder.check_private_folder(tmp_path / "nothing")
