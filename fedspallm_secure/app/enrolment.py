@@ -6,7 +6,6 @@ Keys are made where they stay, in the party's own home, and only public things l
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fedspallm_secure.crypto.certificates import generate_tls_key
@@ -29,16 +28,6 @@ from fedspallm_secure.storage.prekeys import PrekeyFile
 from fedspallm_secure.storage.profiles import default_profiles
 
 DEFAULT_PREKEYS = 64  # as many rounds of one layer each, or one round of as many layers
-
-
-@dataclass(frozen=True, slots=True)
-class _New:
-    """What a request is made of.  index: of the first new prekey."""
-
-    signer: Signer
-    tls_key: bytes
-    statement: KeyStatement
-    prekeys: Prekeys | None
 
 
 def pending_request(

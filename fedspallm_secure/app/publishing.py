@@ -40,7 +40,7 @@ class Desk:
 def publish(
     desk: Desk, package: PackageReader, secret: RecipientSecret, target: Path, now: int, advance: Callable[[int], None]
 ) -> None:
-    """Steps 10 to 12.  A run that was killed after the claim is repeated: then the plaintext may be there already."""
+    """Steps 10 to 12.  A run that was killed in the middle is repeated: then the plaintext may be there already."""
     head = package.head
     output = str(target.absolute()).encode(errors="backslashreplace").decode()  # the register takes UTF-8 alone
     earlier = desk.register.received(Slot.of(head.context))

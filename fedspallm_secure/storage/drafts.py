@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fedspallm_secure.errors import DiskFull, OutputExists, RunLocked, StorageError
-from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.files import disk_errors, leads_to, sync_folder
 from fedspallm_secure.storage.outside import printable
 
 _OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a pipe in its place must not stop us
@@ -63,7 +63,7 @@ class Draft:
         self._temporary.rename(self.path)
         self._published = True
         try:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
         except OSError:
             with suppress(OSError):  # the name may not last, so nobody may count on it
                 self.path.rename(self._temporary)
@@ -72,7 +72,7 @@ class Draft:
 
     def take_back(self) -> None:
         """Undo `publish`: the name goes, and what had it is a draft again."""
-        if _leads_to(self.path, self.descriptor):  # asked of the disk: an interruption may have come in between
+        if leads_to(self.path, self.descriptor):  # asked of the disk: an interruption may have come in between
             self.path.rename(self._temporary)
         self._published = False
 
@@ -90,7 +90,7 @@ class Draft:
             return False
         self._temporary.unlink()
         self._published = True
-        _sync_folder(self.path.parent)
+        sync_folder(self.path.parent)
         return True
 
     def close(self) -> None:
@@ -151,22 +151,7 @@ class Draft:
     def _lock(self, descriptor: int) -> bool:
         """Hold the file; whether the name still leads to it.  Raises BlockingIOError when another run holds it."""
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return _leads_to(self._temporary, descriptor)
-
-
-def _leads_to(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return leads_to(self._temporary, descriptor)
 
 
 def draft_of(path: Path) -> Path:

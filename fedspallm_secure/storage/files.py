@@ -81,10 +81,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 def publish(finished: Path, path: Path) -> None:
     """Give a finished file or folder its final name, durably."""
     finished.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -102,7 +103,7 @@ def create_private(path: Path, data: bytes) -> None:
             raise OutputExists(f"{path} already exists")
         _give_new_name(beside, path)
         try:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError:
             with suppress(OSError):
                 os.unlink(path)  # noqa: PTH108  (the name may not last, so the caller must not count on it)
@@ -142,7 +143,7 @@ def _finished_beside(path: Path, data: bytes) -> Iterator[Path]:
         yield beside
     finally:
         with suppress(OSError):  # whoever writes here next sweeps it
-            if _leads_to(beside, descriptor):
+            if leads_to(beside, descriptor):
                 beside.unlink()
         os.close(descriptor)
 
@@ -156,7 +157,7 @@ def _open_beside(beside: Path, path: Path) -> int:
         descriptor = os.open(beside, _BESIDE, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _leads_to(beside, descriptor):  # or else its owner has finished since we opened it
+            if leads_to(beside, descriptor):  # or else its owner has finished since we opened it
                 found = os.fstat(descriptor)
                 if found.st_size == 0 and found.st_nlink == 1 and is_private(found, 0o700):
                     os.fchmod(descriptor, 0o600)
@@ -177,7 +178,8 @@ def is_private(status: os.stat_result, mode: int = 0o600) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & 0o7777 & ~mode
 
 
-def _leads_to(name: Path, descriptor: int) -> bool:
+def leads_to(name: Path, descriptor: int) -> bool:
+    """Whether the name is that of the open file; links are not followed."""
     try:
         return os.path.samestat(name.lstat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -55,12 +55,8 @@ class OutsideFile:
 @contextmanager
 def open_outside(path: Path, limit: int) -> Iterator[OutsideFile]:
     """Open `path` by steps 1 and 2.  limit: bytes.  Raises HostileFile, LimitExceeded or MissingInput."""
-    folder = _open_folder(path.parent)
-    try:
-        with open_entry(folder, path.name, str(path), limit) as file:
-            yield file
-    finally:
-        os.close(folder)
+    with open_folder(path.parent) as folder, open_entry(folder, path.name, str(path), limit) as file:
+        yield file
 
 
 @contextmanager
@@ -117,21 +113,17 @@ def _kind(mode: int) -> str:
 @contextmanager
 def open_folder(path: Path) -> Iterator[int]:
     """A descriptor of a folder, for `open_entry`.  Raises MissingInput or HostileFile."""
-    descriptor = _open_folder(path)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _open_folder(path: Path) -> int:
     shown = printable(str(path))
     try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (NotADirectoryError, ValueError):
         raise HostileFile(f"{shown} is not a folder") from None
     except OSError as error:
         raise MissingInput(f"cannot open {shown}: {error.strerror or error}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def entries(path: Path, suffix: str, limit: int) -> list[str]:

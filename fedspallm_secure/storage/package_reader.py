@@ -17,7 +17,7 @@ from fedspallm_secure.errors import CannotDecrypt, PackageFormatError, TileMisma
 from fedspallm_secure.protocol.limits import HEADER_LIMIT, TILE_SIZE
 from fedspallm_secure.protocol.package_types import LARGEST_PLAINTEXT
 from fedspallm_secure.protocol.packages import PREFIX_SIZE, Head, Header, parse_prefix, tile_count
-from fedspallm_secure.storage.outside import OutsideFile, open_entry, open_outside
+from fedspallm_secure.storage.outside import OutsideFile, open_outside
 
 _LARGEST_BODY = body_length(LARGEST_PLAINTEXT)
 PACKAGE_LIMIT = PREFIX_SIZE + HEADER_LIMIT + SIGNATURE_SIZE + 32 * tile_count(_LARGEST_BODY) + _LARGEST_BODY  # bytes
@@ -120,11 +120,4 @@ def _read_head(file: OutsideFile) -> Head:
 def open_package(path: Path) -> Iterator[PackageReader]:
     """Steps 1 to 4 for the file at `path`.  Raises HostileFile, LimitExceeded, MissingInput or PackageFormatError."""
     with open_outside(path, PACKAGE_LIMIT) as file:
-        yield PackageReader(file)
-
-
-@contextmanager
-def open_package_entry(folder: int, name: str, shown: str) -> Iterator[PackageReader]:
-    """Steps 1 to 4 for an entry of an open folder."""
-    with open_entry(folder, name, shown, PACKAGE_LIMIT) as file:
         yield PackageReader(file)
