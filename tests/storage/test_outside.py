@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspallm_secure.errors import FedSpaError, HostileFile, LimitExceeded, MissingInput, Truncated
-from fedspallm_secure.storage import outside
 from fedspallm_secure.storage.outside import entries, open_entry, open_folder, open_outside, printable
 
 LIMIT = 1000
@@ -324,10 +323,15 @@ def test_names_are_shown_without_effect(tmp_path, name, shown):
         with pytest.raises(MissingInput) as caught, open_outside(tmp_path / name, LIMIT):
             pass
         assert shown in str(caught.value)
-    for call in (lambda path: entries(path, "", 1), outside._open_folder, lambda path: read(path / "x")):
+    for call in (lambda path: entries(path, "", 1), open_and_close, lambda path: read(path / "x")):
         with pytest.raises(FedSpaError) as caught:
             call(tmp_path / name)
         assert shown in str(caught.value)
+
+
+def open_and_close(folder):
+    with open_folder(folder):
+        pass
 
 
 @given(st.text())
