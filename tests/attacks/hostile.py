@@ -44,7 +44,7 @@ from fedspallm_secure.errors import (
 )
 from fedspallm_secure.protocol.limits import FOLDER_LIMIT
 from fedspallm_secure.storage.outside import open_entry, open_folder
-from fedspallm_secure.storage.package_reader import PACKAGE_LIMIT, open_package_entry
+from fedspallm_secure.storage.package_reader import PACKAGE_LIMIT, PackageReader
 from tests.attacks.stage import MIB, RECIPIENT, THIEF, Outcome, Parts, Stage
 
 SECONDS = 10.0  # after which an attack counts as blocked
@@ -364,8 +364,8 @@ for _name, _value in BAD_NAMES.items():
                 pass
 
         def package() -> None:
-            with open_folder(scene.medium) as folder, open_package_entry(folder, value, value):
-                pass
+            with open_folder(scene.medium) as folder, open_entry(folder, value, value, PACKAGE_LIMIT) as file:
+                PackageReader(file)
 
         yield [entry, package]
 
