@@ -56,7 +56,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
                 click.echo(console.shown(line), err=True)
         code = _refused(error)
         if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            console.print_json({"error": type(error).__name__, "message": str(error), "code": code})
+            hint = getattr(error, "hint", "")
+            console.print_json({"error": type(error).__name__, "message": str(error), "hint": hint, "code": code})
         return code
     return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
 

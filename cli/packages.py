@@ -102,7 +102,7 @@ def open_(
     if out and len(found) != 1:
         raise UsageError(f"--out takes the content of one package, these are {len(found)}", hint="use --into DIR")
     mine = open_warned(home)
-    if len(found) == 1:  # before anybody has to type a password
+    if len(found) == 1 and not as_json:  # before anybody has to type a password
         packages.check_arrival(mine.trust, mine.reader, found[0])
     secrets = mine.recipient_secrets(password.read(f"the recipient keys of {mine.party}"))
     made = into is not None and packages.make_folder(into)

@@ -109,7 +109,7 @@ def check_sealable(trust: Trust, sender: Party, recipient: Party, path: Path) ->
 
 
 def check_arrival(trust: Trust, reader: Reader, path: Path) -> None:
-    """Raise what steps 1 to 7 say of the package at `path`: what it is worth to know before typing a password."""
+    """Raise what steps 1 to 7 and 9 say of the package at `path`: worth knowing before a password is typed."""
     with open_package(path) as package:
         check_head(package.head, reader, trust, None, FILES, int(time.time()))
 

@@ -17,7 +17,7 @@ from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.passwords import KdfParameters, Password, PasswordKey
 from fedspallm_secure.crypto.revocation import REVOCATION_LIST_LIMIT, RevocationList
 from fedspallm_secure.crypto.sealing import RecipientSecret
-from fedspallm_secure.errors import KeyStoreError, MissingInput, RecordDamaged
+from fedspallm_secure.errors import KeyStoreError, MissingInput
 from fedspallm_secure.protocol.enrolment import KeyStatement, Request
 from fedspallm_secure.protocol.limits import KEY_STATEMENT_LIMIT, PREKEYS_LIMIT, REQUEST_LIMIT, ROSTER_LIMIT
 from fedspallm_secure.protocol.prekeys import Prekeys
@@ -29,7 +29,7 @@ from fedspallm_secure.storage.home_folder import Identity, own_record, read_iden
 from fedspallm_secure.storage.keystore import FileSigner, describe_key_file, load_recipient_secrets, load_tls_key
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem
 from fedspallm_secure.storage.prekeys import PrekeyFile
-from fedspallm_secure.storage.register import LOST, SqliteRegister, open_register
+from fedspallm_secure.storage.register import SqliteRegister, open_register
 
 T = TypeVar("T")
 _PEM_FACTOR = 2  # a PEM file is at most so many times as long as the DER in it
@@ -84,10 +84,7 @@ class Home:
         Raises RecordDamaged when it is gone or empty: a new one would count from 1 again and take everything in once
         more.
         """
-        path = self.path / folder.REGISTER
-        if not path.exists():
-            raise RecordDamaged(f"{path} is gone", hint=LOST)
-        with open_register(path, make=False) as register:
+        with open_register(self.path / folder.REGISTER, make=False) as register:
             yield register
 
     @property

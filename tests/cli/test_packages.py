@@ -144,6 +144,9 @@ def test_json_everywhere(fedprune):
     assert found["packages"][0]["success"] is True
     found = json.loads(done(fedprune("open", "report.txt.fspkg", "--out", "got.txt", "--home", "south", "--json")))
     assert found["packages"][0]["output"] == "got.txt"
+    code, out, _ = fedprune("open", "report.txt.fspkg", "--out", "again.txt", "--home", "hub", "--json")
+    assert json.loads(out)["packages"][0]["error"] == "WrongRecipient"  # the same shape whatever the refusal
+    assert code == errors.WrongRecipient.exit_code
     code, out, err = fedprune("open", "report.txt.fspkg", "--out", "again.txt", "--home", "south", "--json")
     row = json.loads(out)["packages"][0]
     assert code == row["code"] == errors.ReplayedPackage.exit_code
@@ -276,5 +279,6 @@ def test_a_program_reads_every_refusal(fedprune, sealed, monkeypatch):
     found = json.loads(out)
     assert (found["error"], found["code"], code) == ("WrongPassword", 91, 91)
     assert found["message"] in err
+    assert found["hint"] in err
     code, out, _ = fedprune("seal", "report.txt", "--to", "nobody", "--home", "north", "--json")
     assert (json.loads(out)["error"], code) == ("UsageError", 2)
