@@ -155,7 +155,8 @@ def register_errors(path: Path) -> Iterator[None]:
 def open_register(path: Path, *, make: bool = True) -> Iterator[SqliteRegister]:
     """Open the register at `path`; make it, if that is wanted and it is not there.
 
-    Raises RecordDamaged when SQLite finds it inconsistent, or when it is gone or empty and should not be made; StorageError.
+    Raises RecordDamaged when SQLite finds it inconsistent, or when it is gone or empty and should not be made;
+    StorageError.
     """
     if not make and not path.exists():
         raise RecordDamaged(f"{path} is gone", hint=LOST)

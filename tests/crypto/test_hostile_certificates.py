@@ -1,5 +1,6 @@
 """Certificates that must be refused, one fault each, each with the class that SPEC section 5 names."""
 
+from functools import cache
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -279,10 +280,10 @@ def test_any_bytes_are_a_leaf_or_a_refusal(data, cut):
         assert leaf.der == candidate == der
 
 
-def good_signing(made: list[bytes] = []) -> bytes:  # noqa: B006  (one leaf for all examples)
-    if not made:
-        made.append(good(Purpose.SIGNING))
-    return made[0]
+@cache
+def good_signing() -> bytes:
+    """One leaf for all examples."""
+    return good(Purpose.SIGNING)
 
 
 # The root
