@@ -181,8 +181,9 @@ also names the command that gives it alone. Commit {commit.stdout.strip()}, seed
 Reading the vectors: of the AES-GCM vectors, 250 have a key or nonce of another size, which the wrapper refuses;
 only the others reach the cipher. The chunked-encryption vectors of the installed package derive keys with SHA-256,
 Cobblestone-256 with SHA-512, so they are carried over chunk by chunk; four answers with SHA-512 stand in
-`test_published.py`. Killing is `kill -9` of a process: the loss of unflushed pages in a power cut is not simulated,
-only the order of the flushes is checked.
+`test_published.py`. The X25519 vectors go through the function that pairwise agreement between members will use;
+packages use X25519 inside HPKE, which the HPKE rows cover. Killing is `kill -9` of a process: the loss of unflushed
+pages in a power cut is not simulated, only the order of the flushes is checked.
 
 Speed and memory of sealing and opening: [BENCHMARKS.md](BENCHMARKS.md), row P6. What none of this shows: that there is
 no attack that nobody thought of. [THREAT_MODEL.md](THREAT_MODEL.md) says what each adversary can still do. Nobody
