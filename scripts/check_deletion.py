@@ -35,7 +35,13 @@ PACKAGE = [
     VECTORS,
 ]
 CERTIFICATES = ["tests/crypto/test_certificates.py", "tests/crypto/test_hostile_certificates.py"]
+CEREMONY = ["tests/app/test_enrolment.py", "tests/cli/test_certs.py"]
 TRUST_PATH: dict[str, list[str]] = {
+    "app/enrolment.py": CEREMONY,
+    "app/imports.py": CEREMONY,
+    "app/packages.py": ["tests/storage/test_packages.py", "tests/cli/test_packages.py"],
+    "app/publishing.py": ["tests/storage/test_packages.py", "tests/storage/test_package_crashes.py"],
+    "app/requests.py": CEREMONY,
     "crypto/aead.py": ["tests/crypto/test_aead.py"],
     "crypto/body.py": ["tests/crypto/test_body.py", VECTORS],
     "crypto/certificate_checks.py": CERTIFICATES,
@@ -61,6 +67,8 @@ TRUST_PATH: dict[str, list[str]] = {
     "protocol/roster.py": ["tests/protocol/test_roster.py"],
     "protocol/statements.py": ["tests/protocol/test_statements.py", "tests/protocol/test_key_statements.py"],
     "storage/authority.py": ["tests/storage/test_authority.py", "tests/app/test_enrolment.py"],
+    "storage/authority_register.py": ["tests/storage/test_authority.py", *CEREMONY],
+    "storage/documents.py": ["tests/storage/test_home.py", "tests/storage/test_authority.py", *CEREMONY],
     "storage/drafts.py": ["tests/storage/test_drafts.py", *PACKAGE],
     "storage/home.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
     "storage/home_folder.py": ["tests/storage/test_home.py", "tests/app/test_enrolment.py"],
@@ -68,6 +76,7 @@ TRUST_PATH: dict[str, list[str]] = {
     "storage/outside.py": ["tests/storage/test_outside.py", *PACKAGE],
     "storage/package_reader.py": ["tests/storage/test_package_reader.py", *PACKAGE],
     "storage/package_writer.py": ["tests/storage/test_package_writer.py", *PACKAGE],
+    "storage/pem.py": ["tests/storage/test_pem.py"],
     "storage/prekeys.py": ["tests/storage/test_prekeys.py"],
     "storage/register.py": ["tests/storage/test_register.py", *PACKAGE],
 }
