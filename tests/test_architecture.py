@@ -72,7 +72,9 @@ def test_importing_the_package_and_its_pure_part_needs_no_torch():
 def test_keep_masks_are_never_just_masks():
     """'mask' alone is reserved for secure aggregation; attention masks and mask expansion are what they are called."""
     allowed = re.compile(
-        r"keep[-_ ]?masks?|unmask-re\w+|attention[_ ]masks?|mask expansion|masked_fill|Masked", re.IGNORECASE
+        r"keep[-_ ]?masks?|un-?mask\w*|masking|masked[-_ ](?:vectors?|streams?|uploads?)|(?:pairwise|self)[-_ ]masks?"
+        r"|attention[_ ]masks?|mask expansion|masked_fill",
+        re.IGNORECASE,
     )
     for source in SOURCES:
         for number, line in enumerate(source.read_text().splitlines(), start=1):

@@ -49,12 +49,23 @@
     │   ├── Truncated                  81
     │   ├── TrailingBytes              82
     │   └── CannotDecrypt              83
-    └── KeyStoreError                  90   your own keys
-        ├── WrongPassword              91
-        ├── NoPassword                 92
-        ├── ExposedKeyFile             93
-        ├── KeyFileExists              94
-        └── PrekeysExhausted           95
+    ├── KeyStoreError                  90   your own keys
+    │   ├── WrongPassword              91
+    │   ├── NoPassword                 92
+    │   ├── ExposedKeyFile             93
+    │   ├── KeyFileExists              94
+    │   └── PrekeysExhausted           95
+    └── RoundError                    100   a round of secure aggregation: the message names the check
+        ├── CapacityExceeded          101
+        ├── PlanDeclined              102
+        ├── UnmaskingDeclined         103
+        ├── DisclosureRefused         104
+        ├── ContributionRefused       105
+        ├── ResponseRefused           106
+        ├── OutOfTurn                 107
+        ├── BadShare                  108
+        ├── SumOutOfRange             109
+        └── RoundAborted              110
 
 Every message says what happened; every hint says what to do about it.  The codes are documented in
 docs/EXIT_CODES.md, and a test holds the two together.
@@ -86,6 +97,19 @@ from fedspallm_secure.errors.base import (
     TokenizerMismatch,
     UnsupportedModel,
     UsageError,
+)
+from fedspallm_secure.errors.rounds import (
+    BadShare,
+    CapacityExceeded,
+    ContributionRefused,
+    DisclosureRefused,
+    OutOfTurn,
+    PlanDeclined,
+    ResponseRefused,
+    RoundAborted,
+    RoundError,
+    SumOutOfRange,
+    UnmaskingDeclined,
 )
 from fedspallm_secure.errors.trust import (
     BadSignature,
@@ -122,12 +146,16 @@ from fedspallm_secure.errors.trust import (
 
 __all__ = [
     "AmbiguousBlocks",
+    "BadShare",
     "BadSignature",
     "CannotDecrypt",
+    "CapacityExceeded",
     "CertificateExpired",
     "CertificateRefused",
     "CertificateRevoked",
+    "ContributionRefused",
     "CorruptWeights",
+    "DisclosureRefused",
     "DiskFull",
     "Equivocation",
     "ExposedKeyFile",
@@ -149,19 +177,25 @@ __all__ = [
     "NotEnoughText",
     "NumericalFailure",
     "OutOfMemory",
+    "OutOfTurn",
     "OutputExists",
     "PackageExpired",
     "PackageFormatError",
     "PackageRefused",
     "PatternMismatch",
+    "PlanDeclined",
     "PlanRefused",
     "PrekeysExhausted",
     "RecordDamaged",
     "ReplayedPackage",
+    "ResponseRefused",
     "RevocationListStale",
     "RolledBack",
+    "RoundAborted",
+    "RoundError",
     "RunLocked",
     "StorageError",
+    "SumOutOfRange",
     "TileMismatch",
     "TokenizerMismatch",
     "TrailingBytes",
@@ -169,6 +203,7 @@ __all__ = [
     "TrustError",
     "UnknownSender",
     "UnknownVersion",
+    "UnmaskingDeclined",
     "UnsupportedModel",
     "UsageError",
     "WeakKey",
