@@ -29,8 +29,8 @@ HEADER_LIMIT: Final = 65_536  # bytes of a package header
 TILE_SIZE: Final = 1 << 20  # bytes of a body that one hash covers
 FOLDER_LIMIT: Final = 4_096  # files in a folder that is read at once
 
-ROSTER_LIMIT: Final = 4 << 20  # bytes
-PARTIES_LIMIT: Final = 1_000  # parties of a roster
+ROSTER_LIMIT: Final = 5 << 20  # bytes
+PARTIES_LIMIT: Final = 1_100  # parties of a roster: 1,000 members, and those around them
 REQUEST_LIMIT: Final = 1 << 20  # bytes
 ENROLMENT_LIMIT: Final = 1 << 20  # bytes
 HOSTS_LIMIT: Final = 16  # DNS names and addresses of a request

@@ -8,6 +8,7 @@ from fedspallm_secure.crypto.identity import Role
 _ANY = frozenset(Role)
 _MEMBER = frozenset({Role.MEMBER})
 _SERVER = frozenset({Role.SERVER})
+_WITNESS = frozenset({Role.WITNESS})
 
 
 class BodyType(Enum):
@@ -31,11 +32,14 @@ class PackageType:
 
 _ROWS = (
     PackageType("file", _ANY, _ANY, BodyType.BYTES, 1 << 36, in_round=False),
+    PackageType("prekeys", _MEMBER, _SERVER, BodyType.BYTES, 1 << 20, in_round=False),
+    PackageType("opening", _SERVER, _WITNESS | _MEMBER, BodyType.JSON, 1 << 20),
+    PackageType("beacon", _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("plan", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.JSON, 1 << 26),
     PackageType("contribution", _MEMBER, _SERVER, BodyType.BYTES, 1 << 36),
     PackageType("receipt", _SERVER, _MEMBER, BodyType.JSON, 1 << 20),
-    PackageType("survivors", _SERVER, frozenset({Role.MEMBER, Role.WITNESS}), BodyType.JSON, 1 << 26),
-    PackageType("endorsement", _MEMBER, _SERVER, BodyType.JSON, 1 << 20),
+    PackageType("survivors", _SERVER, _MEMBER | _WITNESS, BodyType.JSON, 1 << 26),
+    PackageType("endorsement", _MEMBER | _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("unmask-request", _SERVER, _MEMBER, BodyType.JSON, 1 << 26),
     PackageType("unmask-response", _MEMBER, _SERVER, BodyType.JSON, 1 << 26),
     PackageType("result", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),

@@ -7,29 +7,17 @@ Nothing else about any member is read, which is why secure aggregation, which ca
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from fedspallm_secure.pruning.keepmasks import drop_lowest, keep_n_of_m
 from fedspallm_secure.pruning.patterns import NofM, Pattern
+from fedspallm_secure.pruning.strategies import Group, Strategy
+
+__all__ = ["Aggregate", "Group", "MatrixSums", "Strategy", "aggregate", "expand", "l0_average"]
 
 _COUNT_SHIFT = 1 << 32  # float32 bit patterns lie below this, so C always outranks the importance
-
-
-class Strategy(StrEnum):
-    """What members send: keep counts and kept sums, or keep counts alone."""
-
-    FEDSPALLM = "fedspallm"
-    VOTES = "votes"
-
-
-class Group(StrEnum):
-    """Within what the server compares weights when it expands the keep-mask."""
-
-    MATRIX = "matrix"
-    ROW = "row"
 
 
 @dataclass(slots=True)

@@ -85,3 +85,13 @@ def parse_pattern(text: str) -> NofM:
     if not (colon and n.isascii() and m.isascii() and n.isdigit() and m.isdigit()) or len(text) > 5:
         raise UsageError(f"a pattern is written N:M, for example 2:4, got {text!r}")
     return NofM(int(n), int(m))
+
+
+def parse_target(text: str) -> Pattern:
+    """Read what `spell_target` writes: "2:4", or an exact sparsity such as "1/2" or "0.5".  Raises UsageError."""
+    return parse_pattern(text) if ":" in text else Unstructured(parse_sparsity(text))
+
+
+def spell_target(pattern: Pattern) -> str:
+    """The pattern as plans spell it, exactly: "2:4" or "1/2"."""
+    return str(pattern) if isinstance(pattern, NofM) else str(pattern.sparsity)

@@ -264,11 +264,14 @@ def row(name: str, **more) -> dict[str, object]:
 EVERYBODY = Federation(names=tuple(f"{role.value}/{one}" for role in Role for one in ("a", "b")))
 TABLE = {  # SPEC section 8, by hand
     "file": ("server member key-holder witness auditor", "server member key-holder witness auditor", "bytes", 36),
+    "prekeys": ("member", "server", "bytes", 20),
+    "opening": ("server", "member witness", "json", 20),
+    "beacon": ("witness", "server", "json", 20),
     "plan": ("server", "member auditor", "json", 26),
     "contribution": ("member", "server", "bytes", 36),
     "receipt": ("server", "member", "json", 20),
     "survivors": ("server", "member witness", "json", 26),
-    "endorsement": ("member", "server", "json", 20),
+    "endorsement": ("member witness", "server", "json", 20),
     "unmask-request": ("server", "member", "json", 26),
     "unmask-response": ("member", "server", "json", 26),
     "result": ("server", "member auditor", "bytes", 36),

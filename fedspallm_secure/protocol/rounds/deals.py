@@ -1,0 +1,149 @@
+"""What a member hands in for one group, but for the masked vector itself (SPEC section 16.3).
+
+A deal is a member's signed word on everything that it contributes: the vector, its seeds, and the shares that it dealt.
+The server passes it on to those who hold the shares, so each of them can see that they got what was signed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from fedspallm_secure.crypto import merkle
+from fedspallm_secure.crypto.encoding import pae
+from fedspallm_secure.crypto.labels import Label, digest
+from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, sign, verify
+from fedspallm_secure.errors import BadSignature, FormatError
+from fedspallm_secure.protocol.limits import TILE_SIZE
+from fedspallm_secure.secagg.commitments import row_commitment
+from fedspallm_secure.secagg.context import GroupContext
+from fedspallm_secure.secagg.envelopes import envelope_hash, envelope_size
+
+_H = merkle.HASH_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """A deal as its member signed it.
+
+    vector_root, self_commitment: 32 bytes; edges: commitment per neighbour; rows: commitment per holder; envelopes: hash
+    per neighbour.  All in cohort order.
+    """
+
+    vector_root: bytes
+    self_commitment: bytes
+    edges: tuple[bytes, ...]
+    rows: tuple[bytes, ...]
+    envelopes: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        parts = (self.vector_root, self.self_commitment, *self.edges, *self.rows, *self.envelopes)
+        if any(len(part) != _H for part in parts):
+            raise FormatError(f"every part of a deal has {_H} bytes")
+        if not len(self.edges) == len(self.rows) - 1 == len(self.envelopes):
+            raise FormatError("a deal has an edge and an envelope for each neighbour, and a row for each holder")
+
+    def encode(self) -> bytes:
+        """`deal_size` bytes."""
+        return b"".join((self.vector_root, self.self_commitment, *self.edges, *self.rows, *self.envelopes))
+
+    @classmethod
+    def parse(cls, raw: bytes, neighbours: int) -> "Deal":
+        """Read a deal of a member with that many neighbours.  Raises FormatError."""
+        if len(raw) != deal_size(neighbours):
+            raise FormatError(f"a deal among {neighbours} neighbours has {deal_size(neighbours)} bytes, not {len(raw)}")
+        parts = [raw[start : start + _H] for start in range(0, len(raw), _H)]
+        edges, rows, envelopes = (2, 2 + neighbours), (2 + neighbours, 3 + 2 * neighbours), (3 + 2 * neighbours, None)
+        return cls(parts[0], parts[1], *(tuple(parts[slice(*bounds)]) for bounds in (edges, rows, envelopes)))
+
+
+def deal_size(neighbours: int) -> int:
+    """Bytes of a deal."""
+    return _H * (3 + 3 * neighbours)
+
+
+def sign_deal(signer: Signer, context: GroupContext, member: str, deal: bytes) -> bytes:
+    """The member's signature, 64 bytes."""
+    return sign(signer, Label.SIGN_DEAL, _signed(context, member, deal))
+
+
+def check_deal(public: bytes, context: GroupContext, member: str, deal: bytes, signature: bytes) -> None:
+    """Raise BadSignature unless the holder of `public` signed this deal as `member`, for this plan and group."""
+    if len(signature) != SIGNATURE_SIZE:
+        raise BadSignature(f"the signature of {member}'s deal has {len(signature)} bytes")
+    verify(public, Label.SIGN_DEAL, _signed(context, member, deal), signature, f"the deal of {member}")
+
+
+def deal_digest(context: GroupContext, member: str, deal: bytes) -> str:
+    """Identifier of a deal, 64 hex digits: what survivor lists name."""
+    return digest(Label.DIGEST_DEAL, *context.parts, member.encode(), deal).hex()
+
+
+def _signed(context: GroupContext, member: str, deal: bytes) -> bytes:
+    return pae(*context.parts, member.encode(), deal)
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Everything of a contribution before its streams.
+
+    rows: holder -> share commitments, one per secret, holders in cohort order; envelopes: per neighbour, in cohort order.
+    """
+
+    deal: Deal
+    signature: bytes
+    rows: tuple[tuple[bytes, ...], ...]
+    envelopes: tuple[bytes, ...] = field(repr=False)
+
+    def encode(self) -> bytes:
+        """`handover_size` bytes."""
+        return b"".join((self.deal.encode(), self.signature, *(b"".join(row) for row in self.rows), *self.envelopes))
+
+    @classmethod
+    def parse(cls, raw: bytes, neighbours: int) -> "Handover":
+        """Read it.  Raises FormatError for any other length (check S2)."""
+        if len(raw) != handover_size(neighbours):
+            raise FormatError(f"this part of a contribution has {handover_size(neighbours)} bytes, not {len(raw)}")
+        secrets, size = neighbours + 1, envelope_size(neighbours + 1)
+        at = deal_size(neighbours)
+        deal, signature = Deal.parse(raw[:at], neighbours), raw[at : at + SIGNATURE_SIZE]
+        at += SIGNATURE_SIZE
+        commitments = [raw[start : start + _H] for start in range(at, at + _H * secrets**2, _H)]
+        rows = tuple(tuple(commitments[start : start + secrets]) for start in range(0, secrets**2, secrets))
+        at += _H * secrets**2
+        envelopes = tuple(raw[start : start + size] for start in range(at, len(raw), size))
+        return cls(deal, signature, rows, envelopes)
+
+    def rows_fit(self) -> bool:
+        """Check S4: the share commitments give the row commitments of the deal."""
+        return tuple(map(row_commitment, self.rows)) == self.deal.rows
+
+    def envelopes_fit(self) -> bool:
+        """Check S5: the envelopes have the hashes of the deal."""
+        return tuple(map(envelope_hash, self.envelopes)) == self.deal.envelopes
+
+
+def handover_size(neighbours: int) -> int:
+    """Bytes before the streams of a contribution, by a member with that many neighbours."""
+    secrets = neighbours + 1
+    return deal_size(neighbours) + SIGNATURE_SIZE + _H * secrets**2 + neighbours * envelope_size(secrets)
+
+
+def vector_root(streams: Sequence[memoryview]) -> bytes:
+    """Root over tiles of 2^20 bytes of the streams, one after the other; 32 bytes."""
+    hashes: list[bytes] = []
+    carried = bytearray()
+    for stream in streams:
+        view = stream.cast("B")
+        if carried:
+            missing = min(TILE_SIZE - len(carried), len(view))
+            carried += view[:missing]
+            view = view[missing:]
+            if len(carried) < TILE_SIZE:
+                continue
+            hashes.append(merkle.leaf_hash(carried))
+            carried = bytearray()
+        whole = len(view) - len(view) % TILE_SIZE
+        hashes += [merkle.leaf_hash(view[start : start + TILE_SIZE]) for start in range(0, whole, TILE_SIZE)]
+        carried = bytearray(view[whole:])
+    if carried:
+        hashes.append(merkle.leaf_hash(carried))
+    return merkle.root(hashes)
