@@ -45,6 +45,7 @@ _RENEWS = (
     "the signatures of its new keys hold; that of the key which it renews was not checked, for the authority has that "
     "key; who made it, only the fingerprint tells, compared by voice"
 )
+_IN_ROUND = "nothing here was verified: whoever takes part in the round checks it there"
 _FIRST = "signed by the root that it brings; whether that is yours, only the fingerprint tells, compared by voice"
 
 
@@ -185,6 +186,15 @@ def _prekeys(data: bytes, statement: Statement, home: Home | None, now: int) -> 
     return Shown("prekeys", statement_title(statement), verified, rows, note)
 
 
+def _of_round(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    value = statement.value
+    title = f"{statement.type.value} of round {short(value.get('round'))} of {short(value.get('federation'))}"
+    rows = [Row("digest", statement.digest.hex())]
+    if "plan_hash" in value:
+        rows.append(Row("plan", short(value["plan_hash"])))
+    return Shown(statement.type.value, title, False, tuple(rows), _IN_ROUND)
+
+
 def _by_roster(stated: KeyStatement | Prekeys, home: Home | None) -> tuple[bool, str]:
     """Whether the party's key, in the roster of `home` or of the home itself, signed the statement."""
     if home is None or (home.roster is None and stated.party != home.party):
@@ -218,4 +228,7 @@ _STATEMENTS: dict[StatementType, Callable[[bytes, Statement, Home | None, int], 
     StatementType.ROSTER: _roster,
     StatementType.KEY_STATEMENT: _key_statement,
     StatementType.PREKEYS: _prekeys,
+    StatementType.OPENING: _of_round,
+    StatementType.SURVIVORS: _of_round,
+    StatementType.RESULT: _of_round,
 }

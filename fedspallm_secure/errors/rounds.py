@@ -6,14 +6,15 @@ from fedspallm_secure.errors.base import FedSpaError
 class RoundError(FedSpaError):
     """A round of secure aggregation cannot go on as asked.
 
-    check: number of the check that failed (SPEC section 17), or empty.
+    check: number of the check that failed (SPEC section 17), or empty; named: ids of the members that are to blame.
     """
 
     exit_code = 100
 
-    def __init__(self, message: str, *, check: str = "", hint: str | None = None) -> None:
+    def __init__(self, message: str, *, check: str = "", named: tuple[str, ...] = (), hint: str | None = None) -> None:
         super().__init__(f"{check}: {message}" if check else message, hint=hint)
         self.check = check
+        self.named = named
 
 
 class CapacityExceeded(RoundError):

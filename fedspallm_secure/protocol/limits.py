@@ -16,12 +16,15 @@ __all__ = [
     "KEY_FILE_LIMIT",
     "KEY_STATEMENT_LIMIT",
     "LATEST_TIME",
+    "OPENING_LIMIT",
     "PARTIES_LIMIT",
     "PREKEYS_LEAVES_LIMIT",
     "PREKEYS_LIMIT",
     "REQUEST_LIMIT",
+    "RESULT_LIMIT",
     "REVOCATION_LIST_LIMIT",
     "ROSTER_LIMIT",
+    "SURVIVORS_LIMIT",
     "TILE_SIZE",
 ]
 
@@ -37,5 +40,8 @@ HOSTS_LIMIT: Final = 16  # DNS names and addresses of a request
 PREKEYS_LIMIT: Final = 1 << 20  # bytes
 PREKEYS_LEAVES_LIMIT: Final = 256  # leaves of a bundle
 KEY_STATEMENT_LIMIT: Final = 16 << 10  # bytes
+OPENING_LIMIT: Final = 1 << 20  # bytes
+SURVIVORS_LIMIT: Final = 1 << 26  # bytes
+RESULT_LIMIT: Final = 1 << 26  # bytes
 
 LATEST_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that X.509 can write

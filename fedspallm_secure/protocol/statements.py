@@ -6,11 +6,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from fedspallm_secure.crypto.encoding import canonical_json, decode_base64, encode_base64, parse_canonical_json
+from fedspallm_secure.crypto.encoding import (
+    INTEGER_BOUND,
+    canonical_json,
+    decode_base64,
+    encode_base64,
+    fields,
+    parse_canonical_json,
+)
 from fedspallm_secure.crypto.identity import Party, check_federation
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, key_id, sign, verify
-from fedspallm_secure.errors import BadSignature, CertificateExpired, CertificateRefused, FormatError, LimitExceeded
+from fedspallm_secure.errors import (
+    BadSignature,
+    CertificateExpired,
+    CertificateRefused,
+    FormatError,
+    LimitExceeded,
+    NotAwaited,
+    WrongFederation,
+)
 from fedspallm_secure.protocol import limits
 
 STATEMENT_START = b"fedspallm-secure/1 "
@@ -26,6 +41,9 @@ class StatementType(Enum):
     KEY_STATEMENT = "key-statement"
     PREKEYS = "prekeys"
     ROSTER = "roster"
+    OPENING = "opening"
+    SURVIVORS = "survivors"
+    RESULT = "result"
 
     @property
     def sign_label(self) -> Label:
@@ -49,6 +67,9 @@ _SIZE_LIMITS = {
     "key-statement": limits.KEY_STATEMENT_LIMIT,
     "prekeys": limits.PREKEYS_LIMIT,
     "roster": limits.ROSTER_LIMIT,
+    "opening": limits.OPENING_LIMIT,
+    "survivors": limits.SURVIVORS_LIMIT,
+    "result": limits.RESULT_LIMIT,
 }
 
 
@@ -152,6 +173,32 @@ def check_named(found: tuple[str, Party], expected: tuple[str, Party], what: str
             f"{what} is about {found[1]} of {found[0]}, not about {expected[1]} of {expected[0]}",
             hint="ask its maker which party it is for",
         )
+
+
+def check_round(federation: str, round: int, what: str) -> None:
+    """Raise FormatError unless `round` may number a round of what may be a federation."""
+    check_federation(federation)
+    if not 1 <= round < INTEGER_BOUND:
+        raise FormatError(f"{what}: rounds count from 1")
+
+
+def check_same_round(found: tuple[str, int], expected: tuple[str, int], what: str) -> None:
+    """Raise WrongFederation or NotAwaited unless a statement is about the federation and round it has to be about."""
+    if found[0] != expected[0]:
+        raise WrongFederation(f"{what} is that of {found[0]}, not of {expected[0]}")
+    if found[1] != expected[1]:
+        raise NotAwaited(f"{what} is that of round {found[1]}, not of round {expected[1]}")
+
+
+def statement_body(statement: Statement) -> bytes:
+    """The body of a package that carries a statement and nothing else (SPEC section 16): canonical JSON."""
+    return canonical_json({"statement": encode_base64(statement.encode())})
+
+
+def read_statement_body(body: bytes, what: str) -> bytes:
+    """The statement file in such a body.  Raises FormatError."""
+    found = fields(parse_canonical_json(body, what), {"statement": str}, what)
+    return decode_base64(found["statement"], what)
 
 
 def _read_type(data: bytes, expected: StatementType | None) -> StatementType:

@@ -52,7 +52,7 @@ def open_share(
     """
     found = share_commitment(context, dealer, holder, number, share, blinding)
     if not hmac.compare_digest(found, committed):
-        raise BadShare(f"{holder} holds another share of secret {number} of {dealer} than the one it passed on")
+        raise BadShare(f"the share of secret {number} of {dealer} that {holder} passed on is not the one it was dealt")
     try:
         return decode_element(share)
     except FormatError:

@@ -16,7 +16,7 @@ from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.errors import DisclosureRefused, FormatError
 
 HONEST: Final = 3  # honest members that are mixed in everything the server can compute, at least
-WORK_LIMIT: Final = 100_000  # steps of elimination after which a history counts as undecided, and is refused
+WORK_LIMIT: Final = 10_000_000  # numbers computed until a history counts as undecided, and is refused
 FORMAT: Final = "fedspallm-secure/1 ledger"
 _SCHEMA: dict[str, type] = {"format": str, "releases": list}
 _RELEASE_SCHEMA: dict[str, type] = {"round": int, "base": str, "survivors": list, "matrices": list}
@@ -44,7 +44,7 @@ class Release:
         if not self.matrix or not self.survivors:
             raise FormatError("a release is of a matrix and over somebody")
         for member in self.survivors:
-            Party(Role.MEMBER.value, member)
+            Party(Role.MEMBER.value, member)  # refuses what cannot be an id
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Ledger:
         object.__setattr__(self, "releases", tuple(sorted(set(self.releases), key=_order)))
 
     def with_release(self, *releases: Release) -> "Ledger":
-        """The ledger with more releases.  It records facts and refuses none; a release that it has changes nothing."""
+        """The ledger with more releases.  It records facts and refuses none; what it has already changes nothing."""
         return Ledger(self.releases + releases)
 
     def check(
@@ -72,34 +72,20 @@ class Ledger:
     ) -> None:
         """Raise DisclosureRefused unless a sum over `members` may be released for each of `matrices` at `base`.
 
-        A member asks twice: with the whole cohort when a plan arrives, and with the survivors before it answers.
+        A member asks twice: with the whole cohort when a plan arrives, and with the survivors before it agrees to them.
         colluders: how many members may work with the server, over the whole federation; epochs: E_max, releases of one
         matrix that this member's policy allows; step: number of the check for the message (SPEC section 17).
-        A history that gives somebody away by itself makes everything further about that matrix refused.
+        Raises ValueError for no matrices and for fewer colluders than none.
         """
-        candidate, histories = frozenset(members), self._histories(matrices)
-        if colluders < 0 or not histories:
-            raise ValueError("nothing to check, or fewer colluders than none")
-        if len(candidate) < colluders + HONEST:
-            short = f"a sum over {len(candidate)} members, of whom {colluders} may collude"
-            raise DisclosureRefused(f"{short}, mixes fewer than {HONEST} honest ones", check=step)
-        for matrix, history in histories.items():
-            for release in history:
-                if release.base == base:
-                    before = f"{matrix} was released in round {release.round} at this very base revision"
-                    raise DisclosureRefused(f"{before}; it is released once", check=step)
-            if len(history) >= epochs:
-                count = f"{matrix} was released {len(history)} times"
-                raise DisclosureRefused(f"{count}; the policy allows {epochs}", check=step)
-        distinct = {frozenset(release.survivors for release in history): m for m, history in histories.items()}
-        for rows, matrix in distinct.items():  # the matrices of a group share their history, and one test is enough
-            try:
-                few = narrow_combination(rows | {candidate}, colluders + HONEST - 1)
-            except DisclosureRefused as error:
-                raise DisclosureRefused(f"{matrix}: {error}", check=step) from None
-            if few is not None:
-                sums = f"{matrix}: this sum and those of {len(rows)} other sets of members can be combined"
-                raise DisclosureRefused(f"{sums} to one over {', '.join(sorted(few))} alone", check=step)
+        histories = self._histories(matrices)
+        if not histories or colluders < 0:
+            raise ValueError(f"nothing to check: {len(histories)} matrices, {colluders} colluders")
+        try:
+            for matrix, history in histories.items():
+                _check_once(matrix, history, base, epochs)
+            _check_mixed(histories, frozenset(members), colluders)
+        except DisclosureRefused as error:
+            raise DisclosureRefused(str(error), check=step) from None
 
     def _histories(self, matrices: str | Collection[str]) -> dict[str, list[Release]]:
         wanted = [matrices] if isinstance(matrices, str) else matrices
@@ -143,14 +129,38 @@ def _order(release: Release) -> tuple[int, str, list[str], str]:
     return release.round, release.base, sorted(release.survivors), release.matrix
 
 
-def narrow_combination(
-    rows: Iterable[Collection[str]], most: int, work: int = WORK_LIMIT
-) -> frozenset[str] | None:
+def _check_once(matrix: str, history: list[Release], base: str, epochs: int) -> None:
+    """Rules 1 and 2: one release for each base revision, and no more than `epochs` of them."""
+    for release in history:
+        if release.base == base:
+            raise DisclosureRefused(f"{matrix} was released at this base revision before, in round {release.round}")
+    if len(history) >= epochs:
+        raise DisclosureRefused(f"{matrix} was released {len(history)} times, and the policy allows {epochs}")
+
+
+def _check_mixed(histories: dict[str, list[Release]], candidate: frozenset[str], colluders: int) -> None:
+    """Rules 3 and 4: enough members in the sum, and in whatever it and the earlier ones can be combined to."""
+    if len(candidate) < colluders + HONEST:
+        sum_over = f"a sum over {len(candidate)} members, of whom {colluders} may collude,"
+        raise DisclosureRefused(f"{sum_over} mixes fewer than {HONEST} honest ones")
+    tested: set[frozenset[frozenset[str]]] = set()
+    for matrix, history in histories.items():
+        rows = frozenset(release.survivors for release in history) | {candidate}
+        if rows in tested:  # the matrices of a group share their history
+            continue
+        tested.add(rows)
+        few = narrow_combination(rows, colluders + HONEST - 1)
+        if few is not None:
+            names = ", ".join(sorted(few))
+            raise DisclosureRefused(f"{matrix}: this sum and the earlier ones can be combined to one over {names} only")
+
+
+def narrow_combination(rows: Iterable[Collection[str]], most: int, work: int = WORK_LIMIT) -> frozenset[str] | None:
     """Members of a rational combination of the sums over `rows` that has 1 to `most` members in it; None if none has.
 
     A combination has a member in it if that member's coefficient is not 0.  Exact.  Members who are in the same rows
     always have the same coefficient, so they count as one column with their number as its weight.
-    Raises DisclosureRefused when `work` steps, each one vector of the elimination, did not decide it.
+    Raises DisclosureRefused if it would take more than `work` numbers computed; rows without common members take none.
     """
     distinct = sorted({frozenset(row) for row in rows}, key=sorted)
     alike: dict[tuple[bool, ...], list[str]] = {}
@@ -191,13 +201,11 @@ class _Search:
         return basis[0] if basis else None
 
     def without(self, basis: list[Vector], column: int) -> list[Vector]:
-        """A basis of the vectors in the span of `basis` that are 0 in `column`; one vector fewer if not all are."""
-        self.work -= len(basis)
+        """A basis of the vectors in the span of `basis` that are 0 in `column`: one vector fewer.  Not all may be."""
+        pivot, *changed = (vector for vector in basis if vector[column])
+        self.work -= len(changed) * len(self.weights)
         if self.work < 0:
             raise DisclosureRefused("what these sums disclose together takes too long to decide")
-        pivot = next((vector for vector in basis if vector[column]), None)
-        if pivot is None:
-            return basis
         return [_combine(vector, pivot, column) for vector in basis if vector is not pivot]
 
     def independent(self, span: list[Vector]) -> list[Vector]:

@@ -3,12 +3,13 @@
 The key of an envelope is committed to.  A holder whose envelope is bad shows that key, and everybody can then see who
 is wrong, without learning anything else that the holder's prekey opens:
 
-    the key is not the one committed to           the holder is not believed        BadShare
+    the key is not the one committed to           it proves nothing                 BadShare
     it is, and the rest does not open             the dealer sealed garbage         CannotDecrypt
     it opens to a row that was not committed to   the dealer dealt another row      BadShare, from Row.check
     it opens to the row that was committed to     the complaint is unfounded
 
-Whoever judges first compares the envelope's digest with the one the dealer signed.
+Whoever judges first compares the envelope's digest with the one the dealer signed, and takes the prekey's index and
+the number of secrets from the plan: under others a good envelope does not open either.
 """
 
 import hmac

@@ -25,7 +25,7 @@ _HEADROOM: Final = {32: 3, 16: 1}  # bits of a word -> h: deltas up to 2^h times
 _TILE: Final = 1 << 18  # weights; their 32-bit words fill 1 MiB
 
 
-def _demand(holds: bool, message: str) -> None:
+def _check(holds: bool, message: str) -> None:
     if not holds:
         raise CapacityExceeded(message)
 
@@ -41,9 +41,9 @@ class CountField:
     members: int
 
     def __post_init__(self) -> None:
-        _demand(self.bits in COUNT_BITS, f"counts have 4, 8 or 16 bits, not {self.bits}")
-        _demand(self.members >= 1, f"a sum over {self.members} members is no sum")
-        _demand(self.members < 1 << self.bits, f"{self.members} members do not fit a {self.bits}-bit count")
+        _check(self.bits in COUNT_BITS, f"counts have 4, 8 or 16 bits, not {self.bits}")
+        _check(self.members >= 1, f"a sum over {self.members} members is no sum")
+        _check(self.members < 1 << self.bits, f"{self.members} members do not fit a {self.bits}-bit count")
 
     @classmethod
     def for_cohort(cls, members: int) -> Self:
@@ -131,14 +131,14 @@ class SumWord:
     members: int
 
     def __post_init__(self) -> None:
-        _demand(self.bits in _HEADROOM, f"sums have 32 or 16 bits, not {self.bits}")
-        _demand(self.members >= 1, f"a sum over {self.members} members is no sum")
-        _demand(self.bound >= 1, f"a bound of {self.bound} leaves no numbers to add")
-        _demand(
+        _check(self.bits in _HEADROOM, f"sums have 32 or 16 bits, not {self.bits}")
+        _check(self.members >= 1, f"a sum over {self.members} members is no sum")
+        _check(self.bound >= 1, f"a bound of {self.bound} leaves no numbers to add")
+        _check(
             self.members * self.bound < 1 << self.bits - 1,
             f"{self.members} numbers up to {self.bound} can add up to more than {self.bits} bits hold",
         )
-        _demand(
+        _check(
             0 <= self.fraction <= FRACTION_LIMIT,
             f"sums have 0 to {FRACTION_LIMIT} binary places, not {self.fraction}",
         )
@@ -149,7 +149,7 @@ class SumWord:
 
         Raises CapacityExceeded where no place is left: with 16 bits above 16,383 members.
         """
-        _demand(bits in _HEADROOM, f"sums have 32 or 16 bits, not {bits}")
+        _check(bits in _HEADROOM, f"sums have 32 or 16 bits, not {bits}")
         bound = ((1 << bits - 1) - 1) // max(members, 1)
         # The bit length less one is the logarithm rounded down, and rounding the quotient down does not change it.
         return cls(bits, bound.bit_length() - 1 - _HEADROOM[bits], bound, members)

@@ -7,10 +7,10 @@ A key that is used for two vectors gives their difference away; the key of a str
 
 from enum import Enum
 
+import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from numpy import uint8
 from numpy.typing import NDArray
 
 from fedspallm_secure.crypto.encoding import pae
@@ -22,7 +22,7 @@ KEY_SIZE = 32  # bytes
 BLOCK = 16  # bytes of keystream for each counter block
 _ZEROS = memoryview(bytes(1 << 20))  # what is encrypted: never written, so all of it is one page of memory
 
-Buffer = bytearray | memoryview | NDArray[uint8]
+Buffer = bytearray | memoryview | NDArray[np.uint8]
 
 
 class Kind(Enum):
@@ -60,7 +60,7 @@ def write_keystream(key: bytes, offset: int, buffer: Buffer) -> None:
     if len(key) != KEY_SIZE:  # AES would take shorter ones
         raise ValueError(f"the key of a stream has {KEY_SIZE} bytes, not {len(key)}")
     check_offset(offset)
-    view = memoryview(buffer).cast("B")
+    view = np.frombuffer(buffer, np.uint8).data
     encryptor = Cipher(AES(key), CTR((offset // BLOCK).to_bytes(BLOCK, "big"))).encryptor()
     for start in range(0, len(view), len(_ZEROS)):
         piece = view[start : start + len(_ZEROS)]

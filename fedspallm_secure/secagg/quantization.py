@@ -52,11 +52,12 @@ def quantize(
     scale = np.ldexp(1.0, word.fraction - row_exponents(base))[:, None]  # steps per unit, (rows, 1) float64
     words, clipped = out.reshape(base.shape), 0
     for rows in _row_tiles(base):
-        kept = base[rows].copy()  # a dropped weight differs from its base by nothing
-        np.copyto(kept, weight[rows], where=keep[rows])
-        if not np.isfinite(kept).all():
+        with np.errstate(invalid="ignore"):
+            steps = np.subtract(weight[rows], base[rows], dtype=np.float64)
+        # Their bits times 0 make 0.0 of all dropped weights, NaN and infinity too, and faster than choosing would.
+        np.multiply(steps.view(np.uint64), keep[rows], out=steps.view(np.uint64))
+        if not np.isfinite(steps).all():
             raise CorruptWeights(_broken(keep & ~np.isfinite(weight)))
-        steps = np.subtract(kept, base[rows], dtype=np.float64)
         steps *= scale[rows]
         if word.stochastic:
             steps += _chances(steps.shape)
@@ -70,24 +71,26 @@ def quantize(
 
 
 def dequantize(base: NDArray[np.float32], counts: Counts, sums: Sums, word: SumWord) -> NDArray[np.float32]:
-    """The means base + S * 2^(e_r - f) / C of the kept weights; the base weight, bit for bit, where C or S is 0.
+    """The means base + S * 2^(e_r - f) / C of the kept weights.
 
-    base: (rows, columns); counts, sums: (rows * columns,), checked by `check_range`; returns (rows, columns), computed
-    in float64 and rounded once.  Raises CorruptWeights when the base is not finite, SumOutOfRange when a mean is not,
-    which no finite weights lead to, and ValueError for other shapes and types.
+    Where S is 0, and so wherever C is 0, that is the base weight, bit for bit.
+
+    base: (rows, columns); counts, sums: (rows * columns,), both passed by `check_range`; returns (rows, columns),
+    computed in float64 and rounded once.  Raises CorruptWeights when the base is not finite, SumOutOfRange when a mean
+    is not, which no finite weights lead to, and ValueError for other shapes and types.
     """
     _check_matrix(base)
     if counts.shape != (base.size,) or sums.shape != (base.size,) or sums.dtype != word.signed:
         raise ValueError(f"a matrix of {base.size} weights has as many counts, and sums in {word.signed}")
     step = np.ldexp(1.0, row_exponents(base) - word.fraction)[:, None]  # (rows, 1) float64
-    keepers, totals, mean = counts.reshape(base.shape), sums.reshape(base.shape), base.copy()
+    keepers, totals, mean = counts.reshape(base.shape), sums.reshape(base.shape), np.empty_like(base)
     for rows in _row_tiles(base):
-        moved = (keepers[rows] != 0) & (totals[rows] != 0)
-        means = np.multiply(totals[rows], step[rows])
-        means /= np.maximum(keepers[rows], 1)
-        means += base[rows]
+        # base - (-S) and not base + S: taking 0.0 away leaves every weight as it is, -0.0 too.
+        below = np.subtract(0, totals[rows], dtype=np.float64)
+        below *= step[rows]
+        below /= np.maximum(keepers[rows], 1)
         with np.errstate(over="ignore"):
-            np.copyto(mean[rows], means, where=moved, casting="same_kind")
+            np.subtract(base[rows], below, out=mean[rows], dtype=np.float64, casting="same_kind")
         if not np.isfinite(mean[rows]).all():
             raise SumOutOfRange("a mean is beyond the largest float32 number")
     return mean

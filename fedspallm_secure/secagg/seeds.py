@@ -23,7 +23,7 @@ _WIDE = 48  # bytes; 128 bits more than the prime has, so that the remainder is 
 def encode_element(value: int) -> bytes:
     """I2OSP(value, 32), big-endian.  Raises ValueError unless 0 <= value < p."""
     if not 0 <= value < PRIME:
-        raise ValueError("a field element lies in 0 ... p - 1")  # the value may be a secret: it is not shown
+        raise ValueError("a field element lies in 0 to p - 1")  # the value may be a secret: it is not shown
     return value.to_bytes(ELEMENT_SIZE, "big")
 
 

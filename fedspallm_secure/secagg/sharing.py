@@ -10,6 +10,7 @@ nobody is answered while that runs.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 from math import prod
 from operator import mul
 
@@ -46,7 +47,8 @@ def combine(shares: Mapping[int, int], threshold: int) -> int:
     if not all(0 < x < PRIME and 0 <= value < PRIME for x, value in shares.items()):
         raise BadShare("a share is not an element of the field, or its holder has no point")
     points = tuple(sorted(shares)[:threshold])
-    return sum(map(mul, lagrange_at_zero(points), map(shares.__getitem__, points))) % PRIME
+    total: int = sum(map(mul, lagrange_at_zero(points), map(shares.__getitem__, points)))
+    return total % PRIME
 
 
 @lru_cache(maxsize=128)  # points are public, and most secrets of a group are opened with the same holders
@@ -58,8 +60,8 @@ def lagrange_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
     """
     _check_points(points)
     product = prod(points)
-    lowers = (x * prod([other - x for other in points if other != x]) for x in points)
-    return tuple(product * pow(lower, -1, PRIME) % PRIME for lower in lowers)
+    lowers = [x * prod([other - x for other in points if other != x]) % PRIME for x in points]
+    return tuple(product * inverse % PRIME for inverse in _inverses(lowers))
 
 
 def _value_at(x: int, coefficients: Sequence[int], constant: int) -> int:
@@ -67,6 +69,17 @@ def _value_at(x: int, coefficients: Sequence[int], constant: int) -> int:
     for coefficient in coefficients:
         value = (value + coefficient) * x
     return (value + constant) % PRIME  # once: points are small, and a division costs more than longer products
+
+
+def _inverses(values: Sequence[int]) -> list[int]:
+    """1 / value for every value, none of them 0, with one inversion: it takes as long as 60 products."""
+    before = list(accumulate(values, lambda left, right: left * right % PRIME, initial=1))
+    rest = pow(before[-1], -1, PRIME)  # 1 / (value 0 · … · value i), for i from the end
+    found = []
+    for value, left in zip(reversed(values), reversed(before[:-1]), strict=True):
+        found.append(rest * left % PRIME)
+        rest = rest * value % PRIME
+    return found[::-1]
 
 
 def _check_threshold(threshold: int) -> None:

@@ -26,7 +26,7 @@ class Thresholds:
     """The numbers of one group.
 
     members: n, size of the cohort; colluders: c, members that may work with the server; shares: t, that open a secret;
-    survivors: n_min, the fewest in a sum; holders: of one dealer's shares, None where everybody is one (complete graph).
+    survivors: n_min, the fewest in a sum; holders: of one dealer's shares, None in a complete graph, where all are.
     Raises PlanRefused where the numbers do not protect anybody.
     """
 

@@ -1,13 +1,15 @@
 """Reading a package from outside: steps 1 to 4, 10 and 11 of SPEC section 9, tile by tile.
 
 Every byte is read from the file once, and what was verified is what is used.  A tile is hashed in a second thread while
-the one before it, whose hash has been checked, is decrypted.
+the one before it, whose hash has been checked, is decrypted.  What the package is read from is left to a small
+protocol: a file from outside here, a buffer in `memory`.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from fedspallm_secure.crypto import merkle
 from fedspallm_secure.crypto.body import BodyDecryptor, body_length, decryption_room
@@ -19,16 +21,39 @@ from fedspallm_secure.protocol.package_types import LARGEST_PLAINTEXT
 from fedspallm_secure.protocol.packages import PREFIX_SIZE, Head, Header, parse_prefix, tile_count
 from fedspallm_secure.storage.outside import OutsideFile, open_outside
 
+__all__ = ["PACKAGE_LIMIT", "Advance", "Incoming", "OutsideFile", "PackageReader", "open_package"]
+
 _LARGEST_BODY = body_length(LARGEST_PLAINTEXT)
 PACKAGE_LIMIT = PREFIX_SIZE + HEADER_LIMIT + SIGNATURE_SIZE + 32 * tile_count(_LARGEST_BODY) + _LARGEST_BODY  # bytes
 
 Advance = Callable[[int], None]
 
 
+class Incoming(Protocol):
+    """Bytes that arrived, no more than PACKAGE_LIMIT, each of which is read once: an `OutsideFile`, or memory."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that there were at the beginning."""
+
+    @property
+    def name(self) -> str:
+        """How errors name it."""
+
+    def read_exactly(self, size: int) -> bytes:
+        """The next `size` bytes; for small parts.  Raises Truncated."""
+
+    def read_into(self, buffer: memoryview) -> None:
+        """Fill `buffer` with what comes next.  Raises Truncated when there is less."""
+
+    def at_end(self) -> bool:
+        """Whether nothing follows what was read so far."""
+
+
 class PackageReader:
     """An open package whose head has been parsed (steps 1 to 4); everything it says is a claim."""
 
-    def __init__(self, file: OutsideFile) -> None:
+    def __init__(self, file: Incoming) -> None:
         self._file = file
         self.head = _read_head(file)
 
@@ -91,7 +116,7 @@ class PackageReader:
         """
         header, info = self.head.header, self.head.context.info
         decryptor = BodyDecryptor(unwrap(header.wrapped, secret, info), info)
-        plain = memoryview(bytearray(decryption_room(TILE_SIZE)))
+        plain = memoryview(bytearray(decryption_room(min(TILE_SIZE, header.body_length))))
         done = written = 0
         for tile in self.tiles():
             count = decryptor.update_into(tile, plain)
@@ -104,7 +129,7 @@ class PackageReader:
             raise CannotDecrypt()
 
 
-def _read_head(file: OutsideFile) -> Head:
+def _read_head(file: Incoming) -> Head:
     """Steps 3 and 4.  Raises PackageFormatError."""
     try:
         length = parse_prefix(file.read_exactly(min(PREFIX_SIZE, file.size)))

@@ -49,6 +49,9 @@ def test_limits_are_those_of_the_specification():
         "key-statement": 16 << 10,
         "prekeys": 1 << 20,
         "roster": 4 << 20,
+        "opening": 1 << 20,
+        "survivors": 1 << 26,
+        "result": 1 << 26,
     }
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.wire import contribution_bytes, count_bits
-from fedspallm_secure.pruning.aggregation import Strategy
+from fedspallm_secure.pruning.strategies import Strategy
+from fedspallm_secure.secagg.fields import CountField, SumWord
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,14 @@ def test_a_cohort_too_large_for_any_field_is_refused_with_its_size():
         count_bits(65_536)
     with pytest.raises(UsageError, match="65536 members"):
         contribution_bytes(1, 65_536, Strategy.VOTES)
+
+
+@pytest.mark.parametrize("cohort", [0, -1])
+def test_a_cohort_of_nobody_is_refused(cohort):
+    with pytest.raises(UsageError, match=f"{cohort} members"):
+        count_bits(cohort)
+    with pytest.raises(UsageError, match=f"{cohort} members"):
+        contribution_bytes(1, cohort, Strategy.VOTES)
 
 
 @given(st.integers(1, 65_535))
@@ -49,6 +58,35 @@ def test_the_sum_of_all_votes_never_overflows(cohort):
 )
 def test_known_sizes(weights, cohort, strategy, size):
     assert contribution_bytes(weights, cohort, strategy) == size
+
+
+@pytest.mark.parametrize(
+    ("weights", "cohort", "strategy", "size"),
+    [
+        (3, 3, Strategy.VOTES, 2),
+        (1, 3, Strategy.FEDSPALLM, 3),
+        (2, 3, Strategy.FEDSPALLM, 5),
+        (1000, 200, Strategy.FEDSPALLM, 3000),
+        (10, 16_383, Strategy.FEDSPALLM, 40),
+    ],
+)
+def test_known_sizes_with_sums_of_16_bits(weights, cohort, strategy, size):
+    assert contribution_bytes(weights, cohort, strategy, sum_bits=16) == size
+
+
+def test_sums_that_no_word_holds_are_refused():
+    with pytest.raises(UsageError, match="binary places"):
+        contribution_bytes(10, 16_384, Strategy.FEDSPALLM, sum_bits=16)
+    with pytest.raises(UsageError, match="not 24"):
+        contribution_bytes(10, 3, Strategy.FEDSPALLM, sum_bits=24)
+    assert contribution_bytes(10, 16_384, Strategy.VOTES, sum_bits=16) == 20, "votes have no sums to hold"
+
+
+@given(st.integers(0, 10**6), st.integers(1, 16_383), st.sampled_from([16, 32]))
+def test_sizes_are_those_of_the_two_streams(weights, cohort, bits):
+    counts, sums = CountField.for_cohort(cohort).size(weights), SumWord.default(bits, cohort).size(weights)
+    assert contribution_bytes(weights, cohort, Strategy.VOTES, bits) == counts
+    assert contribution_bytes(weights, cohort, Strategy.FEDSPALLM, bits) == counts + sums
 
 
 @given(st.integers(0, 10**11), st.integers(1, 65_535))

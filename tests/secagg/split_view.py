@@ -63,9 +63,7 @@ def smallest_for_one_list(n: int, c: int, t: int, n_min: int) -> int:
     sizes = []
     for survivors in answerable(n, c, n_min, 0):  # members are interchangeable: one of them is on the list
         for silent in product([False, True], repeat=n - c):
-            views = tuple(
-                survivors if k in survivors and not is_silent else None for k, is_silent in enumerate(silent)
-            )
+            views = tuple(survivors if k in survivors and not is_silent else None for k, is_silent in enumerate(silent))
             sizes += map(len, opened(n, c, t, views))
     return min(sizes)
 

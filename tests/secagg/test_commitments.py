@@ -1,4 +1,4 @@
-"""Commitments to shares and rows: the bytes of SPEC section 13, and nothing that was dealt can be exchanged or denied."""
+"""Commitments to shares and rows: the bytes of SPEC section 13; what was dealt can be neither exchanged nor denied."""
 
 import hashlib
 import struct
@@ -105,8 +105,7 @@ def test_a_row_is_bound_to_all_its_shares_in_their_order(parts, drawn):
 
 
 def test_a_row_does_not_print_what_it_hides():
-    shown = repr(ROW)
-    assert shown == "Row(dealer='north', holder='south')"
+    assert repr(ROW) == "Row(dealer='north', holder='south')"
 
 
 @pytest.mark.parametrize(
@@ -173,19 +172,19 @@ def test_a_holder_cannot_exchange_a_share():
     changes = [(0, replace(CONTEXT, group=8)), (1, "west"), (2, "west"), (3, 1), (4, lie), (4, SHARES[0][:-1])]
     changes += [(5, blind(BLIND_SEED, 1)), (5, b""), (6, passed[1]), (6, b"")]
     for place, other in changes:
-        with pytest.raises(BadShare, match="holds another share of secret"):
+        with pytest.raises(BadShare, match="passed on is not the one it was dealt"):
             open_share(*plain[:place], other, *plain[place + 1 :])
     # It can make a commitment that fits its lie, but then the row is not the one the dealer signed.
     fitting = share_commitment(CONTEXT, "north", "south", 0, lie, blind(BLIND_SEED, 0))
     assert open_share(CONTEXT, "north", "south", 0, lie, blind(BLIND_SEED, 0), fitting) == 6
-    with pytest.raises(BadShare, match="^the row that north dealt to south is not the one it committed to$"):
+    with pytest.raises(BadShare, match="the row that north dealt to south is not the one it committed to"):
         check_row("north", "south", [fitting, *passed[1:]], committed)
 
 
 @pytest.mark.parametrize("share", [PRIME.to_bytes(32, "big"), b"\xff" * 32, bytes(31), bytes(33), b""])
 def test_a_dealer_may_not_commit_to_what_is_no_element(share):
     committed = share_commitment(CONTEXT, "north", "south", 0, share, b"b" * 32)
-    with pytest.raises(BadShare, match="^north dealt south a share of secret 0 that is no element of the field$"):
+    with pytest.raises(BadShare, match="north dealt south a share of secret 0 that is no element of the field"):
         open_share(CONTEXT, "north", "south", 0, share, b"b" * 32, committed)
 
 
@@ -223,11 +222,11 @@ def test_rows_take_their_chance_from_the_system(monkeypatch):
 
 
 def test_dealing_refuses_what_splitting_refuses():
-    with pytest.raises(ValueError, match="could never be 5$"):
+    with pytest.raises(ValueError, match="could never be 5"):
         deal_rows("north", HOLDERS, [1], 5)
     with pytest.raises(ValueError, match="distinct points"):
         deal_rows("north", {"north": 1, "south": 1}, [1], 2)
-    with pytest.raises(ValueError, match="below p$"):
+    with pytest.raises(ValueError, match="below p"):
         deal_rows("north", HOLDERS, [PRIME], 2)
-    with pytest.raises(ValueError, match="^a dealer has at least one secret$"):
+    with pytest.raises(ValueError, match="a dealer has at least one secret"):
         deal_rows("north", HOLDERS, [], 2)

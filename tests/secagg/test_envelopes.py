@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, wrap
+from fedspallm_secure.crypto.sealing import Kem, RecipientKey, RecipientSecret, wrap
 from fedspallm_secure.errors import BadShare, CannotDecrypt, FormatError
 from fedspallm_secure.secagg import envelopes
 from fedspallm_secure.secagg.commitments import Row, deal_rows
@@ -124,10 +124,10 @@ def test_what_is_sealed_is_opened(shares, blind_seed):
 # --- what does not open -----------------------------------------------------------------------------------------------
 
 
-def test_every_flipped_bit_is_noticed(envelope):
+def test_flipped_bits_are_noticed(envelope):
     for at in range(SIZE):
-        for bit in range(8) if at >= 1168 else (at % 8,):  # the wrap's other bits: the slow test below
-            with pytest.raises(CannotDecrypt, match="^the body cannot be decrypted$"):
+        for bit in range(8) if at >= 1168 else (at % 8,):  # its other bits: below
+            with pytest.raises(CannotDecrypt, match="the body cannot be decrypted"):
                 opened(flipped(envelope, at, bit))
 
 
@@ -135,7 +135,7 @@ def test_every_flipped_bit_is_noticed(envelope):
 def test_every_flipped_bit_of_the_wrap_is_noticed(envelope):
     for at in range(1168):
         for bit in range(8):
-            with pytest.raises(CannotDecrypt, match="^the body cannot be decrypted$"):
+            with pytest.raises(CannotDecrypt, match="the body cannot be decrypted"):
                 opened(flipped(envelope, at, bit))
 
 
@@ -203,17 +203,15 @@ def test_a_wrapped_key_that_is_not_the_committed_one_does_not_open():
             opened(made)
 
 
-@pytest.mark.parametrize("kem", [Kem.X25519])
-def test_envelopes_are_sealed_to_hybrid_keys_alone(kem):
-    with pytest.raises(ValueError, match="^envelopes are sealed to keys of kind mlkem768-x25519, not x25519$"):
-        seal_row(CONTEXT, ROW, RecipientSecret.generate(kem).recipient_key, INDEX)
+def test_envelopes_are_sealed_to_hybrid_keys_alone():
+    with pytest.raises(ValueError, match="envelopes are sealed to keys of kind mlkem768-x25519, not x25519"):
+        seal_row(CONTEXT, ROW, RecipientSecret.generate(Kem.X25519).recipient_key, INDEX)
 
 
 def test_a_prekey_of_small_order_is_not_sealed_to():
-    from fedspallm_secure.crypto.sealing import RecipientKey
-
-    with pytest.raises(FormatError, match="^this recipient key cannot be sealed to$"):
-        seal_row(CONTEXT, ROW, RecipientKey(Kem.HYBRID, PREKEY.public[:1184] + bytes(32)), INDEX)
+    useless = RecipientKey(Kem.HYBRID, PREKEY.public[:1184] + bytes(32))
+    with pytest.raises(FormatError, match="this recipient key cannot be sealed to"):
+        seal_row(CONTEXT, ROW, useless, INDEX)
 
 
 # --- complaints -------------------------------------------------------------------------------------------------------
@@ -262,7 +260,7 @@ def test_a_dealer_that_sealed_another_row_is_proved_guilty():
     ):
         made = seal_row(CONTEXT, other, PREKEY, INDEX)
         for row in (opened(made), judged(made, shown(made))):
-            with pytest.raises(BadShare, match="^the row that north dealt to south is not the one it committed to$"):
+            with pytest.raises(BadShare, match="the row that north dealt to south is not the one it committed to"):
                 row.check(CONTEXT, committed)
 
 
@@ -271,7 +269,7 @@ def test_a_holder_with_a_false_key_is_not_believed(envelope):
     others = [flipped(key, at, at % 8) for at in range(32)]
     others += [b"", key[:-1], key + b"\0", bytes(32), KEY, shown(seal_row(CONTEXT, ROW, PREKEY, INDEX))]
     for other in others:
-        with pytest.raises(BadShare, match="^south complains about north with a key that is not the envelope's$"):
+        with pytest.raises(BadShare, match="south complains about north with a key that is not the envelope's"):
             judged(envelope, other)
     assert judged(envelope, key) == ROW
 
@@ -285,7 +283,7 @@ def test_a_false_key_does_not_help_against_garbage_either():
 
 
 def test_a_key_that_would_not_be_believed_is_not_shown(envelope):
-    """The dealer wrapped another key than it committed to: the holder cannot prove it, and must not look like a liar."""
+    """The dealer wrapped another key than it committed to: the holder cannot prove it, nor must it seem to lie."""
     made = forged(ROW.blind_seed + b"".join(ROW.shares), committed=KEY[::-1])
     for bad in (made, flipped(envelope, 1168, 0), flipped(envelope, 0, 0), envelope[:1180], envelope[:100], b""):
         with pytest.raises(CannotDecrypt):

@@ -171,7 +171,7 @@ def test_shares_under_anothers_point_do_not_open(case):
 
 @pytest.mark.parametrize("secret", [-1, PRIME, PRIME + 1, 2**256])
 def test_secrets_outside_the_field_are_not_shared(secret):
-    with pytest.raises(ValueError, match="^a secret is an integer below p$"):
+    with pytest.raises(ValueError, match="a secret is an integer below p"):
         split(secret, 2, [1, 2, 3])
 
 
@@ -185,22 +185,22 @@ BAD_POINTS = [[], [0, 1, 2], [1, 2, 1], [-1, 1, 2], [1, 2, PRIME], [1, 2, PRIME 
 
 @pytest.mark.parametrize("points", BAD_POINTS, ids=str)
 def test_no_two_holders_share_a_point_and_none_has_zero(points):
-    with pytest.raises(ValueError, match="^holders need distinct points from 1 to p - 1$"):
+    with pytest.raises(ValueError, match="holders need distinct points from 1 to p - 1"):
         split(5, 2, points)
-    with pytest.raises(ValueError, match="^holders need distinct points from 1 to p - 1$"):
+    with pytest.raises(ValueError, match="holders need distinct points from 1 to p - 1"):
         lagrange_at_zero(tuple(points))
 
 
 @pytest.mark.parametrize("threshold", [-1, 0, 1])
 def test_thresholds_that_would_give_the_secret_to_everybody(threshold):
-    with pytest.raises(ValueError, match="^with a threshold below 2 every share would be the secret$"):
+    with pytest.raises(ValueError, match="with a threshold below 2 every share would be the secret"):
         split(5, threshold, [1, 2, 3])
-    with pytest.raises(ValueError, match="^with a threshold below 2 every share would be the secret$"):
+    with pytest.raises(ValueError, match="with a threshold below 2 every share would be the secret"):
         combine({1: 5, 2: 5}, threshold)
 
 
 def test_a_threshold_nobody_could_reach():
-    with pytest.raises(ValueError, match="^3 shares could never be 4$"):
+    with pytest.raises(ValueError, match="3 shares could never be 4"):
         split(5, 4, [1, 2, 3])
     assert len(split(5, 3, [1, 2, 3])) == 3
 
@@ -208,15 +208,21 @@ def test_a_threshold_nobody_could_reach():
 @pytest.mark.parametrize("x", [-1, 0, PRIME, PRIME + 1])
 def test_points_from_outside_are_checked(x):
     """A point of 0 would hand its holder the secret; one above p could stand for a point that is there already."""
-    with pytest.raises(BadShare, match="its holder has no point$"):
+    with pytest.raises(BadShare, match="its holder has no point"):
         combine({1: 5, 2: 6, x: 7}, 2)
 
 
 @pytest.mark.parametrize("value", [-1, PRIME, PRIME + 5, 2**256])
 @pytest.mark.parametrize("x", [1, 3])
 def test_values_from_outside_are_checked(value, x):
-    with pytest.raises(BadShare, match="^a share is not an element of the field"):
+    with pytest.raises(BadShare, match="a share is not an element of the field"):
         combine({1: 5, 2: 6, 3: 7} | {x: value}, 2)
+
+
+def test_the_smallest_and_the_largest_share_count():
+    assert combine({1: 0, 2: 0}, 2) == 0
+    assert combine({1: 0, 2: PRIME - 1}, 2) == 1
+    assert combine({1: PRIME - 1, PRIME - 1: PRIME - 1}, 2) == PRIME - 1
 
 
 def test_what_is_kept_of_the_coefficients_are_points_alone():

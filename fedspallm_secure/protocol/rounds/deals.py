@@ -24,8 +24,8 @@ _H = merkle.HASH_SIZE
 class Deal:
     """A deal as its member signed it.
 
-    vector_root, self_commitment: 32 bytes; edges: commitment per neighbour; rows: commitment per holder; envelopes: hash
-    per neighbour.  All in cohort order.
+    vector_root, self_commitment: 32 bytes; edges: commitment per neighbour; rows: commitment per holder; envelopes:
+    hash per neighbour.  All in cohort order.
     """
 
     vector_root: bytes
@@ -85,7 +85,7 @@ def _signed(context: GroupContext, member: str, deal: bytes) -> bytes:
 class Handover:
     """Everything of a contribution before its streams.
 
-    rows: holder -> share commitments, one per secret, holders in cohort order; envelopes: per neighbour, in cohort order.
+    rows: for every holder its share commitments, one per secret; envelopes: one per neighbour; all in cohort order.
     """
 
     deal: Deal

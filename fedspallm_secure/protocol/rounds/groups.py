@@ -1,6 +1,5 @@
 """One group of a plan: a decoder layer, its matrices, its cohort, and the widths of its vector (SPEC section 16.2)."""
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -173,11 +172,6 @@ def base_digest(matrices: Iterable[tuple[MatrixShape, bytes]]) -> str:
     for shape, hashed in matrices:
         parts += [shape.name.encode(), shape.rows.to_bytes(8, "little"), shape.columns.to_bytes(8, "little"), hashed]
     return digest(Label.DIGEST_BASE, *parts).hex()
-
-
-def hash_weights(weights: bytes | bytearray | memoryview) -> bytes:
-    """SHA-256 of the float32 values of one matrix, as `base_digest` takes it."""
-    return hashlib.sha256(weights).digest()
 
 
 def is_ascending(items: Sequence[Any]) -> bool:

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """The content of a package that passed SPEC section 9.  body: its plaintext, without the streams of a contribution."""
+    """What a package held that passed SPEC section 9.  body: the plaintext, without the streams of a contribution."""
 
     head: Head
     body: bytes = field(repr=False)

@@ -1,0 +1,106 @@
+"""Making the plan of a round (SPEC section 16.2)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.errors import PlanRefused
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.plan import RoundPlan
+from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
+from fedspallm_secure.protocol.rounds.openings import PrekeyUse
+from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
+from fedspallm_secure.pruning.patterns import spell_target
+from fedspallm_secure.pruning.strategies import Group, Strategy
+from fedspallm_secure.secagg.fields import CountField, SumWord
+from fedspallm_secure.secagg.graphs import group_thresholds
+from fedspallm_secure.secagg.thresholds import Profile
+
+DAY = 86_400  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a federation agreed on for all its rounds.
+
+    colluders: c; sum_bits: 32 or 16; counts_to: who is told the counts.
+    """
+
+    profile: Profile
+    colluders: int
+    strategy: Strategy
+    pruner: str
+    compare: Group = Group.MATRIX
+    sum_bits: int = 32
+    counts_to: frozenset[Role] = frozenset({Role.SERVER})
+
+
+@dataclass(frozen=True, slots=True)
+class LayerBase:
+    """One decoder layer before a round.  base: digest of its weights, hex; matrices: in the order of the vector."""
+
+    base: str
+    matrices: tuple[MatrixShape, ...]
+
+
+def make_plan(
+    number: int,
+    drawn: RoundPlan,
+    sampling: Sampling,
+    seed: bytes,
+    layers: Mapping[int, LayerBase],
+    terms: Terms,
+    prekeys: Sequence[PrekeyUse],
+    trust: Trust,
+    previous: str | None,
+    now: int,
+) -> Plan:
+    """The plan of round `number` for the cohorts that were drawn.
+
+    layers: of the drawn round; prekeys: of everybody in a cohort, in any order; previous: digest of the last result.
+    Raises PlanRefused where a cohort cannot be protected, CapacityExceeded where its sums could overflow.
+    """
+    groups = tuple(make_group(gid, tuple(cohort), layers[gid], terms) for gid, cohort in sorted(drawn.cohorts.items()))
+    if not groups:
+        raise PlanRefused("a round without layers aggregates nothing")
+    taking_part = set().union(*(group.cohort for group in groups))
+    return Plan(
+        federation=trust.roster.federation,
+        round=number,
+        nonce=random_bytes(32).hex(),
+        roster=trust.roster.hash,
+        crl=trust.crl.number,
+        profile=terms.profile,
+        colluders=terms.colluders,
+        strategy=terms.strategy,
+        pruner=terms.pruner,
+        target=spell_target(drawn.target),
+        compare=terms.compare,
+        previous=NONE if previous is None else previous,
+        seed=seed.hex(),
+        sampling=sampling,
+        groups=groups,
+        prekeys=tuple(sorted((use for use in prekeys if use.id in taking_part), key=lambda use: use.id)),
+        deadlines=Deadlines(now + 7 * DAY, now + 14 * DAY, now + 21 * DAY, now + 28 * DAY),
+        counts_to=tuple(sorted(terms.counts_to, key=lambda role: role.value)),
+    )
+
+
+def make_group(gid: int, cohort: tuple[str, ...], layer: LayerBase, terms: Terms) -> GroupPlan:
+    """The group of one decoder layer.  cohort: sorted.  Raises PlanRefused or CapacityExceeded."""
+    size = len(cohort)
+    found = group_thresholds(size, terms.colluders, terms.profile)
+    votes = terms.strategy is Strategy.VOTES
+    return GroupPlan(
+        gid=gid,
+        base=layer.base,
+        matrices=layer.matrices,
+        cohort=cohort,
+        shares=found.shares,
+        survivors=found.survivors,
+        degree=0 if found.holders is None else found.holders - 1,
+        counts=CountField.for_cohort(size),
+        sums=None if votes else SumWord.default(terms.sum_bits, size),
+    )

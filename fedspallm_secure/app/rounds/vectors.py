@@ -1,0 +1,132 @@
+"""From a pruned layer to the vector that is added up, and from the sums back (SPEC section 12)."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspallm_secure.errors import RecordDamaged, SumOutOfRange
+from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape, base_digest
+from fedspallm_secure.pruning.aggregation import MatrixSums
+from fedspallm_secure.secagg.fields import check_range
+from fedspallm_secure.secagg.quantization import dequantize, quantize
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
+
+Octets = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams of one group, whoever they belong to.  count, total: bytes; total is None under `votes`."""
+
+    count: Octets
+    total: Octets | None
+
+    @classmethod
+    def empty(cls, group: GroupPlan) -> Self:
+        """All zero."""
+        total = None if group.sums is None else np.zeros(group.sum_size, np.uint8)
+        return cls(np.zeros(group.count_size, np.uint8), total)
+
+    @property
+    def parts(self) -> tuple[Octets, ...]:
+        """What is there, in the order in which it travels."""
+        return (self.count,) if self.total is None else (self.count, self.total)
+
+    @property
+    def hashes(self) -> tuple[str, str]:
+        """SHA-256 of count and sum stream in hex; `*` where there is none."""
+        total = self.total
+        return _sha256(self.count).hex(), "*" if total is None else _sha256(total).hex()
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of both, one after the other, 32 bytes."""
+        return _sha256(*self.parts)
+
+
+def base_of(matrices: Iterable[tuple[MatrixShape, Tensor]]) -> str:
+    """Digest of the base weights of a group, hex.  matrices: in the order of the vector, float32 of (rows, columns)."""
+    return base_digest((shape, _sha256(_array(weight).astype("<f4", copy=False))) for shape, weight in matrices)
+
+
+def layer_streams(
+    group: GroupPlan, pruned: Mapping[str, LayerMatrix], base: Mapping[str, Tensor]
+) -> tuple[Streams, int]:
+    """A member's vector for one group, and how many of its values were clipped.
+
+    pruned: by checkpoint name; base: the public weights that the round starts from, float32.
+    Raises RecordDamaged where `pruned` is not of the plan's shapes, CorruptWeights.
+    """
+    streams, clipped, start = Streams.empty(group), 0, 0
+    for shape in group.matrices:
+        matrix = pruned.get(shape.name)
+        if matrix is None or tuple(matrix.keep.shape) != (shape.rows, shape.columns):
+            raise RecordDamaged(f"the pruned layer does not hold {shape.name} in the shape of the plan")
+        keep = matrix.keep.numpy()
+        group.counts.pack(keep.reshape(-1), streams.count[group.counts.piece(start, keep.size)], start)
+        if group.sums is not None and streams.total is not None:
+            words = streams.total.view(group.sums.signed)[start : start + keep.size]
+            clipped += quantize(_array(matrix.weight), _array(base[shape.name]), keep, group.sums, words)
+        start += keep.size
+    return streams, clipped
+
+
+@dataclass(slots=True)
+class Released:
+    """What a group's sums gave.  survivors: how many members are in them; violations: of check R6."""
+
+    group: GroupPlan
+    streams: Streams
+    survivors: int
+    violations: int
+    unanimous: int
+    single: int
+
+    @classmethod
+    def of(cls, group: GroupPlan, streams: Streams, survivors: int) -> "Released":
+        """Check the range of unmasked sums and count what they show."""
+        counts = group.counts.unpack(streams.count, group.weights)
+        totals = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
+        violations = check_range(counts, totals, survivors, group.sums)
+        unanimous = int(np.count_nonzero((counts == 0) | (counts == survivors)))
+        return cls(group, streams, survivors, violations, unanimous, int(np.count_nonzero(counts == 1)))
+
+    def matrix_sums(self, base: Mapping[str, Tensor]) -> dict[str, MatrixSums]:
+        """C and S of every matrix, as plain aggregation would have them but for the rounding of S.
+
+        Raises SumOutOfRange when the sums cannot be those of honest members.
+        """
+        if self.violations:
+            raise SumOutOfRange(f"group {self.group.gid}: {self.violations} sums are out of range", check="R6")
+        found, start = {}, 0
+        for shape in self.group.matrices:
+            count = self.group.counts.unpack(
+                self.streams.count[self.group.counts.piece(start, shape.weights)], shape.weights, start
+            )
+            keepers = torch.from_numpy(count.astype(np.int32)).view(shape.rows, shape.columns)
+            kept = None
+            if self.group.sums is not None and self.streams.total is not None:
+                words = self.streams.total.view(self.group.sums.signed)[start : start + shape.weights]
+                mean = torch.from_numpy(dequantize(_array(base[shape.name]), count, words, self.group.sums))
+                kept = mean.double() * keepers  # exact, and divided by C it is the mean again
+            found[shape.name] = MatrixSums(keepers, kept, self.survivors)
+            start += shape.weights
+        return found
+
+
+def _array(weight: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = weight.detach().to(torch.float32).contiguous().numpy()
+    return array
+
+
+def _sha256(*arrays: NDArray[Any]) -> bytes:
+    hasher = hashlib.sha256()
+    for array in arrays:
+        hasher.update(array.data)
+    return hasher.digest()
