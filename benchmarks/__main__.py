@@ -1,15 +1,15 @@
-"""`python -m benchmarks [p1] [p2] [p6] [p9]`: run rows, print a table, write JSON."""
+"""`python -m benchmarks [p1] [p2] [p3] [p6] [p9]`: run rows, print a table, write JSON."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
-from benchmarks import memory, packages, pruning
+from benchmarks import memory, p3_masking, packages, pruning
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
-ROWS = ["p1", "p2", "p6", "p9"]
+ROWS = ["p1", "p2", "p3", "p6", "p9"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
@@ -42,6 +42,8 @@ def main() -> None:
 def _run(name: str, options: argparse.Namespace) -> list[Row]:
     if name == "p9":
         return memory.measure()
+    if name == "p3":
+        return p3_masking.measure(options.times)
     if name == "p6":
         return packages.measure(options.times)
     ground = make_ground(options.model, options.text, options.test, options.samples, options.seqlen)

@@ -9,7 +9,6 @@ from fedprune_cli.parameters import (
     compute_options,
     field_option,
     json_option,
-    model_option,
     named,
     own_sparsities,
     schedule,
@@ -17,7 +16,9 @@ from fedprune_cli.parameters import (
     texts,
     whole,
 )
-from fedprune_cli.summary import print_result
+from fedprune_cli.summary import print_result, print_round
+
+from fedspallm_secure.errors import UsageError
 
 
 @click.command(
@@ -29,7 +30,7 @@ Example, three silos and 50 %:
       --sparsity 0.5 --pruner sparsegpt --out pruned
 """
 )
-@model_option
+@click.option("--model", type=click.Path(path_type=Path), help="Folder with config.json and *.safetensors.")
 @click.option("--silo", "silos", multiple=True, metavar="NAME=FILE", help="A silo and its private text; once per silo.")
 @click.option("--test", "tests", multiple=True, metavar="NAME=FILE", help="A held-out text; once per domain.")
 @click.option("--sparsity", metavar="S", help="Share of weights to drop, 0 <= S < 1, read exactly.")
@@ -74,8 +75,40 @@ Example, three silos and 50 %:
     show_default=True,
     help="What to measure beside the dense and the federated model; '' for nothing.",
 )
+@click.option(
+    "--aggregation",
+    type=click.Choice(["plain", "secagg"]),
+    default="plain",
+    show_default=True,
+    help="How the server comes by the sums: from open contributions, or by the real secure aggregation protocol.",
+)
+@click.option(
+    "--profile",
+    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]),
+    default="three-trip",
+    show_default=True,
+    help="secagg: how silos make sure that all of them answer for one survivor list.",
+)
+@click.option(
+    "--drop",
+    "drops",
+    multiple=True,
+    metavar="STAGE:NAME",
+    help="secagg: a silo that falls silent at STAGE, one of contribution, endorsement, unmask.",
+)
+@click.option(
+    "--collude",
+    type=int,
+    metavar="K",
+    help="secagg: how many silos may work with the server.  [default: a third of a cohort]",
+)
+@click.option(
+    "--sum-bits", type=click.Choice(["32", "16"]), default="32", show_default=True, help="secagg: bits of a kept sum."
+)
+@click.option("--members", type=int, metavar="N", help="Instead of a model: one secure round of N made-up members ...")
+@click.option("--vector", type=int, metavar="N", help="... with vectors of N weights, to measure the protocol.")
 @field_option
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for model, result and report.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for model, result and report.")
 @compute_options
 @json_option
 def simulate(as_json: bool, **options: Any) -> None:
@@ -85,8 +118,14 @@ def simulate(as_json: bool, **options: Any) -> None:
     keep-masks to the exact target sparsity, and writes a pruned model.  Perplexity is measured on every --test text, by
     the same code, for the dense, standalone, centralised, random and federated model.
 
+    With --aggregation secagg the server gets the sums from the real protocol, with real keys and packages, and the
+    result says how exact they were and what they give away.
+
     A run that was interrupted continues when the same command is given again.
     """
+    if options["members"] is not None or options["vector"] is not None:
+        _measure(options, as_json)
+        return
     settings = _settings(options)
     from fedspallm_secure.app.runner import simulate as run
 
@@ -98,18 +137,50 @@ def simulate(as_json: bool, **options: Any) -> None:
         print_result(result)
 
 
+def _measure(options: dict[str, Any], as_json: bool) -> None:
+    """One secure round without a model."""
+    if options["members"] is None or options["vector"] is None:
+        raise UsageError("--members and --vector go together")
+    if options["model"] is not None or options["silos"] or options["out"] is not None:
+        raise UsageError("--members makes its own vectors: leave --model, --silo and --out away")
+    from fedspallm_secure.app.rounds.scale import ScaleSettings, measure_round
+    from fedspallm_secure.pruning.strategies import Strategy
+
+    strategy, secure = Strategy(options["strategy"]), _secure(options)
+    settings = ScaleSettings(options["members"], options["vector"], strategy, secure, options["seed"])
+    with console.progress() as progress:
+        result = measure_round(settings, progress)
+    if as_json:
+        console.print_json(result)
+    else:
+        print_round(result)
+
+
+def _secure(options: dict[str, Any]) -> Any:
+    from fedspallm_secure.app.rounds.settings import SecureSettings, parse_drops
+    from fedspallm_secure.secagg.thresholds import Profile
+
+    drops = parse_drops(options["drops"])
+    return SecureSettings(Profile(options["profile"]), options["collude"], int(options["sum_bits"]), drops)
+
+
 def _settings(options: dict[str, Any]) -> Any:
     """Turn options into settings; every mistake in them ends here, before torch is loaded."""
+    if options["model"] is None or options["out"] is None:
+        raise UsageError("--model and --out are needed", hint="or --members and --vector for a round without a model")
+    if options["aggregation"] == "plain" and (options["drops"] or options["collude"] is not None):
+        raise UsageError("--drop and --collude go with --aggregation secagg")
     target = schedule(options["sparsity"], options["pattern"], options["rounds"], options["steps"])
     silos = texts(options["silos"], "--silo", options["field"])
     tests = texts(options["tests"], "--test", options["field"])
     budgets = {name: whole(text, "--budget") for name, text in named(options["budgets"], "--budget").items()}
     own = own_sparsities(options["own"], target[-1])
     budget = size(options["activation_budget"])
+    secure = _secure(options) if options["aggregation"] == "secagg" else None
     from fedspallm_secure.app.settings import SimulationSettings, parse_damping
     from fedspallm_secure.app.walking.workshop import ComputeSettings
-    from fedspallm_secure.pruning.aggregation import Group, Strategy
     from fedspallm_secure.pruning.pruners import Pruner
+    from fedspallm_secure.pruning.strategies import Group, Strategy
 
     return SimulationSettings(
         model=options["model"],
@@ -130,5 +201,6 @@ def _settings(options: dict[str, Any]) -> Any:
         seed=options["seed"],
         damping=parse_damping(options["damping"]),
         compare=tuple(part for part in options["compare"].split(",") if part),
+        secure=secure,
         compute=ComputeSettings(options["device"], options["dtype"], budget, options["blocks"]),
     )

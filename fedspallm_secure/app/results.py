@@ -66,14 +66,16 @@ def agreement_figures(figures: Sequence[LayerFigures]) -> dict[str, Any]:
     }
 
 
-def bytes_per_silo(plans: Sequence[RoundPlan], blocks: Sequence[Block], strategy: Strategy) -> dict[str, int]:
+def bytes_per_silo(
+    plans: Sequence[RoundPlan], blocks: Sequence[Block], strategy: Strategy, sum_bits: int = 32
+) -> dict[str, int]:
     """Payload bytes each silo sends over all rounds."""
     sent: dict[str, int] = {member: 0 for plan in plans for member in plan.assignment}
     for plan in plans:
         for layer, cohort in plan.cohorts.items():
             weights = sum(linear.size for linear in blocks[layer].linears)
             for member in cohort:
-                sent[member] += contribution_bytes(weights, len(cohort), strategy)
+                sent[member] += contribution_bytes(weights, len(cohort), strategy, sum_bits)
     return sent
 
 

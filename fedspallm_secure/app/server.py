@@ -1,7 +1,7 @@
 """What the server does with contributions: add them up, layer by layer, and take the server step on the sums.
 
-Nothing here reads one member's contribution except to add it.  When secure aggregation delivers the sums instead, only
-`_sum_contributions` changes.
+Nothing here reads one member's contribution except to add it.  Secure aggregation delivers the same sums without
+showing any contribution; then `write_aggregate` is all that is left to do.
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,22 @@ def aggregate_layer(
     file = layer_file(folder, block.index)
     if file.exists():
         return file
-    sums = _sum_contributions(block, contributions, spec.strategy)
+    sums = sum_contributions(block, contributions, spec.strategy)
+    return write_aggregate(block, revision, sums, spec, folder, len(contributions))
+
+
+def write_aggregate(
+    block: Block, revision: Revision, sums: dict[str, MatrixSums], spec: ServerSpec, folder: Path, members: int
+) -> Path:
+    """Take the server step on the sums of one layer, however they were made, and write its file in `folder`.
+
+    sums: of every matrix of the layer, by checkpoint name, emptied on the way; members: how many were added up.
+    """
+    file = layer_file(folder, block.index)
     base = revision.matrices(block)
     pruned_before = block.index in revision.layers
     matrices = {}
-    metadata = {"layer": str(block.index), "members": str(len(contributions))}
+    metadata = {"layer": str(block.index), "members": str(members)}
     for linear in block.linears:
         before = base.pop(linear.name)
         frozen = ~before.keep if pruned_before else None
@@ -52,7 +63,7 @@ def aggregate_layer(
     return file
 
 
-def _sum_contributions(block: Block, contributions: Sequence[Path], strategy: Strategy) -> dict[str, MatrixSums]:
+def sum_contributions(block: Block, contributions: Sequence[Path], strategy: Strategy) -> dict[str, MatrixSums]:
     """C and S of every matrix of the layer, one contribution in memory at a time."""
     sums = {linear.name: MatrixSums.empty(linear.shape, strategy) for linear in block.linears}
     for path in contributions:

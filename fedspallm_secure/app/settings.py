@@ -12,6 +12,7 @@ import torch
 
 from fedspallm_secure.app.calibration import DEFAULT_SAMPLES
 from fedspallm_secure.app.evaluation import check_test_names
+from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.walking.skeleton import choose_device
 from fedspallm_secure.app.walking.workshop import ComputeSettings
 from fedspallm_secure.errors import UsageError
@@ -34,7 +35,7 @@ class SimulationSettings:
 
     schedule: target of each pass over the model; budgets: layers a silo prunes per round, all if absent;
     silo_patterns: silos that prune to a sparsity of their own; samples, seqlen: calibration windows per silo and
-    tokens per window; test_tokens: at most so many tokens of each test text are scored.
+    tokens per window; test_tokens: at most so many tokens of each test text are scored; secure: None for plain sums.
     """
 
     model: Path
@@ -55,6 +56,7 @@ class SimulationSettings:
     seed: int = 0
     damping: Fraction = DAMPING
     compare: tuple[str, ...] = COMPARISONS
+    secure: SecureSettings | None = None
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class SimulationSettings:
                 if name not in names:
                     raise UsageError(f"{what} names {name}, which is not a silo; silos: {', '.join(sorted(names))}")
         check_test_names([test.name for test in self.tests])
+        if self.secure is not None:
+            self.secure.check_names(names)
         for name in self.compare:
             if name not in COMPARISONS:
                 raise UsageError(f"cannot compare with {name!r}; choose from {', '.join(COMPARISONS)}")
@@ -75,6 +79,11 @@ class SimulationSettings:
             raise UsageError(f"--samples must be at least 1, got {self.samples}")
         if self.test_tokens < 2:
             raise UsageError(f"--test-tokens must be at least 2, got {self.test_tokens}")
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of a word that carries sums."""
+        return 32 if self.secure is None else self.secure.sum_bits
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, everything that decides the result; not where it is written or which files it came from."""
@@ -99,6 +108,7 @@ class SimulationSettings:
             "compare": list(self.compare),
             "device": self.compute.device,
             "dtype": self.compute.dtype,
+            "secure": {} if self.secure is None else self.secure.to_dict(),
             "blocks": self.compute.blocks,
         }
 

@@ -24,6 +24,7 @@ from fedspallm_secure.app.calibration import (
 from fedspallm_secure.app.evaluation import Perplexities, perplexities
 from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.rounds.simulated import SecureSilos
 from fedspallm_secure.app.server import ServerSpec, aggregate_layer
 from fedspallm_secure.app.settings import SimulationSettings
 from fedspallm_secure.app.states import Revision, layer_file
@@ -31,6 +32,7 @@ from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.crypto.draws import PublicDraws, seed_bytes
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.plan import RoundPlan, local_pattern, plan_rounds
+from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner, choose
 from fedspallm_secure.pruning.scores import random_scores
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, save_layer
@@ -103,6 +105,25 @@ class Simulation:
             seed_bytes(settings.seed),
             settings.spread,
         )
+        self.secure = self._secure_silos(budgets)
+
+    def _secure_silos(self, budgets: Mapping[str, int]) -> SecureSilos | None:
+        settings = self.settings
+        if settings.secure is None:
+            return None
+        schedule = tuple(spell_target(target) for target in settings.schedule)
+        return SecureSilos(
+            settings.secure,
+            self._server_spec(self.plans[0]),
+            settings.pruner.value,
+            budgets,
+            self.workshop.skeleton.blocks,
+            self.plans,
+            schedule,
+            settings.min_cohort,
+            settings.spread,
+            seed_bytes(settings.seed),
+        )
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -122,7 +143,12 @@ class Simulation:
                 with self.timed("prune"):
                     contributions[member] = self._contribute(plan, member, layers, revision)
             with self.timed("aggregate"):
-                revision = self._aggregate(plan, revision, contributions, self._folder("server", plan.number))
+                folder = self._folder("server", plan.number)
+                if self.secure is None:
+                    revision = self._aggregate(plan, revision, contributions, folder)
+                else:
+                    files = self.secure.aggregate(plan, revision, contributions, folder, self.progress)
+                    revision = revision.with_layers(files)
         return revision
 
     def _folder(self, who: str, number: int) -> Path:
@@ -135,6 +161,9 @@ class Simulation:
         task = f"{member} prunes, round {plan.number} of {len(self.plans)}"
         return pruning.run(layers, self._folder(f"member-{member}", plan.number), self.progress, task)
 
+    def _server_spec(self, plan: RoundPlan) -> ServerSpec:
+        return ServerSpec(plan.target, self.settings.strategy, self.settings.group)
+
     def _aggregate(
         self,
         plan: RoundPlan,
@@ -142,7 +171,7 @@ class Simulation:
         contributions: Mapping[str, Mapping[int, Path]],
         folder: Path,
     ) -> Revision:
-        spec = ServerSpec(plan.target, self.settings.strategy, self.settings.group)
+        spec = self._server_spec(plan)
         files = {}
         for number, (layer, cohort) in enumerate(plan.cohorts.items(), start=1):
             block = self.workshop.skeleton.blocks[layer]

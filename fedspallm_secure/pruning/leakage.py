@@ -1,7 +1,7 @@
 """What keep counts tell about single members' keep-masks, and how much of it the public model tells anyway.
 
 Every figure is a function of the released counts and of public weights.  So a server can print them without knowing
-anything that it may not know, and anybody with the counts can recompute them.  Background: SPEC section 18.
+anything that it may not know, and anybody with the counts can recompute them.  Source: SPEC section 15.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from fedspallm_secure.pruning.patterns import Pattern
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner, choose
 from fedspallm_secure.pruning.scores import magnitude_scores
 
-_TILE = 1 << 18  # weights looked at together; as int32 they fill 1 MiB
+_TILE = 1 << 17  # weights looked at together; as int64 they fill 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class LeakageFigures:
         """The figures of one matrix.
 
         count: (out, in), any integer type, how many of `members` kept each weight; guess: (out, in) bool, the
-        keep-mask that the public model suggests (`public_guess`).
+        keep-mask that the public model suggests (`public_guess`), on the same device.
         Raises ValueError for other shapes or types, fewer than one member, and counts outside 0 … members.
         """
         if count.shape != guess.shape or guess.dtype is not torch.bool or members < 1:
@@ -83,7 +83,7 @@ class LeakageFigures:
 
     @property
     def guess_accuracy(self) -> float:
-        """Mean of C / n where the public model keeps and (n − C) / n where it drops: right guesses without the count."""
+        """Mean of C / n where the public model keeps and (n − C) / n where it drops: guesses without the count."""
         return self.by_guess / max(self.bits, 1)
 
     @property
@@ -115,7 +115,7 @@ def _histograms(count: Tensor, members: int, guess: Tensor) -> tuple[list[int], 
     """How many weights have each count from 0 to `members`: those that the guess drops, and those that it keeps."""
     total = torch.zeros(2 * (members + 1), dtype=torch.int64)
     for start in range(0, count.numel(), _TILE):
-        tile = count[start : start + _TILE].to(torch.int32)
+        tile = count[start : start + _TILE].to(torch.int64)
         least, most = (int(bound) for bound in torch.aminmax(tile))
         if least < 0 or most > members:
             raise ValueError(f"counts of {members} members lie between 0 and {members}; found {least} to {most}")

@@ -7,10 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedspallm_secure.crypto.encoding import INTEGER_BOUND
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, key_id, verify_raw
-from fedspallm_secure.errors import BadSignature, FedSpaError, FormatError, LimitExceeded
+from fedspallm_secure.errors import (
+    BadSignature,
+    FedSpaError,
+    FormatError,
+    LimitExceeded,
+    NotAwaited,
+    WrongFederation,
+)
 from fedspallm_secure.protocol import limits
-from fedspallm_secure.protocol.statements import Statement, StatementType, make_statement
+from fedspallm_secure.protocol.statements import (
+    Statement,
+    StatementType,
+    check_round,
+    check_same_round,
+    make_statement,
+    read_statement_body,
+    statement_body,
+)
 from tests.authority import signer
 
 ONE, TWO = signer("one"), signer("two")
@@ -48,7 +64,7 @@ def test_limits_are_those_of_the_specification():
         "enrolment": 1 << 20,
         "key-statement": 16 << 10,
         "prekeys": 1 << 20,
-        "roster": 4 << 20,
+        "roster": 5 << 20,
         "opening": 1 << 20,
         "survivors": 1 << 26,
         "result": 1 << 26,
@@ -91,6 +107,31 @@ def test_both_signatures_are_verified():
         forged = Statement.parse(b"\n".join([head, payload, *lines, b""]), None)
         with pytest.raises(BadSignature):
             forged.verify_by(ONE.public, TWO.public)
+
+
+def test_rounds_count_from_1():
+    for number in (1, INTEGER_BOUND - 1):
+        check_round("lungs.example", number, "it")
+    for federation, number in (("lungs.example", 0), ("lungs.example", INTEGER_BOUND), ("Lungs", 1), ("", 1)):
+        with pytest.raises(FormatError):
+            check_round(federation, number, "it")
+
+
+def test_a_statement_is_about_one_round_of_one_federation():
+    check_same_round(("lungs.example", 3), ("lungs.example", 3), "it")
+    with pytest.raises(WrongFederation):
+        check_same_round(("hearts.example", 3), ("lungs.example", 3), "it")
+    with pytest.raises(NotAwaited):
+        check_same_round(("lungs.example", 4), ("lungs.example", 3), "it")
+
+
+def test_a_body_carries_a_statement_and_nothing_else():
+    body = b'{"statement":"%s"}' % base64.b64encode(FILE)
+    assert statement_body(GOOD) == body
+    assert read_statement_body(body, "it") == FILE
+    for bad in (b"", b"{}", b'{"statement":1}', body[:-1] + b',"z":1}', b" " + body, body.replace(b"=", b"")):
+        with pytest.raises(FormatError):
+            read_statement_body(bad, "it")
 
 
 FAULTS = {

@@ -5,12 +5,15 @@ itself and at least n_min members in it, or none.  It answers with its share of 
 and of the edge seed between everybody on it and everybody off it, as dealt by the one on it.  A secret opens with t
 shares; colluders give theirs of everything, and know the seeds of their own edges.
 
-`opened` says literally what a strategy opens.  The searches know nothing of the bound in `thresholds`.
+`opened` says literally what a strategy opens.  The searches know nothing of the bound in `thresholds`; `agreement`
+compares them.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations, product
+
+from fedspallm_secure.secagg.thresholds import isolation_bound
 
 Views = tuple[frozenset[int] | None, ...]  # of each honest member: the list it answers for
 
@@ -137,3 +140,11 @@ class _Search:
                 forth = tuple(min(top, count + is_on) for count, is_on in zip(forth, on, strict=True))
             counted.append((forth, back))
         return selves, tuple(counted)
+
+
+def agreement(n: int) -> str:
+    """Compare the search with the bound for every c < n, t > (n + c) / 2 and n_min ≥ t; one line for people."""
+    cases = [(n, c, t, n_min) for c in range(n) for t in range((n + c) // 2 + 1, n + 1) for n_min in range(t, n + 1)]
+    found = [(smallest_isolated(*case).size, isolation_bound(*case)) for case in cases]
+    below, equal = sum(size < bound for size, bound in found), sum(size == bound for size, bound in found)
+    return f"n = {n}: {len(cases)} cases, {equal} equal to the bound, {below} below it"

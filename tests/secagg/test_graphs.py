@@ -40,7 +40,9 @@ def reached_from_0(graph):
     return seen
 
 
-sizes = st.integers(3, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, (n - 1) // 2).map(lambda half: 2 * half)))
+sizes = st.integers(3, 60).flatmap(
+    lambda n: st.tuples(st.just(n), st.integers(1, (n - 1) // 2).map(lambda half: 2 * half))
+)
 
 
 @given(sizes, st.binary(min_size=1, max_size=32), st.integers(0, 100))
@@ -68,12 +70,20 @@ def test_in_a_complete_graph_everybody_is_a_neighbour(members):
 def test_the_sparse_graph_is_the_same_everywhere():
     """Known answer: eleven members, four neighbours each."""
     graph = circulant(11, 4, SEED, 7)
-    assert graph.circle == CIRCLE
-    assert [graph.neighbours(member) for member in range(11)] == NEIGHBOURS
-
-
-CIRCLE = ()
-NEIGHBOURS = []
+    assert graph.circle == (3, 2, 8, 5, 9, 4, 7, 0, 10, 6, 1)
+    assert [graph.neighbours(member) for member in range(11)] == [
+        (4, 6, 7, 10),
+        (2, 3, 6, 10),
+        (1, 3, 5, 8),
+        (1, 2, 6, 8),
+        (0, 5, 7, 9),
+        (2, 4, 8, 9),
+        (0, 1, 3, 10),
+        (0, 4, 9, 10),
+        (2, 3, 5, 9),
+        (4, 5, 7, 8),
+        (0, 1, 6, 7),
+    ]
 
 
 def test_neighbours_are_those_within_half_a_degree_on_the_circle():
@@ -133,7 +143,8 @@ def search_all(n, c, dropouts):
 
 
 @pytest.mark.parametrize(
-    ("members", "colluders"), [(60, 0), (60, 3), (101, 10), (101, 33), (201, 1), pytest.param(201, 66, marks=pytest.mark.slow)]
+    ("members", "colluders"),
+    [(60, 0), (60, 3), (101, 10), (101, 33), (201, 1), pytest.param(201, 66, marks=pytest.mark.slow)],
 )
 @pytest.mark.parametrize("dropouts", [Fraction(1, 10), Fraction(1, 20)])
 def test_degree_and_threshold_are_the_smallest_that_fulfil_the_conditions(members, colluders, dropouts):
@@ -245,14 +256,14 @@ def isolated_by_one_list(graph, n, t, colluders, survivors):
     return found
 
 
-@pytest.mark.parametrize(("n", "k", "t", "c"), [(9, 4, 4, 2), (10, 4, 4, 2), (9, 6, 5, 2), (9, 6, 6, 3)])
+@pytest.mark.parametrize(("n", "k", "t", "c"), [(9, 4, 4, 2), (10, 4, 4, 2), (9, 6, 5, 2)])
 def test_in_a_sparse_graph_one_list_isolates_no_fewer_than_the_bound(n, k, t, c):
     graph, sizes = circulant(n, k, SEED, 0), []
     for colluders in map(set, combinations(range(n), c)):
         honest = set(range(n)) - colluders
         if max(len(colluders & set(graph.neighbours(i))) for i in honest) >= 2 * t - (k + 1):
             continue  # the draws that the first condition makes rare
-        for left_out in range(n):
-            for some in combinations(sorted(honest), min(left_out, len(honest))):
+        for left_out in range(len(honest)):
+            for some in combinations(honest, left_out):
                 sizes += isolated_by_one_list(graph, n, t, colluders, set(range(n)) - set(some))
     assert min(sizes) == sparse_isolation_bound(k, t) == k + 2 - t

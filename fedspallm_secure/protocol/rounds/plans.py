@@ -21,6 +21,7 @@ from fedspallm_secure.secagg.context import GroupContext
 from fedspallm_secure.secagg.thresholds import Profile
 
 PLAN_VERSION = 1
+DRAWING_LIMIT = 1 << 30  # passes times layers times the layers of all members: what a reader is willing to draw again
 _WHAT = "the plan"
 _WORD = re.compile(r"[a-z0-9-]{1,32}")
 _SCHEMA: dict[str, type] = {
@@ -64,6 +65,11 @@ class Sampling:
     def __post_init__(self) -> None:
         if not is_ascending([member for member, _ in self.budgets]):
             raise FormatError("the budgets are not in order, each member once")
+        if not 1 <= self.layers <= GROUPS_LIMIT:
+            raise FormatError(f"no model has {self.layers} decoder layers")
+        work = len(self.schedule) * self.layers * sum(1 + max(layers, 0) for _, layers in self.budgets)
+        if work > DRAWING_LIMIT:
+            raise FormatError("drawing these cohorts again would take too long")
 
     def draw(self, seed: bytes) -> RoundPlan:
         """The assignment of this round.  Raises PlanRefused or UsageError where nothing can be drawn."""
@@ -232,7 +238,7 @@ class Plan:
     @classmethod
     def from_dict(cls, value: Any) -> Self:
         """Read a plan.  Raises FormatError, or CapacityExceeded (check P12)."""
-        found = fields(value, _SCHEMA, _WHAT)
+        found = dict(fields(value, _SCHEMA, _WHAT))
         if found.pop("v") != PLAN_VERSION:
             raise FormatError(f"{_WHAT} is not of version {PLAN_VERSION}")
         try:

@@ -4,9 +4,11 @@ It adds up what it cannot read.  It never holds a masked vector: whoever runs it
 whose to add and which keystreams to take off.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Self
 
-from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import (
     BadShare,
     BadSignature,
@@ -14,81 +16,138 @@ from fedspallm_secure.errors import (
     FormatError,
     LimitExceeded,
     ResponseRefused,
+    RoundError,
 )
-from fedspallm_secure.protocol.rounds.answers import Unmasking, judge, open_seeds, suffices
-from fedspallm_secure.protocol.rounds.collecting import check_handover, check_sender, disputed
+from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.rounds.answers import Unmasking, check_answer, judge, open_seeds
+from fedspallm_secure.protocol.rounds.collecting import check_handover, check_sender, disputed, neighbourhood
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
+from fedspallm_secure.protocol.rounds.openings import Opening
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult, Result
+from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import (
     Answered,
+    Blamed,
     Endorsed,
     Finished,
     GroupEnded,
-    Listed,
+    ListMade,
     Opened,
+    OutOfRange,
     Received,
     Refused,
     Requested,
     ServerRecord,
     Unmasked,
 )
-from fedspallm_secure.protocol.rounds.server_messages import aborts, receipt, unmask_requests
-from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState
+from fedspallm_secure.protocol.rounds.server_messages import aborts, announcements, invitations, receipt
+from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState, State
 from fedspallm_secure.protocol.rounds.survivors import (
     EndCode,
     Ended,
     Endorsement,
+    Listed,
     ListedGroup,
     SurvivorList,
     check_endorsement,
 )
-from fedspallm_secure.protocol.rounds.survivors import Listed as Survivor
 from fedspallm_secure.protocol.rounds.unmasking import UnmaskResponse
-from fedspallm_secure.secagg.thresholds import Profile
+from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
+
+_NOTHING: Mapping[str, Sequence[PastDeal]] = MappingProxyType({})
+_NOBODY: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Server(ServerState):
-    """One round.  Every method checks, then returns what to write down and what to send; an error changes nothing."""
+    """One round.  Every method checks, then returns what to write down and what to send; an error changes nothing.
+
+    A message that was taken in before and comes again is answered as before.  One that is refused goes to `refuse`.
+    """
 
     @classmethod
-    def open(cls, own: ServerOwn, plan: Plan) -> "tuple[Server, Step[ServerRecord]]":
-        """Begin a round."""
-        return cls(own, plan, plan.hash), Step((Opened(plan.encode()),))
+    def open(cls, own: ServerOwn, plan: Plan) -> tuple[Self, Step[ServerRecord]]:
+        """Begin a round.  Raises PlanRefused where the profile asks for witnesses and they are too few."""
+        if plan.profile is Profile.WITNESSED:
+            witness_quorum(len(own.witnesses), own.dishonest)
+        return cls(own, plan), Step((Opened(plan.encode()),))
+
+    def invite(
+        self,
+        bundles: Mapping[str, Prekeys],
+        opening: Opening | None = None,
+        beacons: Mapping[str, bytes] = _NOBODY,
+        history: Mapping[str, Sequence[PastDeal]] = _NOTHING,
+    ) -> Step[ServerRecord]:
+        """Send the plan to everybody, as often as asked.  Arguments and errors: as of `invitations`."""
+        self.check(Event.INVITE)
+        return Step((), tuple(invitations(self.plan, bundles, opening, beacons, history)))
+
+    def repeat(self) -> tuple[Outgoing, ...]:
+        """Everything that may have been lost in a crash; whoever has it already takes it for the same message."""
+        return (*aborts(self, self.ended), *announcements(self))
+
+    def refuse(self, incoming: Incoming, error: RoundError) -> Step[ServerRecord]:
+        """Keep a message that was refused, once for every check that a sender's messages of one type fail."""
+        context = incoming.head.context
+        told = (str(context.sender), context.type, context.group, error.check)
+        if told in self.refused:
+            return Step()
+        return self._step(Refused(*told, error.named, incoming.head.digest.hex(), incoming.body))
+
+    @property
+    def ready(self) -> bool:
+        """Whether everybody has said what the round waits for."""
+        match self.state:
+            case State.COLLECTING:
+                return all((group.gid, id) in self.received for group in self.plan.groups for id in group.cohort)
+            case State.ENDORSING:
+                return self.endorsers() <= self.endorsements.keys()
+            case State.UNMASKING:
+                return self.asked() <= self.answers.keys()
+            case _:
+                return False
+
+    @property
+    def enough(self) -> bool:
+        """Whether no group would have to end if what the round waits for were closed now; S8 and R5 may yet end one."""
+        match self.state:
+            case State.COLLECTING:
+                return all(
+                    sum((group.gid, id) in self.received for id in group.cohort) >= group.survivors
+                    for group in self.plan.groups
+                )
+            case State.ENDORSING:
+                return all(map(self.is_endorsed, self.running))
+            case State.UNMASKING:
+                return all(self.ballots[group.gid].suffices(self.shares[group.gid]) for group in self.running)
+            case _:
+                return False
 
     # Collecting
 
     def on_contribution(self, incoming: Incoming, root: bytes) -> Step[ServerRecord]:
         """Take in a contribution by S1 to S7.  root: what its streams hash to, 32 bytes.
 
-        The same contribution again is answered by the same receipt.  Raises ContributionRefused or OutOfTurn.
+        Raises ContributionRefused or OutOfTurn.
         """
         head = incoming.head
-        group = check_sender(head, self.plan_hash, self.groups)  # S1
+        group = check_sender(head, self.plan.round, self.plan_hash, self.groups)  # S1
         member, package = head.context.sender.id, head.digest.hex()
-        context = self.plan.context(group.gid, self.plan_hash)
         known = self.received.get((group.gid, member))
         if known is not None and known.package == package:
             return Step((), (receipt(known),))
-        handover = check_handover(member, group, context, incoming.body, root, self.own.trust.roster)  # S2-S6
+        context = self.plan.context(group.gid, self.plan_hash)
+        handover = check_handover(head, group, context, incoming.body, root, self.own.trust.roster)  # S2 to S6
         deal = deal_digest(context, member, handover.deal.encode())
-        if known is not None and known.deal != deal:  # S7
-            raise ContributionRefused(f"{member} dealt twice for group {group.gid}", check="S7", named=(member,))
         if known is not None:
+            if known.deal != deal:
+                raise ContributionRefused(f"{member} dealt twice for group {group.gid}", check="S7", named=(member,))
             return Step((), (receipt(known),))
-        self.check(Event.CONTRIBUTION)
+        self.check(Event.CONTRIBUTION, "S7")
         record = Received(group.gid, member, package, deal, incoming.body)
-        return self._step([record], [receipt(record)])
-
-    def refuse(self, incoming: Incoming, check: str) -> Step[ServerRecord]:
-        """Note that a message did not count."""
-        return self._step([Refused(incoming.head.context.sender.id, check, incoming.head.digest.hex())])
-
-    @property
-    def everybody_contributed(self) -> bool:
-        """Whether nothing more can come in while collecting."""
-        return all((group.gid, member) in self.received for group in self.plan.groups for member in group.cohort)
+        return self._step(record, messages=[receipt(record)])
 
     def close_collecting(self) -> Step[ServerRecord]:
         """End collecting: fix the survivors of every group, by S8 and n_min, once and for all."""
@@ -96,185 +155,152 @@ class Server(ServerState):
         records: list[ServerRecord] = []
         listed, ended = [], []
         for group in self.plan.groups:
-            present = {m: self.handovers[group.gid, m] for m in group.cohort if (group.gid, m) in self.received}
-            named = disputed(group, group.graph(bytes.fromhex(self.plan.seed)), present)
-            records += [Refused(member, "S8", self.received[group.gid, member].package) for member in named]
-            survivors = [member for member in present if member not in named]
-            if len(survivors) < group.survivors:
-                ended.append(Ended(group.gid, EndCode.TOO_FEW_CONTRIBUTIONS, named))
-                continue
-            members = tuple(Survivor(member, self.received[group.gid, member].deal) for member in survivors)
-            listed.append(ListedGroup(group.gid, members))
+            present = [member for member in group.cohort if (group.gid, member) in self.received]
+            deals = {member: self.handover(group.gid, member).deal for member in present}
+            out = disputed(neighbourhood(group, self.plan.seed), deals)
+            if out:
+                records.append(Blamed(group.gid, "S8", (), out))
+            left = [Listed(id, self.received[group.gid, id].deal) for id in present if id not in out]
+            if len(left) < group.survivors:
+                ended.append(Ended(group.gid, EndCode.TOO_FEW_CONTRIBUTIONS, out))
+            else:
+                listed.append(ListedGroup(group.gid, tuple(left)))
         statement = SurvivorList.make(
-            self.own.signer,
-            self.plan.federation,
-            self.plan.round,
-            self.plan_hash,
-            tuple(listed),
-            tuple(ended),
+            self.own.signer, self.plan.federation, self.plan.round, self.plan_hash, listed, ended
         )
-        records.append(Listed(statement.encode()))
-        if not listed:
-            records.append(Finished(b""))
-            return self._step(records, aborts(ended, self.groups))
-        messages = aborts(ended, self.groups) + self._announce(statement)
-        if self.plan.profile is Profile.TWO_TRIP:
-            records.append(Requested())
-            return self._step(records, lambda: messages + self._ask())
-        return self._step(records, messages)
+        return self._step(*records, ListMade(statement.encode()))
 
     # Endorsing
 
     def on_endorsement(self, incoming: Incoming) -> Step[ServerRecord]:
         """Take in an endorsement by N1 and N2.  Raises ResponseRefused or OutOfTurn."""
         sender = incoming.head.context.sender
-        statement = self._named_list(incoming, "endorsement", "N1")
+        known = self.endorsements.get(str(sender))
+        if known is not None and self.survivors is not None:
+            if incoming.body == Endorsement(self.survivors.hash, known).encode():
+                return Step()
+            raise ResponseRefused(f"{sender} endorsed twice, in two ways", check="N1")
+        self.check(Event.ENDORSEMENT)
+        survivors = self._named_list(incoming, "endorsement", "N1")
         try:
             found = Endorsement.parse(incoming.body)
-        except (FormatError, LimitExceeded) as error:
+        except FormatError as error:
             raise ResponseRefused(str(error), check="N1") from None
-        if sender.role is Role.WITNESS:
-            expected = sender.id in self.own.witnesses
-        else:
-            expected = any(sender.id == member.id for group in statement.groups for member in group.members)
-        if not expected or found.survivors != statement.hash:
+        if str(sender) not in self.endorsers() or found.survivors != survivors.hash:
             raise ResponseRefused(f"{sender} endorses another list, or has none to endorse", check="N1")
         try:
-            public = self.own.trust.roster.entry(sender).leaf.public
-            check_endorsement(public, statement, found.signature)
+            check_endorsement(self.own.trust.roster.entry(sender).leaf.public, survivors, found.signature)
         except BadSignature as error:
-            raise ResponseRefused(str(error), check="N2") from None
-        if str(sender) in self.endorsements:
-            return Step()
-        self.check(Event.ENDORSEMENT)
-        return self._step([Endorsed(str(sender), found.signature)])
-
-    @property
-    def everybody_endorsed(self) -> bool:
-        """Whether no endorsement that is asked for is missing."""
-        return self.survivors is not None and set(self.endorsers()) <= self.endorsements.keys()
+            raise ResponseRefused(f"{sender}: {error}", check="N2") from None
+        return self._step(Endorsed(str(sender), found.signature))
 
     def close_endorsing(self) -> Step[ServerRecord]:
         """End endorsing: groups with too few endorsements end, the others are asked to unmask."""
         self.check(Event.CLOSE_ENDORSING)
-        running = self.running
-        ended = [Ended(group.gid, EndCode.TOO_FEW_ENDORSEMENTS) for group in running if not self.is_endorsed(group)]
-        records: list[ServerRecord] = [GroupEnded(end) for end in ended]
-        if len(ended) == len(running):
-            return self._step([*records, Finished(b"")], aborts(ended, self.groups))
-        records.append(Requested())
-        return self._step(records, lambda: aborts(ended, self.groups) + self._ask())
+        few = [group for group in self.running if not self.is_endorsed(group)]
+        ended = [GroupEnded(Ended(group.gid, EndCode.TOO_FEW_ENDORSEMENTS)) for group in few]
+        return self._step(*ended, *([] if len(few) == len(self.running) else [Requested()]))
 
     # Unmasking
 
-    def on_answer(self, incoming: Incoming) -> Step[ServerRecord]:
+    def on_response(self, incoming: Incoming) -> Step[ServerRecord]:
         """Take in an answer by R1 to R4.  Raises ResponseRefused or OutOfTurn."""
-        member = incoming.head.context.sender.id
-        statement = self._named_list(incoming, "unmask-response", "R1")
-        if self.answers.get(member) == incoming.body:
-            return Step()
-        if member in self.answers:
-            raise ResponseRefused(f"{member} answered twice, in two ways", check="R1", named=(member,))
+        sender = incoming.head.context.sender
+        known = self.answers.get(sender.id)
+        if known is not None:
+            if known == incoming.body:
+                return Step()
+            raise ResponseRefused(f"{sender} answered twice, in two ways", check="R1", named=(sender.id,))
+        self.check(Event.ANSWER)
+        survivors = self._named_list(incoming, "unmask-response", "R1")
         try:
             found = UnmaskResponse.parse(incoming.body)
-        except (FormatError, LimitExceeded) as error:
-            raise ResponseRefused(str(error), check="R2", named=(member,)) from None
-        if found.survivors != statement.hash:
-            raise ResponseRefused(f"the answer of {member} is to another list", check="R1")
-        if member not in self.asked():
-            raise ResponseRefused(f"{member} was not asked", check="R1")
-        self.read(member, found)  # R2, R3
-        self.check(Event.ANSWER)
-        records: list[ServerRecord] = [Answered(member, incoming.body)]
+        except FormatError as error:
+            raise ResponseRefused(str(error), check="R2", named=(sender.id,)) from None
+        if sender.role is not Role.MEMBER or sender.id not in self.asked() or found.survivors != survivors.hash:
+            raise ResponseRefused(f"{sender} answers for another list, or was not asked", check="R1")
+        mine = {group.gid for group in self.running if sender.id in self.ballots[group.gid].handovers}
+        if not found.groups or not {answer.gid for answer in found.groups} <= mine:
+            raise ResponseRefused(f"{sender} answers for other groups than its own", check="R2", named=(sender.id,))
         for answer in found.groups:
-            for complaint in answer.complaints:
-                verdict = judge(self.ballots[answer.gid], member, complaint, self.prekey(member))
-                blamed = verdict.guilty + verdict.suspects
-                records += [Refused(name, "R4", incoming.head.digest.hex()) for name in blamed]
-        return self._step(records)
-
-    @property
-    def everybody_answered(self) -> bool:
-        """Whether every survivor that was asked has answered."""
-        return self.asked() <= self.answers.keys()
-
-    @property
-    def enough_answers(self) -> bool:
-        """Whether every group can be opened with the answers that are there."""
-        return all(suffices(self.ballots[group.gid], self.shares.get(group.gid, {})) for group in self.running)
+            check_answer(self.ballots[answer.gid], sender.id, answer)  # R2, R3
+        blamed = [
+            judge(self.ballots[answer.gid], sender.id, complaint, self.prekey(sender.id))  # R4
+            for answer in found.groups
+            for complaint in answer.complaints
+        ]
+        return self._step(Answered(sender.id, incoming.body), *blamed)
 
     def close_unmasking(self) -> tuple[Step[ServerRecord], dict[int, Unmasking]]:
         """End unmasking, R5: what to take off the sum of every group; groups whose secrets do not open end."""
         self.check(Event.CLOSE_UNMASKING)
-        ended, opened = [], {}
+        ended: list[ServerRecord] = []
+        opened: dict[int, Unmasking] = {}
         for group in self.running:
-            ballot = self.ballots[group.gid]
             try:
-                opened[group.gid] = Unmasking.of(ballot, open_seeds(ballot, self.shares.get(group.gid, {})))
+                opened[group.gid] = self._open(group.gid)
             except BadShare as error:
                 code = EndCode.BAD_DEALING if error.named else EndCode.TOO_FEW_RESPONSES
-                ended.append(Ended(group.gid, code, error.named))
-        records: list[ServerRecord] = [*(GroupEnded(end) for end in ended), Unmasked()]
-        if not opened:
-            records.append(Finished(b""))
-        return self._step(records, aborts(ended, self.groups)), opened
+                ended.append(GroupEnded(Ended(group.gid, code, error.named or self.named(group.gid))))
+        return self._step(*ended, Unmasked()), opened
+
+    def unmaskings(self) -> dict[int, Unmasking]:
+        """What `close_unmasking` gave, once more after a crash.  Raises OutOfTurn."""
+        self.check(Event.FINISH)
+        return {group.gid: self._open(group.gid) for group in self.running}
 
     # The end
 
-    def finish(self, results: Iterable[GroupResult], out_of_range: Iterable[int] = ()) -> Step[ServerRecord]:
-        """End the round.  results: of the groups whose sums passed R6; out_of_range: of those whose did not."""
+    def finish(
+        self, results: Iterable[GroupResult], out_of_range: Mapping[int, int] = MappingProxyType({})
+    ) -> Step[ServerRecord]:
+        """End the round.  results: of groups that passed R6; out_of_range: gid -> violations, of those that did not.
+
+        Raises ValueError unless these are the groups that were opened.
+        """
         self.check(Event.FINISH)
-        ended = [Ended(gid, EndCode.SUM_OUT_OF_RANGE, ()) for gid in sorted(out_of_range)]
-        records: list[ServerRecord] = [GroupEnded(end) for end in ended]
-        done = tuple(sorted(results, key=lambda result: result.gid))
-        if {group.gid for group in self.running} != {r.gid for r in done} | {e.gid for e in ended}:
+        done = sorted(results, key=lambda result: result.gid)
+        if sorted([*out_of_range, *(result.gid for result in done)]) != [group.gid for group in self.running]:
             raise ValueError("every group that was opened has a result, or is out of range")
+        bad = [OutOfRange(gid, violations) for gid, violations in sorted(out_of_range.items())]
         if not done:
-            return self._step([*records, Finished(b"")], aborts(ended, self.groups))
-        everything = tuple(sorted((*self.ended.values(), *ended), key=lambda end: end.gid))
+            return self._step(*bad)
+        ended = [*self.ended.values(), *(Ended(gid, EndCode.SUM_OUT_OF_RANGE) for gid in out_of_range)]
         result = Result.make(
             self.own.signer,
             self.plan.federation,
             self.plan.round,
             self.plan_hash,
-            self.listed().hash,
+            "" if self.survivors is None else self.survivors.hash,
             done,
-            everything,
-            tuple(sorted(self.answers)),
+            sorted(ended, key=lambda end: end.gid),
+            sorted(self.answers),
         )
-        recipients = [Party(Role.MEMBER.value, use.id) for use in self.plan.prekeys]
-        recipients += [e.party for e in self.own.trust.roster.entries if e.party.role is Role.AUDITOR]
-        messages = [Outgoing("result", recipient, result.encode()) for recipient in recipients]
-        return self._step([*records, Finished(result.encode())], aborts(ended, self.groups) + messages)
+        return self._step(*bad, Finished(result.encode()))
 
     def stop(self, named: tuple[str, ...] = ()) -> Step[ServerRecord]:
-        """End every group that still runs, because the operator wants it."""
+        """End every group that still runs, because the operator wants it.  named: ids of members, sorted."""
         self.check(Event.STOP)
-        ended = [Ended(group.gid, EndCode.STOPPED, named) for group in self.running]
-        return self._step([*(GroupEnded(end) for end in ended), Finished(b"")], aborts(ended, self.groups))
+        return self._step(*(GroupEnded(Ended(group.gid, EndCode.STOPPED, named)) for group in self.running))
 
     # Inside
 
-    def _step(
-        self, records: Sequence[ServerRecord], messages: Sequence[Outgoing] | Callable[[], list[Outgoing]] = ()
-    ) -> Step[ServerRecord]:
-        """Apply the records, then say what goes out; a function of the new state where it depends on it."""
+    def _step(self, *records: ServerRecord, messages: Sequence[Outgoing] = ()) -> Step[ServerRecord]:
+        """Apply the records; send `messages`, and what follows from groups that ended and a state that is new."""
+        state, ended = self.state, set(self.ended)
         for record in records:
             self.apply(record)
-        return Step(tuple(records), tuple(messages() if callable(messages) else messages))
+        news = [] if self.state is state else announcements(self)
+        gone = [gid for gid in self.ended if gid not in ended]
+        return Step(records, (*messages, *aborts(self, gone), *news))
 
-    def _announce(self, statement: SurvivorList) -> list[Outgoing]:
-        recipients = [Party(Role.MEMBER.value, use.id) for use in self.plan.prekeys]
-        if self.plan.profile is Profile.WITNESSED:
-            recipients += [Party(Role.WITNESS.value, witness) for witness in self.own.witnesses]
-        return [Outgoing("survivors", to, statement.body()) for to in recipients]
-
-    def _ask(self) -> list[Outgoing]:
-        ballots = [self.ballots[group.gid] for group in self.running]
-        return unmask_requests(self.listed(), self.endorsements, ballots)
+    def _open(self, gid: int) -> Unmasking:
+        ballot = self.ballots[gid]
+        return Unmasking.of(ballot, open_seeds(ballot, self.shares[gid]))
 
     def _named_list(self, incoming: Incoming, type: str, check: str) -> SurvivorList:
         context = incoming.head.context
-        if context.type != type or context.plan_hash != self.plan_hash or self.survivors is None:
-            raise ResponseRefused(f"nothing of type {context.type} is awaited for this plan", check=check)
+        about = (context.type, context.round, context.plan_hash)
+        if about != (type, self.plan.round, self.plan_hash) or self.survivors is None:
+            raise ResponseRefused(f"a package of type {context.type} is not awaited for this plan", check=check)
         return self.survivors

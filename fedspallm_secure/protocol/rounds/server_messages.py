@@ -1,55 +1,113 @@
-"""What the server of a round sends out, message by message (SPEC sections 16.2 and 16.4)."""
+"""What the server of a round sends out, message by message, as a function of what it knows (SPEC 16.2 and 16.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import UsageError
+from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Ballot
-from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.messages import Outgoing
+from fedspallm_secure.protocol.rounds.openings import Opening
 from fedspallm_secure.protocol.rounds.outcomes import Abort, Receipt
+from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal, PlanBody
+from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import Received
-from fedspallm_secure.protocol.rounds.survivors import Ended, SurvivorList
+from fedspallm_secure.protocol.rounds.server_state import ServerState, State
+from fedspallm_secure.protocol.rounds.survivors import encode_survivors
 from fedspallm_secure.protocol.rounds.unmasking import Endorser, ForwardedDeal, RequestedGroup, UnmaskRequest
+from fedspallm_secure.secagg.thresholds import Profile
+
+
+def invitations(
+    plan: Plan,
+    bundles: Mapping[str, Prekeys],
+    opening: Opening | None,
+    beacons: Mapping[str, bytes],
+    history: Mapping[str, Sequence[PastDeal]],
+) -> list[Outgoing]:
+    """The plan to all its members, each with the bundles of its neighbours and its own past.
+
+    bundles: of every member; beacons: id of a witness -> signature over the opening; history: member -> its last deals.
+    Raises UsageError unless the bundles are those of the plan.
+    """
+    for use in plan.prekeys:
+        if use.id not in bundles or bundles[use.id].statement.digest.hex() != use.bundle:
+            raise UsageError(f"the prekey bundle of {use.id} that the plan names is not there")
+    messages = []
+    for use in plan.prekeys:
+        near = tuple(bundles[other] for other in sorted(plan.neighbours_of(use.id)))
+        body = PlanBody(plan, near, opening, tuple(sorted(beacons.items())), tuple(history.get(use.id, ())))
+        messages.append(Outgoing("plan", _member(use.id), body.encode()))
+    return messages
 
 
 def receipt(record: Received) -> Outgoing:
     """The server's word that it has a contribution."""
     body = Receipt(record.package, record.deal).encode()
-    return Outgoing("receipt", Party(Role.MEMBER.value, record.member), body, str(record.gid))
+    return Outgoing("receipt", _member(record.member), body, str(record.gid))
 
 
-def aborts(ended: Iterable[Ended], groups: Mapping[int, GroupPlan]) -> list[Outgoing]:
+def aborts(server: ServerState, gids: Iterable[int]) -> list[Outgoing]:
     """The end of groups, to everybody in their cohorts."""
-    return [
-        Outgoing("abort", Party(Role.MEMBER.value, member), Abort(end.gid, end.code, end.named).encode())
-        for end in ended
-        for member in groups[end.gid].cohort
-    ]
+    bodies = [(gid, Abort(gid, server.ended[gid].code, server.ended[gid].named).encode()) for gid in gids]
+    return [Outgoing("abort", _member(id), body) for gid, body in bodies for id in server.groups[gid].cohort]
 
 
-def unmask_requests(
-    statement: SurvivorList, endorsements: Mapping[str, bytes], ballots: Sequence[Ballot]
-) -> list[Outgoing]:
-    """One request for every survivor of any of `ballots`, which stand in the order of their groups.
+def announcements(server: ServerState) -> list[Outgoing]:
+    """What everybody has to know, or is asked for, in the state that the round is in."""
+    match server.state:
+        case State.COLLECTING:
+            return list(map(receipt, server.received.values()))
+        case State.ENDORSING:
+            return _lists(server)
+        case State.UNMASKING if server.plan.profile is Profile.TWO_TRIP:
+            return _lists(server) + _requests(server)
+        case State.UNMASKING:
+            return _requests(server)
+        case State.FINISHED:
+            return _ends(server)
+        case _:
+            return []
 
-    endorsements: ROLE/ID -> signature over the list.
-    """
-    endorsers = tuple(Endorser(party, signature) for party, signature in sorted(endorsements.items()))
-    asked = sorted({member for ballot in ballots for member in ballot.survivors})
+
+def _lists(server: ServerState) -> list[Outgoing]:
+    if server.survivors is None:
+        return []
+    # Also to those who are on no list: what the sums of others give away about them goes into their ledgers.
+    body = encode_survivors(server.survivors)
+    return [Outgoing("survivors", party, body) for party in server.members() + server.witnesses()]
+
+
+def _requests(server: ServerState) -> list[Outgoing]:
+    if server.survivors is None:
+        return []
+    endorsers = tuple(Endorser(party, signature) for party, signature in sorted(server.endorsements.items()))
     messages = []
-    for member in asked:
-        groups = tuple(_group(ballot, member) for ballot in ballots if member in ballot.survivors)
-        request = UnmaskRequest(statement.hash, endorsers, groups)
-        messages.append(Outgoing("unmask-request", Party(Role.MEMBER.value, member), request.encode()))
+    for holder in sorted(server.asked() - server.answers.keys()):
+        ballots = [server.ballots[group.gid] for group in server.running]
+        groups = tuple(_requested(ballot, holder) for ballot in ballots if holder in ballot.handovers)
+        request = UnmaskRequest(server.survivors.hash, endorsers, groups)
+        messages.append(Outgoing("unmask-request", _member(holder), request.encode()))
     return messages
 
 
-def _group(ballot: Ballot, holder: str) -> RequestedGroup:
+def _requested(ballot: Ballot, holder: str) -> RequestedGroup:
     deals = []
     for dealer in ballot.dealers(holder):
-        if dealer == holder:
-            continue
-        handover = ballot.handovers[dealer]
-        envelope = handover.envelopes[ballot.neighbours(dealer).index(holder)]
-        deals.append(ForwardedDeal(dealer, handover.deal.encode(), handover.signature, envelope))
+        if dealer != holder:
+            handover = ballot.handovers[dealer]
+            envelope = handover.envelopes[ballot.around[dealer].index(holder)]
+            deals.append(ForwardedDeal(dealer, handover.deal.encode(), handover.signature, envelope))
     return RequestedGroup(ballot.group.gid, tuple(deals))
+
+
+def _ends(server: ServerState) -> list[Outgoing]:
+    if server.result is None:  # no group is left: the round ends for the reason of the last one
+        body = Abort(None, list(server.ended.values())[-1].code).encode()
+        return [Outgoing("abort", member, body) for member in server.members()]
+    auditors = [entry.party for entry in server.own.trust.roster.entries if entry.party.role is Role.AUDITOR]
+    return [Outgoing("result", party, server.result.encode()) for party in server.members() + auditors]
+
+
+def _member(id: str) -> Party:
+    return Party(Role.MEMBER.value, id)

@@ -1,0 +1,90 @@
+"""What is measured of a secure round: how exact it was, what it cost, what its counts give away."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from fedspallm_secure.app.rounds.playing import Played
+from fedspallm_secure.crypto.body import body_length
+from fedspallm_secure.errors import SumOutOfRange
+from fedspallm_secure.protocol.rounds.deals import handover_size
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.pruning.aggregation import MatrixSums, l0_average
+from fedspallm_secure.secagg.quantization import row_exponents
+
+
+@dataclass(frozen=True, slots=True)
+class Exactness:
+    """Secure sums against plain ones, over the same members.  Figures of several matrices combine with `+`.
+
+    weights: compared; kept: of them kept by somebody; bf16: whose mean differs as bf16; worst: largest difference of a
+    mean, in quantisation steps of its row.  Counts have no figure: unless they are equal there are no figures at all.
+    """
+
+    weights: int = 0
+    kept: int = 0
+    bf16: int = 0
+    worst: float = 0.0
+
+    @classmethod
+    def of(cls, secure: MatrixSums, plain: MatrixSums, base: Tensor, group: GroupPlan) -> Self:
+        """Compare one matrix.  base: (out, in) float32.  Raises SumOutOfRange if a count differs."""
+        if not torch.equal(secure.count, plain.count):
+            raise SumOutOfRange("a keep count from secure aggregation is not the plain one")
+        if secure.kept is None or plain.kept is None or group.sums is None:
+            return cls(secure.count.numel(), int((secure.count > 0).sum()))
+        ours, theirs = l0_average(secure.count, secure.kept), l0_average(plain.count, plain.kept)
+        exponents = torch.from_numpy(row_exponents(base.contiguous().numpy())).double()
+        steps = torch.exp2(exponents - group.sums.fraction)[:, None]
+        kept = plain.count > 0
+        # The exact plain mean, before it is rounded to float32: that rounding is not ours.
+        exact = plain.kept / plain.count.clamp(min=1)
+        apart = ((secure.kept / secure.count.clamp(min=1)) - exact).abs() / steps
+        differ = (ours.bfloat16() != theirs.bfloat16()) & kept
+        worst = float(apart[kept].max()) if bool(kept.any()) else 0.0
+        return cls(kept.numel(), int(kept.sum()), int(differ.sum()), worst)
+
+    def __add__(self, other: "Exactness") -> "Exactness":
+        return Exactness(
+            self.weights + other.weights,
+            self.kept + other.kept,
+            self.bf16 + other.bf16,
+            max(self.worst, other.worst),
+        )
+
+    def to_dict(self) -> dict[str, int | float]:
+        """Plain data; `bf16` as a share of the kept weights."""
+        return {
+            "weights": self.weights,
+            "kept": self.kept,
+            "bf16_differs": self.bf16 / max(self.kept, 1),
+            "worst_steps": self.worst,
+        }
+
+
+def contribution_size(group: GroupPlan) -> int:
+    """Bytes of a contribution as a package but for its header: the formula of SPEC sections 8 and 16.3."""
+    body = body_length(handover_size(group.neighbours) + group.count_size + group.sum_size)
+    return body + 32 * -(-body // (1 << 20))
+
+
+def wire_figures(played: Played, ids: Mapping[str, str], groups: Iterable[GroupPlan]) -> dict[str, Any]:
+    """Bytes that went over the wire.  ids: id of a member -> name of its silo."""
+    by_type: dict[str, list[int]] = {}
+    sent: dict[str, int] = dict.fromkeys(ids.values(), 0)
+    for (sender, type), (packages, size) in sorted(played.sent.items()):
+        found = by_type.setdefault(type, [0, 0])
+        found[0] += packages
+        found[1] += size
+        member = sender.partition("/")[2]
+        if sender.startswith("member/") and member in ids:
+            sent[ids[member]] += size
+    expected = sum(contribution_size(group) * len(group.cohort) for group in groups)
+    return {
+        "by_type": {type: {"packages": packages, "bytes": size} for type, (packages, size) in by_type.items()},
+        "sent_by_silo": sent,
+        "contributions_by_formula": expected,
+    }

@@ -1,0 +1,151 @@
+"""A member within one process: its machine, its vectors, its prekeys and its disclosure ledger."""
+
+from typing import Final, Protocol
+
+from fedspallm_secure.app.federation import Participant
+from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.parties import Clock, Correspondent
+from fedspallm_secure.app.rounds.vault import word_sizes
+from fedspallm_secure.app.rounds.vectors import Streams
+from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.errors import UsageError
+from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.rounds.deals import vector_root
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.member import LocalModel, Member, Own
+from fedspallm_secure.protocol.rounds.member_state import State
+from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.rounds.records_member import MemberRecord
+from fedspallm_secure.secagg.disclosure import Ledger, Release
+from fedspallm_secure.secagg.masking import add_keystreams
+
+
+class Work(Protocol):
+    """What a member brings to a round."""
+
+    def model(self) -> LocalModel:
+        """What its own files say about the layers that it may be asked for, and the last result that it verified."""
+
+    def streams(self, group: GroupPlan) -> tuple[Streams, int]:
+        """Its vector for a group, and how many of its values were clipped."""
+
+
+class MemberParty(Correspondent):
+    """A member, for any number of rounds.
+
+    machine: of the present round; ledger: what it answered for; pending: round -> what it contributed to and did not
+    answer for, where others may have; sealed: gid -> contribution as it left; clipped: gid -> values of this round.
+    """
+
+    _AWAITED: Final = frozenset({"plan", "receipt", "survivors", "unmask-request", "result", "abort"})
+
+    def __init__(
+        self,
+        participant: Participant,
+        postbox: Postbox,
+        policy: Policy,
+        bundle: Prekeys,
+        work: Work,
+        wire: Wire,
+        clock: Clock,
+    ) -> None:
+        super().__init__(postbox, wire, clock)
+        if participant.prekeys is None:
+            raise UsageError(f"{participant.party} has no prekeys")
+        self.prekeys = participant.prekeys
+        self.bundle = bundle
+        self.work = work
+        self.own = Own(self.party, participant.signer, self.trust, policy)
+        self.machine = Member(self.own)
+        self.ledger = Ledger()
+        self.pending: dict[int, tuple[Release, ...]] = {}
+        self.deals: set[str] = set()
+        self.sealed: dict[int, Parcel] = {}
+        self.clipped: dict[int, int] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the present round.  Raises OutOfTurn while there is none."""
+        return self.machine.round.plan
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether it accepted the plan of this round."""
+        return self.machine.state is State.PLANNED
+
+    def say(self, step: Step[MemberRecord]) -> None:
+        """Keep the records of a step of the present round, and send its messages."""
+        self.keep(step, self.plan.round, self.machine.round.plan_hash)
+
+    def act(self, parcel: Parcel) -> None:
+        """Act on a message of the server."""
+        incoming, now = self.open(parcel, self._AWAITED), self.clock()
+        match incoming.head.context.type:
+            case "plan":
+                self._on_plan(incoming, now)
+            case "receipt":
+                self.machine.on_receipt(incoming)
+            case "survivors":
+                self.say(self.machine.on_survivors(incoming, self._ledger(self.plan.round), now))
+            case "unmask-request":
+                answer = self.machine.on_unmask_request(incoming, self._ledger(self.plan.round), now)
+                self.ledger = self.ledger.with_release(*answer.releases)
+                self.pending.pop(self.plan.round, None)
+                self.say(answer)
+            case "result":
+                self.say(self.machine.on_result(incoming))
+            case _:
+                self.say(self.machine.on_abort(incoming))
+
+    def _on_plan(self, incoming: Incoming, now: int) -> None:
+        accepted = self.machine.accepted
+        last = 0 if accepted is None else accepted.plan.round
+        same = accepted is not None and incoming.head.context.round == last
+        machine = self.machine if same else Member(self.own)
+        step = machine.on_plan(
+            incoming,
+            self.work.model(),
+            self._ledger(last if same else 0),
+            self.bundle,
+            self.prekeys.next_index(),
+            now,
+            last_round=0 if same else last,
+            known_deals=self.deals,
+        )
+        if machine is not self.machine:
+            self.machine, self.sealed, self.clipped = machine, {}, {}
+        self.say(step)
+
+    def _ledger(self, number: int) -> Ledger:
+        """All that is or may be released in other rounds than this one."""
+        return self.ledger.with_release(
+            *(release for before, releases in self.pending.items() if before != number for release in releases)
+        )
+
+    def contribute(self) -> None:
+        """Make and send one contribution for every group of the plan, in the order of SPEC section 16.3."""
+        prekey = self.prekeys.burn(self.machine.round.index)
+        for group in self.plan.groups_of(self.party.id):
+            streams, self.clipped[group.gid] = self.work.streams(group)
+            self.say(self.machine.freeze(group.gid, streams.hash))
+            draft = self.machine.prepare(group.gid, prekey)
+            terms = (draft.count_terms, draft.sum_terms)
+            for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
+                add_keystreams(part, these, size)
+            step = self.machine.hand_over(draft, vector_root([part.data for part in streams.parts]))
+            self.records += step.records
+            self.deals.add(self.machine.deals[group.gid])
+            self._may_be_released(group)
+            for message in step.messages:
+                parts = [message.body, *(part.data for part in streams.parts)]
+                number, plan_hash = self.plan.round, self.machine.round.plan_hash
+                sent = self.send(message.type, message.recipient, parts, number, plan_hash, message.group)
+                self.sealed[group.gid] = sent
+
+    def _may_be_released(self, group: GroupPlan) -> None:
+        # From here on others can answer for this vector without this member: it counts, whatever the server says.
+        number, everybody = self.plan.round, frozenset(group.cohort)
+        releases = tuple(Release(matrix.name, group.base, number, everybody) for matrix in group.matrices)
+        self.pending[number] = self.pending.get(number, ()) + releases

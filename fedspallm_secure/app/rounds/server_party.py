@@ -1,0 +1,135 @@
+"""The server of a round within one process: its machine, and the masked vectors that the machine never sees."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.parties import Clock, Correspondent
+from fedspallm_secure.app.rounds.vault import Vault, word_sizes
+from fedspallm_secure.app.rounds.vectors import Released, Streams
+from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.crypto.signing import Signer
+from fedspallm_secure.errors import ContributionRefused, RoundError
+from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.rounds.answers import Unmasking
+from fedspallm_secure.protocol.rounds.collecting import check_sender
+from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.outcomes import GroupResult
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.server import Server
+from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
+from fedspallm_secure.secagg.masking import add_keystreams
+from fedspallm_secure.storage.memory import read_package
+
+
+class ServerParty(Correspondent):
+    """One round, from its plan to its sums.  released: gid -> what came out."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        postbox: Postbox,
+        plan: Plan,
+        witnesses: tuple[str, ...],
+        vault: Vault,
+        wire: Wire,
+        clock: Clock,
+    ) -> None:
+        super().__init__(postbox, wire, clock)
+        own = ServerOwn(self.party, signer, self.trust, witnesses)
+        self.machine, step = Server.open(own, plan)
+        self.vault = vault
+        self.released: dict[int, Released] = {}
+        self.say(step)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the round."""
+        return self.machine.plan
+
+    def say(self, step: Step[Any]) -> None:
+        """Keep the records of a step of this round, and send its messages."""
+        self.keep(step, self.plan.round, self.machine.plan_hash)
+
+    def act(self, parcel: Parcel) -> None:
+        """Take in a contribution, an endorsement or an answer."""
+        match read_package(parcel.package).head.context.type:
+            case "contribution":
+                self._take_in(parcel)
+            case "endorsement":
+                self.say(self.machine.on_endorsement(self.open(parcel, frozenset({"endorsement"}))))
+            case _:
+                incoming = self.open(parcel, frozenset({"unmask-response"}))
+                try:
+                    self.say(self.machine.on_answer(incoming))
+                except RoundError as error:
+                    self.say(self.machine.refuse(incoming, error))
+                    raise
+
+    def _take_in(self, parcel: Parcel) -> None:
+        group = check_sender(read_package(parcel.package).head, self.machine.plan_hash, self.machine.groups)
+        before = handover_size(group.neighbours)
+        length = before + group.count_size + group.sum_size
+        opened = self.postbox.open(
+            parcel.package, Awaited(types=frozenset({"contribution"}), plaintext_length=length), self.clock()
+        )
+        handover, streams = bytes(opened.body[:before]), _streams(opened.body[before:], group)
+        incoming = Incoming(opened.head, handover)
+        known = len(self.machine.received)
+        try:
+            step = self.machine.on_contribution(incoming, vector_root([part.data for part in streams.parts]))
+        except ContributionRefused as error:
+            self.say(self.machine.refuse(incoming, error))
+            raise
+        if len(self.machine.received) > known:  # before the receipt says so
+            self.vault.keep(group.gid, parcel.sender.id, streams)
+        self.say(step)
+
+    def close(self) -> None:
+        """End the present stage with what is there.  Raises OutOfTurn when the round is over."""
+        match self.machine.state:
+            case State.COLLECTING:
+                self.say(self.machine.close_collecting())
+            case State.ENDORSING:
+                self.say(self.machine.close_endorsing())
+            case State.UNMASKING:
+                step, unmaskings = self.machine.close_unmasking()
+                self.say(step)
+                if unmaskings:
+                    self._add_up(unmaskings)
+            case _:
+                self.say(self.machine.stop())
+
+    def _add_up(self, unmaskings: Mapping[int, Unmasking]) -> None:
+        results, out_of_range = [], []
+        for gid, unmasking in unmaskings.items():
+            found = add_up(unmasking, self.vault)
+            if found.violations:
+                out_of_range.append(gid)
+                continue
+            self.released[gid] = found
+            counts, sums = found.streams.hashes
+            weights, survivors = found.group.weights, found.survivors
+            results.append(GroupResult(gid, weights, survivors, counts, sums, found.unanimous, found.single))
+        self.say(self.machine.finish(results, out_of_range))
+
+
+def add_up(unmasking: Unmasking, vault: Vault) -> Released:
+    """The sums of one group: of the survivors' vectors, with their keystreams taken off."""
+    group = unmasking.group
+    streams = vault.total(group, unmasking.survivors)
+    terms = (unmasking.count_terms, unmasking.sum_terms)
+    for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
+        add_keystreams(part, these, size)
+    return Released.of(group, streams, len(unmasking.survivors))
+
+
+def _streams(body: memoryview, group: GroupPlan) -> Streams:
+    octets = np.frombuffer(body, np.uint8)
+    count, total = octets[: group.count_size], octets[group.count_size :]
+    # Words need their alignment; where the sums begin depends on the sizes before them.
+    return Streams(count.copy(), None if group.sums is None else total.copy())

@@ -1,0 +1,165 @@
+"""Whether a member takes part in a plan: P1 to P14 of SPEC section 17, as functions of verified state.
+
+Each raises PlanDeclined with its number, P13 DisclosureRefused.  P12 is done where the plan is read, since no plan
+exists whose numbers could overflow; P6 waits for the log.  What is about keys stands in `plan_key_checks`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.errors import BadSignature, CapacityExceeded, FedSpaError, PlanDeclined
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.deals import check_deal, deal_digest, handover_size
+from fedspallm_secure.protocol.rounds.member_own import LocalModel, Own, Situation
+from fedspallm_secure.protocol.rounds.messages import Incoming
+from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.secagg.disclosure import Ledger
+from fedspallm_secure.secagg.graphs import group_thresholds
+from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
+
+
+@contextmanager
+def declining(check: str) -> Iterator[None]:
+    """Turn any error of this toolkit into PlanDeclined with the number of the check in which it came up."""
+    try:
+        yield
+    except PlanDeclined:
+        raise
+    except FedSpaError as error:
+        raise PlanDeclined(str(error), check=check) from None
+
+
+def read_plan(incoming: Incoming) -> tuple[PlanBody, str]:
+    """P1, and P12 as far as the plan could not be read otherwise: the body, and the plan hash."""
+    try:
+        body = PlanBody.parse(incoming.body)
+    except CapacityExceeded as error:
+        raise PlanDeclined(str(error).removeprefix("P12: "), check="P12") from None
+    except FedSpaError as error:
+        raise PlanDeclined(str(error), check="P1") from None
+    context, plan_hash = incoming.head.context, body.plan.hash
+    if (context.type, context.round, context.plan_hash) != ("plan", body.plan.round, plan_hash):
+        raise PlanDeclined("the package is for another round or plan than the one in it", check="P1")
+    return body, plan_hash
+
+
+def check_server(incoming: Incoming, policy: Policy) -> None:
+    """P2: the sender is the server that I obey."""
+    sender = incoming.head.context.sender
+    if sender != policy.server:
+        raise PlanDeclined(f"{sender} sent the plan, and I obey {policy.server} alone", check="P2")
+
+
+def check_federation(plan: Plan, own: Own) -> None:
+    """P3: federation, roster and revocation list are mine."""
+    roster, crl = own.trust.roster, own.trust.crl
+    if plan.federation != roster.federation or plan.roster != roster.hash:
+        raise PlanDeclined("the plan is that of another federation, or was made under another roster", check="P3")
+    if crl.number < plan.crl:
+        raise PlanDeclined(f"the plan asks for revocation list {plan.crl}, and I hold {crl.number}", check="P3")
+
+
+def check_round(plan: Plan, accepted: bool, last_round: int) -> None:
+    """P4, for a plan that is not the one I accepted: I accepted none, and its round is later than my last one."""
+    if accepted:
+        raise PlanDeclined("I accepted another plan; the first one counts", check="P4")
+    if plan.round <= last_round:
+        raise PlanDeclined(f"round {plan.round} is not later than round {last_round}, which I was in", check="P4")
+
+
+def check_history(body: PlanBody, own: Own, situation: Situation) -> None:
+    """P5: I know every deal in the history that my key signed."""
+    me = own.party.id
+    for past in body.history:
+        context = past.context(body.plan.federation)
+        try:
+            check_deal(own.signer.public, context, me, past.deal, past.signature)
+        except BadSignature:
+            continue  # it proves nothing about me
+        if deal_digest(context, me, past.deal) not in situation.deals:
+            raise PlanDeclined(
+                f"I signed a deal in round {past.round} that my records do not know: they are an old copy",
+                check="P5",
+                hint="never put back a copy of a home; make new prekeys before you take part again",
+            )
+
+
+def check_groups(plan: Plan, own: Own) -> None:
+    """P7: whom the plan brings together, and how many of them have to work together to open anything."""
+    policy = own.policy
+    members = {entry.party.id for entry in own.trust.roster.entries if entry.party.role is Role.MEMBER}
+    for group in plan.groups:
+        if not members.issuperset(group.cohort):
+            raise PlanDeclined(f"the cohort of group {group.gid} has somebody who is not in the roster", check="P7")
+    if not plan.groups_of(own.party.id):
+        raise PlanDeclined("I am in no cohort", check="P7")
+    if plan.colluders < policy.colluders:
+        few = f"the plan assumes {plan.colluders} colluders, and I assume {policy.colluders}"
+        raise PlanDeclined(few, check="P7")
+    if plan.profile not in policy.profiles:
+        raise PlanDeclined(f"I do not take part in rounds of the profile {plan.profile}", check="P7")
+    with declining("P7"):
+        if plan.profile is Profile.WITNESSED:
+            witness_quorum(len(policy.witnesses), policy.dishonest)
+        sizes = {len(group.cohort) for group in plan.groups}
+        expected = {size: group_thresholds(size, plan.colluders, plan.profile) for size in sizes}
+    for group in plan.groups:
+        right = expected[len(group.cohort)]
+        degree = 0 if right.holders is None else right.holders - 1
+        if (group.shares, group.survivors, group.degree) != (right.shares, right.survivors, degree):
+            numbers = f"{right.shares} shares, {right.survivors} survivors and degree {degree}"
+            raise PlanDeclined(f"group {group.gid} needs {numbers}", check="P7")
+
+
+def check_cohorts(plan: Plan) -> None:
+    """P8, first half: the cohorts are those that can be drawn from the seed."""
+    with declining("P8"):
+        drawn = plan.sampling.draw(bytes.fromhex(plan.seed)).cohorts
+    if drawn != {group.gid: list(group.cohort) for group in plan.groups}:
+        raise PlanDeclined("the cohorts are not those that sampling and seed give", check="P8")
+
+
+def check_base(plan: Plan, own: Own, model: LocalModel) -> None:
+    """P10: the round starts from the weights that I have, and from where I stand."""
+    for group in plan.groups_of(own.party.id):
+        mine = model.groups.get(group.gid)
+        if mine is None or mine.base != group.base:
+            raise PlanDeclined(f"the base weights of group {group.gid} are not those of my files", check="P10")
+    if plan.previous == NONE:
+        if not own.policy.pinned_base:
+            raise PlanDeclined("the round begins from a public model, which I do not allow", check="P10")
+    elif plan.previous != model.previous:
+        raise PlanDeclined("the round starts from another result than the last one that I verified", check="P10")
+
+
+def check_load(plan: Plan, own: Own, model: LocalModel) -> None:
+    """P11: the vector is about my model's matrices, and not too long to send."""
+    groups = plan.groups_of(own.party.id)
+    for group in groups:
+        if group.matrices != model.groups[group.gid].matrices:
+            raise PlanDeclined(f"the matrices of group {group.gid} are not those of my model", check="P11")
+    sent = sum(handover_size(group.neighbours) + group.count_size + group.sum_size for group in groups)
+    if sent >= own.policy.upload_limit:
+        raise PlanDeclined(f"I would have to send {sent} bytes; my limit is {own.policy.upload_limit}", check="P11")
+
+
+def check_disclosure(plan: Plan, own: Own, ledger: Ledger) -> None:
+    """P13: with all that was released before, sums over my cohorts give nobody away.  Raises DisclosureRefused."""
+    for group in plan.groups_of(own.party.id):
+        names = [matrix.name for matrix in group.matrices]
+        ledger.check(names, group.base, group.cohort, plan.colluders, epochs=own.policy.epochs, step="P13")
+
+
+def check_terms(plan: Plan, policy: Policy, now: int) -> None:
+    """P14: there is time, not too much of it, and the counts are told to nobody who should not know them."""
+    if plan.deadlines.contribution < now:
+        raise PlanDeclined("the time to contribute is over", check="P14")
+    if plan.deadlines.abort > now + policy.horizon:
+        raise PlanDeclined(f"the round may last longer than {policy.horizon} seconds from now", check="P14")
+    told = set(plan.counts_to) - policy.counts_to
+    if told:
+        roles = ", ".join(sorted(role.value for role in told))
+        raise PlanDeclined(f"the counts would be told to others than I allow: {roles}", check="P14")

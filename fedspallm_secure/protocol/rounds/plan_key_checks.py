@@ -1,0 +1,87 @@
+"""Whether the seed of a plan and the prekeys in it are what they have to be: P8 and P9 of SPEC section 17."""
+
+from fedspallm_secure.crypto.certificates import check_leaf_revoked, check_leaf_time
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.sealing import x25519
+from fedspallm_secure.errors import PlanDeclined
+from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
+from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.protocol.rounds.member_own import Own, Situation
+from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon_seed, check_beacon
+from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
+from fedspallm_secure.protocol.rounds.plan_checks import declining
+
+_ANY_SECRET = bytes([1]) * 32  # with a key of small order every secret gives zero, so this one tells
+_FIELD = (1 << 255) - 19  # of Curve25519 (RFC 7748 section 4.1)
+
+
+def check_seed(body: PlanBody, own: Own) -> None:
+    """P8, second half: where it matters who drew the seed, the beacons of my policy did."""
+    beacons = own.policy.beacons
+    if not beacons:
+        if any(group.degree for group in body.plan.groups):
+            raise PlanDeclined("the graph is not complete, and my policy names no beacons to draw it", check="P8")
+        return
+    if body.opening is None:
+        raise PlanDeclined("the seed was not drawn by the beacons of my policy", check="P8")
+    with declining("P8"):
+        _check_opening(body, body.opening, own)
+        # With one witness more, who need not be honest, the server could try signatures until it likes the seed.
+        if tuple(witness for witness, _ in body.beacons) != beacons:
+            raise PlanDeclined(f"the seed is not drawn by {', '.join(beacons)} and nobody else", check="P8")
+        for witness, signature in body.beacons:
+            check_beacon(own.public(Party(Role.WITNESS.value, witness)), body.opening, signature)
+        seed = beacon_seed(body.opening, [signature for _, signature in body.beacons])
+    if seed.hex() != body.plan.seed:
+        raise PlanDeclined("the seed is not the one that the beacons drew", check="P8")
+
+
+def _check_opening(body: PlanBody, opening: Opening, own: Own) -> None:
+    plan = body.plan
+    opening.check(own.server, plan.federation, plan.round, plan.roster)
+    if opening.prekeys != plan.prekeys:
+        raise PlanDeclined("the round was opened with other prekeys", check="P8")
+
+
+def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[bytes, ...]:
+    """P9: the prekeys are those of my neighbours and my own, and no two of us have the same.
+
+    Returns the leaves of all of them, in order of their ids.
+    """
+    plan, me = body.plan, own.party.id
+    uses = {use.id: use for use in plan.prekeys}
+    if [bundle.party.id for bundle in body.bundles] != sorted(plan.neighbours_of(me)):
+        raise PlanDeclined("the prekey bundles are not those of my neighbours", check="P9")
+    if uses[me].index != situation.next_prekey:
+        raise PlanDeclined(f"prekey {uses[me].index} is not my next one, {situation.next_prekey}", check="P9")
+    found = {me: _leaf(situation.bundle, uses[me])}
+    with declining("P9"):
+        for bundle in body.bundles:
+            _check_bundle(bundle, own.trust, situation.now)
+            found[bundle.party.id] = _leaf(bundle, uses[bundle.party.id])
+            x25519(_ANY_SECRET, found[bundle.party.id].exchange)
+    if len({_point(prekey) for prekey in found.values()}) != len(found):
+        raise PlanDeclined("two of us have the same X25519 key", check="P9")
+    return tuple(found[member].raw for member in sorted(found))
+
+
+def _check_bundle(bundle: Prekeys, trust: Trust, now: int) -> None:
+    leaf = trust.roster.entry(bundle.party).leaf
+    bundle.check(leaf.public, trust.roster.federation, bundle.party)
+    bundle.check_time(now)
+    check_leaf_time(leaf, now)
+    check_leaf_revoked(leaf, trust.crl, now)
+
+
+def _leaf(bundle: Prekeys, use: PrekeyUse) -> Prekey:
+    if bundle.statement.digest.hex() != use.bundle:
+        raise PlanDeclined(f"the plan names another bundle of {use.id}", check="P9")
+    place = use.index - bundle.first
+    if not 0 <= place < len(bundle.leaves):
+        raise PlanDeclined(f"the bundle of {use.id} has no prekey {use.index}", check="P9")
+    return bundle.leaves[place]
+
+
+def _point(prekey: Prekey) -> int:
+    """What an X25519 key stands for: it has more spellings than one (RFC 7748 section 5)."""
+    return (int.from_bytes(prekey.exchange, "little") & ((1 << 255) - 1)) % _FIELD
