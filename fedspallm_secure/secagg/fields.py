@@ -191,9 +191,9 @@ def check_range(counts: Counts, sums: Sums | None, survivors: int, word: SumWord
     violations = 0
     for tile in _tiles(counts.size):
         count, total = counts[tile], sums[tile]
-        # Counts that are too large are wrong anyway; cut down, none times the bound leaves the word, and neither does
-        # the negative.  Two comparisons, because the smallest number has no absolute value.
-        limit = np.minimum(count, min(survivors, np.iinfo(count.dtype).max)).astype(word.signed)
+        # Up to `survivors` no count times the bound leaves the word, nor does its negative; a larger count may wrap
+        # around here, and is wrong whatever comes of it.  The smallest number has no absolute value: two comparisons.
+        limit = count.astype(word.signed)
         limit *= word.bound
         violations += int(np.count_nonzero((count > survivors) | (total > limit) | (total < -limit)))
     return violations

@@ -26,8 +26,7 @@ def row_exponents(base: NDArray[np.float32]) -> NDArray[np.int32]:
 
     base: (rows, columns); returns (rows,).  Raises CorruptWeights when the base holds NaN or infinite values.
     """
-    with np.errstate(invalid="ignore"):  # a signalling NaN would warn before it is found
-        largest: NDArray[np.float32] = np.maximum(base.max(axis=1, initial=0.0), -base.min(axis=1, initial=0.0))
+    largest: NDArray[np.float32] = np.maximum(base.max(axis=1, initial=0.0), -base.min(axis=1, initial=0.0))
     broken = int(np.count_nonzero(~np.isfinite(largest)))
     if broken:
         raise CorruptWeights(f"{broken} rows of a base matrix hold NaN or infinite weights")

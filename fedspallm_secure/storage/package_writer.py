@@ -105,18 +105,11 @@ def write_package(
 
     advance: called with the bytes of body written so far.  Raises NotAllowed, InputError, OutputExists or StorageError.
     """
-    check_size(source, context)
     with draft(path) as file:
         head = write_to(file, source, context, recipient, signer, advance)
         file.finish()
         file.publish()
     return head
-
-
-def check_size(source: Plaintext, context: Context) -> None:
-    """Raise NotAllowed when a package of this type may not hold so much."""
-    if source.length > PACKAGE_TYPES[context.type].plaintext_limit:
-        raise NotAllowed(f"{source.name} is larger than a package of type {context.type!r} may hold")
 
 
 def write_to(
@@ -127,7 +120,8 @@ def write_to(
     advance: called with the bytes of body written so far.  Raises NotAllowed, InputError, FormatError for a recipient
     key that cannot be sealed to, and what the two raise.
     """
-    check_size(source, context)
+    if source.length > PACKAGE_TYPES[context.type].plaintext_limit:
+        raise NotAllowed(f"{source.name} is larger than a package of type {context.type!r} may hold")
     file_key = random_bytes(FILE_KEY_SIZE)
     wrapped = wrap(file_key, recipient, context.info)
     length = body_length(source.length)

@@ -393,7 +393,7 @@ def test_a_buffer_has_to_be_filled_exactly(ends, size):
     with pytest.raises(errors.NotAwaited, match=f"holds 4 bytes; {size} follow"):
         ends.recipient.open_into(buffer, package, ANY, NOW)
     assert buffer == b"\xff" * size
-    with pytest.raises(TypeError, match="read-only"):
+    with pytest.raises(TypeError, match="must not be read-only"):
         ends.recipient.open_into(memoryview(bytes(4)), package, ANY, NOW)
     assert ends.open(package) == b"body"
 

@@ -135,7 +135,7 @@ COUNT, GUESS = torch.tensor([[0, 1, 2]]), torch.tensor([[True, False, True]])
     [
         (COUNT, 1, GUESS),
         (COUNT - 1, 2, GUESS),
-        (COUNT, 0, GUESS),
+        (0 * COUNT, 0, GUESS),
         (COUNT.float(), 2, GUESS),
         (COUNT.to(torch.complex64), 2, GUESS),
         (COUNT.bool(), 2, GUESS),

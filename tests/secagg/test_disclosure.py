@@ -270,6 +270,23 @@ def some_ledger() -> Ledger:
     return Ledger(tuple(Release(m, base(number), number, row) for number, row in rounds for m in (OTHER, MATRIX)))
 
 
+@pytest.mark.parametrize(
+    ("matrix", "revision", "number", "members"),
+    [
+        ("", base(1), 1, "abc"),
+        (MATRIX, base(10).upper(), 1, "abc"),
+        (MATRIX, base(1)[1:], 1, "abc"),
+        (MATRIX, base(1), 0, "abc"),
+        (MATRIX, base(1), 1 << 53, "abc"),
+        (MATRIX, base(1), 1, ""),
+        (MATRIX, base(1), 1, "a_c"),
+    ],
+)
+def test_a_release_cannot_exist_half_valid(matrix, revision, number, members):
+    with pytest.raises(FormatError):
+        Release(matrix, revision, number, frozenset(members))
+
+
 def test_a_ledger_is_a_set_of_facts():
     release = Release(MATRIX, base(1), 1, people("abc"))
     ledger = Ledger().with_release(release)

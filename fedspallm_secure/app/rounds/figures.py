@@ -10,7 +10,8 @@ from torch import Tensor
 from fedspallm_secure.app.rounds.playing import Played
 from fedspallm_secure.crypto.body import body_length
 from fedspallm_secure.errors import SumOutOfRange
-from fedspallm_secure.protocol.rounds.deals import handover_size
+from fedspallm_secure.protocol.limits import TILE_SIZE
+from fedspallm_secure.protocol.rounds.collecting import contribution_size
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.pruning.aggregation import MatrixSums, l0_average
 from fedspallm_secure.secagg.quantization import row_exponents
@@ -65,10 +66,10 @@ class Exactness:
         }
 
 
-def contribution_size(group: GroupPlan) -> int:
-    """Bytes of a contribution as a package but for its header: the formula of SPEC sections 8 and 16.3."""
-    body = body_length(handover_size(group.neighbours) + group.count_size + group.sum_size)
-    return body + 32 * -(-body // (1 << 20))
+def package_size(group: GroupPlan) -> int:
+    """Bytes of a contribution as a package, but for its header: the formula of SPEC sections 8 and 16.3."""
+    body = body_length(contribution_size(group))
+    return body + 32 * -(-body // TILE_SIZE)
 
 
 def wire_figures(played: Played, ids: Mapping[str, str], groups: Iterable[GroupPlan]) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def wire_figures(played: Played, ids: Mapping[str, str], groups: Iterable[GroupP
         member = sender.partition("/")[2]
         if sender.startswith("member/") and member in ids:
             sent[ids[member]] += size
-    expected = sum(contribution_size(group) * len(group.cohort) for group in groups)
+    expected = sum(package_size(group) * len(group.cohort) for group in groups)
     return {
         "by_type": {type: {"packages": packages, "bytes": size} for type, (packages, size) in by_type.items()},
         "sent_by_silo": sent,

@@ -26,7 +26,10 @@ Drops = Mapping[Stage, Collection[str]]
 
 @dataclass(slots=True)
 class Played:
-    """How a round went.  seconds: by stage, `intake` being the server's receiving; sent: (sender, type) -> packages and bytes of this round."""
+    """How a round went.
+
+    seconds: by stage, `intake` being what the server receives; sent: (sender, type) -> packages and bytes of the round.
+    """
 
     survivors: dict[int, tuple[str, ...]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

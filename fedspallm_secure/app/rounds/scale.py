@@ -15,7 +15,7 @@ import numpy as np
 
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.app.rounds.figures import contribution_size, wire_figures
+from fedspallm_secure.app.rounds.figures import package_size, wire_figures
 from fedspallm_secure.app.rounds.planning import LayerBase, Terms
 from fedspallm_secure.app.rounds.playing import Round
 from fedspallm_secure.app.rounds.settings import SecureSettings
@@ -142,7 +142,7 @@ def _figures(settings: ScaleSettings, found: Round, enrolled: float) -> dict[str
         "member_seconds": round(at_members / settings.members, 6),
         "server_seconds": round(at_server, 4),
         "contribution_bytes": contributions["bytes"] // contributions["packages"],
-        "contribution_bytes_by_formula": contribution_size(group),
+        "contribution_bytes_by_formula": package_size(group),
         "vector_bytes": group.count_size + group.sum_size,
         "wire": {"by_type": sent["by_type"]},
         "peak_rss_bytes": peak_bytes(),

@@ -1,7 +1,6 @@
 """The server of a round within one process: its machine, and the masked vectors that the machine never sees."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -11,15 +10,16 @@ from fedspallm_secure.app.rounds.vault import Vault, word_sizes
 from fedspallm_secure.app.rounds.vectors import Released, Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
 from fedspallm_secure.crypto.signing import Signer
-from fedspallm_secure.errors import ContributionRefused, RoundError
+from fedspallm_secure.errors import RoundError
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.answers import Unmasking
-from fedspallm_secure.protocol.rounds.collecting import check_sender
+from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
 from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult
 from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.records_server import ServerRecord
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.secagg.masking import add_keystreams
@@ -51,7 +51,7 @@ class ServerParty(Correspondent):
         """The plan of the round."""
         return self.machine.plan
 
-    def say(self, step: Step[Any]) -> None:
+    def say(self, step: Step[ServerRecord]) -> None:
         """Keep the records of a step of this round, and send its messages."""
         self.keep(step, self.plan.round, self.machine.plan_hash)
 
@@ -61,33 +61,34 @@ class ServerParty(Correspondent):
             case "contribution":
                 self._take_in(parcel)
             case "endorsement":
-                self.say(self.machine.on_endorsement(self.open(parcel, frozenset({"endorsement"}))))
+                self._hear(self.open(parcel, frozenset({"endorsement"})), self.machine.on_endorsement)
             case _:
-                incoming = self.open(parcel, frozenset({"unmask-response"}))
-                try:
-                    self.say(self.machine.on_answer(incoming))
-                except RoundError as error:
-                    self.say(self.machine.refuse(incoming, error))
-                    raise
+                self._hear(self.open(parcel, frozenset({"unmask-response"})), self.machine.on_response)
 
-    def _take_in(self, parcel: Parcel) -> None:
-        group = check_sender(read_package(parcel.package).head, self.machine.plan_hash, self.machine.groups)
-        before = handover_size(group.neighbours)
-        length = before + group.count_size + group.sum_size
-        opened = self.postbox.open(
-            parcel.package, Awaited(types=frozenset({"contribution"}), plaintext_length=length), self.clock()
-        )
-        handover, streams = bytes(opened.body[:before]), _streams(opened.body[before:], group)
-        incoming = Incoming(opened.head, handover)
-        known = len(self.machine.received)
+    def _hear(self, incoming: Incoming, act: Callable[[Incoming], Step[ServerRecord]]) -> None:
         try:
-            step = self.machine.on_contribution(incoming, vector_root([part.data for part in streams.parts]))
-        except ContributionRefused as error:
+            step = act(incoming)
+        except RoundError as error:
             self.say(self.machine.refuse(incoming, error))
             raise
-        if len(self.machine.received) > known:  # before the receipt says so
-            self.vault.keep(group.gid, parcel.sender.id, streams)
         self.say(step)
+
+    def _take_in(self, parcel: Parcel) -> None:
+        machine = self.machine
+        group = check_sender(read_package(parcel.package).head, machine.plan.round, machine.plan_hash, machine.groups)
+        before = handover_size(group.neighbours)
+        awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
+        opened = self.postbox.open(parcel.package, awaited, self.clock())
+        streams = _streams(opened.body[before:], group)
+        root = vector_root([part.data for part in streams.parts])
+
+        def act(incoming: Incoming) -> Step[ServerRecord]:
+            step = machine.on_contribution(incoming, root)
+            if step.records:  # the vector is kept before anybody is told that it is
+                self.vault.keep(group.gid, incoming.head.context.sender.id, streams)
+            return step
+
+        self._hear(Incoming(opened.head, bytes(opened.body[:before])), act)
 
     def close(self) -> None:
         """End the present stage with what is there.  Raises OutOfTurn when the round is over."""
@@ -105,11 +106,11 @@ class ServerParty(Correspondent):
                 self.say(self.machine.stop())
 
     def _add_up(self, unmaskings: Mapping[int, Unmasking]) -> None:
-        results, out_of_range = [], []
+        results, out_of_range = [], {}
         for gid, unmasking in unmaskings.items():
             found = add_up(unmasking, self.vault)
             if found.violations:
-                out_of_range.append(gid)
+                out_of_range[gid] = found.violations
                 continue
             self.released[gid] = found
             counts, sums = found.streams.hashes

@@ -198,5 +198,8 @@ class SecureSilos:
             "leakage": leakage.to_dict(),
             "wire": wire_figures(found.played, self._names, groups),
             "seconds": {stage: round(seconds, 4) for stage, seconds in found.played.seconds.items()},
-            "blamed": {self._names[name]: sorted(checks) for name, checks in server.blamed.items()},
+            "blamed": [
+                {"silo": self._names[name], "check": check, "layer": group}
+                for name, check, group in sorted(server.blamed)
+            ],
         }

@@ -15,7 +15,7 @@ from fedspallm_secure.app.rounds.vault import Vault
 from fedspallm_secure.app.rounds.wire import Wire
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import RoundAborted
-from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon_seed, parse_beacon
+from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon_seed, encode_opening, parse_beacon
 from fedspallm_secure.protocol.rounds.plans import Plan, Sampling
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
@@ -110,7 +110,7 @@ class Town:
         server = Correspondent(self._server_post, self.wire, self.clock)
         signatures = []
         for witness in self.witnesses:
-            server.send("opening", witness.party, [opening.body()], number, opening.hash)
+            server.send("opening", witness.party, [encode_opening(opening)], number, opening.hash)
             witness.collect()
             for parcel in self.wire.take(SERVER):
                 answer = server.open(parcel, frozenset({"beacon"}))

@@ -1,18 +1,17 @@
 """What the server makes of answers: the shares they must hold, who lied, and the seeds they open (SPEC 17, R2-R5)."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from fedspallm_secure.errors import BadShare, CannotDecrypt, FormatError, ResponseRefused
-from fedspallm_secure.protocol.rounds.collecting import neighbourhood
 from fedspallm_secure.protocol.rounds.deals import Handover
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.links import Links
 from fedspallm_secure.protocol.rounds.records_server import Blamed
 from fedspallm_secure.protocol.rounds.unmasking import AnsweredGroup, Complaint
 from fedspallm_secure.secagg.commitments import open_share
-from fedspallm_secure.secagg.context import GroupContext
 from fedspallm_secure.secagg.envelopes import open_with_key
 from fedspallm_secure.secagg.keystreams import Stream
 from fedspallm_secure.secagg.masking import Term, unmask_terms
@@ -25,100 +24,87 @@ Shares = dict[Secret, int]
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """One group after collecting.
+    """One group after collecting.  handovers: survivor -> what it dealt, in cohort order."""
 
-    handovers: survivor -> what it dealt, in cohort order; around: member -> its neighbours, in cohort order; places:
-    member -> its x coordinate.
-    """
-
-    group: GroupPlan
-    context: GroupContext
+    links: Links
     handovers: Mapping[str, Handover] = field(repr=False)
-    around: Mapping[str, tuple[str, ...]] = field(repr=False)
-    places: Mapping[str, int] = field(repr=False)
-
-    @classmethod
-    def of(cls, group: GroupPlan, context: GroupContext, handovers: Mapping[str, Handover], seed: str) -> Self:
-        """seed: of the plan, hex."""
-        places = {member: place for place, member in enumerate(group.cohort, start=1)}
-        return cls(group, context, handovers, neighbourhood(group, seed), places)
 
     @property
     def survivors(self) -> tuple[str, ...]:
         """In cohort order."""
         return tuple(self.handovers)
 
-    def holders(self, dealer: str) -> tuple[str, ...]:
-        """Who holds a dealer's shares: its neighbours and itself, in cohort order."""
-        return tuple(sorted((*self.around[dealer], dealer)))
-
-    def dealers(self, holder: str) -> tuple[str, ...]:
+    def dealers(self, holder: str) -> list[str]:
         """The survivors of whom `holder` holds shares, in cohort order."""
-        return tuple(member for member in self.holders(holder) if member in self.handovers)
+        return [member for member in self.links.holders(holder) if member in self.handovers]
 
-    def secrets(self, dealer: str) -> list[Secret]:
-        """What has to open of a survivor: its self seed, and its edges to neighbours that dropped out."""
-        return [(dealer, ""), *((dealer, other) for other in self.around[dealer] if other not in self.handovers)]
+    def secrets(self, dealer: str) -> dict[Secret, int]:
+        """What has to open of a survivor, and its number: the self seed, and edges to neighbours that dropped out."""
+        edges = enumerate(self.links.neighbours(dealer), start=1)
+        return {(dealer, ""): 0} | {(dealer, other): n for n, other in edges if other not in self.handovers}
 
-    def number(self, secret: Secret) -> int:
-        """Of the secret among those of its dealer (SPEC section 13)."""
-        dealer, other = secret
-        return self.around[dealer].index(other) + 1 if other else 0
+    def row(self, dealer: str, holder: str) -> tuple[bytes, ...]:
+        """Commitments to the shares that `dealer` dealt to `holder`."""
+        return self.handovers[dealer].rows[self.links.holders(dealer).index(holder)]
 
-    def points(self, secret: Secret, answers: Mapping[str, Shares]) -> dict[int, int]:
-        """The shares of a secret that are there: x coordinate of the holder -> share."""
-        held = ((holder, answers.get(holder, {}).get(secret)) for holder in self.holders(secret[0]))
-        return {self.places[holder]: share for holder, share in held if share is not None}
+    def gather(self, answers: Mapping[str, Shares]) -> Iterator[tuple[Secret, dict[int, int]]]:
+        """Every secret that has to open, with the shares in `answers`, holder -> shares, by their x coordinates."""
+        for dealer in self.survivors:
+            places = [(place, answers.get(holder, {})) for holder, place in self.links.points(dealer).items()]
+            for secret in self.secrets(dealer):
+                yield secret, {place: held[secret] for place, held in places if secret in held}
 
     def suffices(self, answers: Mapping[str, Shares]) -> bool:
         """Whether `answers`, holder -> shares, are enough to open every secret."""
-        every = (secret for dealer in self.survivors for secret in self.secrets(dealer))
-        return all(len(self.points(secret, answers)) >= self.group.shares for secret in every)
+        return all(len(points) >= self.links.group.shares for _, points in self.gather(answers))
 
 
 def shares_of(answer: AnsweredGroup) -> Shares:
     """The shares in a holder's answer for a group.  Raises FormatError for one that is not below p."""
-    found = {(share.id, ""): share.share for share in answer.self_shares}
-    found |= {(edge.id, edge.dropped): edge.share for edge in answer.edges}
-    return {secret: decode_element(share) for secret, share in found.items()}
+    return {secret: decode_element(share) for secret, (share, _) in _opened(answer).items()}
+
+
+def _opened(answer: AnsweredGroup) -> dict[Secret, tuple[bytes, bytes]]:
+    own = {(share.id, ""): (share.share, share.blind) for share in answer.self_shares}
+    return own | {(edge.id, edge.dropped): (edge.share, edge.blind) for edge in answer.edges}
 
 
 def check_answer(ballot: Ballot, holder: str, answer: AnsweredGroup) -> None:
     """R2 and R3 for one group.  Raises ResponseRefused, which names the holder."""
     accused = {complaint.id for complaint in answer.complaints}
     dealers = ballot.dealers(holder)
-    expected = {secret for dealer in dealers if dealer not in accused for secret in ballot.secrets(dealer)}
     try:
-        if shares_of(answer).keys() != expected or not accused <= {*dealers} - {holder}:
+        expected = [ballot.secrets(dealer) for dealer in dealers if dealer not in accused]
+        if shares_of(answer).keys() != set().union(*expected) or not accused <= {*dealers} - {holder}:
             raise FormatError(f"{holder} answers with other shares of group {answer.gid} than those it has to")
     except FormatError as error:
         raise ResponseRefused(str(error), check="R2", named=(holder,)) from None
-    opened = [((share.id, ""), share.share, share.blind) for share in answer.self_shares]
-    opened += [((edge.id, edge.dropped), edge.share, edge.blind) for edge in answer.edges]
     try:
-        for secret, share, blinding in opened:
-            dealer, number = secret[0], ballot.number(secret)
-            committed = ballot.handovers[dealer].rows[ballot.holders(dealer).index(holder)][number]
-            open_share(ballot.context, dealer, holder, number, share, blinding, committed)
+        opened, context = _opened(answer), ballot.links.context
+        for secrets in expected:
+            for secret, number in secrets.items():
+                committed = ballot.row(secret[0], holder)[number]
+                open_share(context, secret[0], holder, number, *opened[secret], committed)
     except BadShare as error:
         raise ResponseRefused(str(error), check="R3", named=(holder,)) from None
 
 
 def judge(ballot: Ballot, holder: str, complaint: Complaint, prekey_index: int) -> Blamed:
     """R4: who is to blame for a complaint.  prekey_index: of the holder's prekey in this round."""
-    dealer, handover, secrets = complaint.id, ballot.handovers[complaint.id], ballot.group.neighbours + 1
-    envelope = handover.envelopes[ballot.around[dealer].index(holder)]
-    committed = handover.deal.rows[ballot.holders(dealer).index(holder)]
+    dealer, group, context = complaint.id, ballot.links.group, ballot.links.context
+    handover = ballot.handovers[dealer]
+    envelope = handover.envelopes[ballot.links.neighbours(dealer).index(holder)]
+    committed = handover.deal.rows[ballot.links.holders(dealer).index(holder)]
     try:
         if not complaint.key:
             raise BadShare(f"{holder} has no key of the envelope from {dealer}")
-        row = open_with_key(ballot.context, dealer, holder, envelope, complaint.key, prekey_index, secrets)
+        row = open_with_key(context, dealer, holder, envelope, complaint.key, prekey_index, group.neighbours + 1)
     except BadShare:
-        return Blamed(ballot.group.gid, "R4", (), tuple(sorted((dealer, holder))))
+        return Blamed(group.gid, "R4", (), tuple(sorted((dealer, holder))))
     except CannotDecrypt:
-        return Blamed(ballot.group.gid, "R4", (dealer,), ())
-    unfounded = hmac.compare_digest(row.commitment(ballot.context), committed)
-    return Blamed(ballot.group.gid, "R4", (holder if unfounded else dealer,), ())
+        return Blamed(group.gid, "R4", (dealer,), ())
+    unfounded = hmac.compare_digest(row.commitment(context), committed)
+    return Blamed(group.gid, "R4", (holder if unfounded else dealer,), ())
 
 
 def open_seeds(ballot: Ballot, answers: Mapping[str, Shares]) -> Shares:
@@ -127,9 +113,8 @@ def open_seeds(ballot: Ballot, answers: Mapping[str, Shares]) -> Shares:
     Raises BadShare; it names the dealers whose shares do not give what they committed to, and nobody if there are too
     few.
     """
-    group, seeds = ballot.group, Shares()
-    for secret in (secret for dealer in ballot.survivors for secret in ballot.secrets(dealer)):
-        points = ballot.points(secret, answers)
+    group, seeds = ballot.links.group, Shares()
+    for secret, points in ballot.gather(answers):
         if len(points) < group.shares:
             raise BadShare(f"group {group.gid}: {len(points)} shares of a secret of {secret[0]}", check="R5")
         seeds[secret] = combine(points, group.shares)
@@ -141,12 +126,12 @@ def open_seeds(ballot: Ballot, answers: Mapping[str, Shares]) -> Shares:
 
 
 def _is_committed(ballot: Ballot, secret: Secret, seed: int) -> bool:
-    dealer, other = secret
+    (dealer, other), context = secret, ballot.links.context
     deal = ballot.handovers[dealer].deal
     if not other:
-        return hmac.compare_digest(self_commitment(ballot.context, dealer, seed), deal.self_commitment)
-    found = edge_commitment(ballot.context, *sorted(secret), seed)
-    return hmac.compare_digest(found, deal.edges[ballot.number(secret) - 1])
+        return hmac.compare_digest(self_commitment(context, dealer, seed), deal.self_commitment)
+    found = edge_commitment(context, min(secret), max(secret), seed)
+    return hmac.compare_digest(found, deal.edges[ballot.secrets(dealer)[secret] - 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +146,10 @@ class Unmasking:
     @classmethod
     def of(cls, ballot: Ballot, seeds: Shares) -> Self:
         """From the seeds that `open_seeds` gave."""
+        group, context = ballot.links.group, ballot.links.context
         own = [seed for (_, other), seed in seeds.items() if not other]
         # A dealer subtracted the keystream of an edge to a neighbour that stands before it in the cohort.
         edges = [(seed, other < dealer) for (dealer, other), seed in seeds.items() if other]
-        counts = tuple(unmask_terms(ballot.context, own, edges, Stream.COUNT))
-        sums = () if ballot.group.sums is None else tuple(unmask_terms(ballot.context, own, edges, Stream.SUM))
-        return cls(ballot.group, ballot.survivors, counts, sums)
+        counts = tuple(unmask_terms(context, own, edges, Stream.COUNT))
+        sums = () if group.sums is None else tuple(unmask_terms(context, own, edges, Stream.SUM))
+        return cls(group, ballot.survivors, counts, sums)

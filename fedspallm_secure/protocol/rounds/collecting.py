@@ -9,18 +9,12 @@ from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.protocol.rounds.deals import Deal, Handover, check_deal, handover_size
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.secagg.context import GroupContext
+from fedspallm_secure.protocol.rounds.links import Links
 
 
 def contribution_size(group: GroupPlan) -> int:
     """Bytes of a contribution to this group, exactly: what stands before its streams, and they."""
     return handover_size(group.neighbours) + group.count_size + group.sum_size
-
-
-def neighbourhood(group: GroupPlan, seed: str) -> dict[str, tuple[str, ...]]:
-    """Every member of the cohort -> its neighbours, in cohort order.  seed: of the plan, hex."""
-    graph, cohort = group.graph(bytes.fromhex(seed)), group.cohort
-    return {member: tuple(cohort[at] for at in graph.neighbours(place)) for place, member in enumerate(cohort)}
 
 
 def check_sender(head: Head, round: int, plan_hash: str, groups: Mapping[int, GroupPlan]) -> GroupPlan:
@@ -35,14 +29,12 @@ def check_sender(head: Head, round: int, plan_hash: str, groups: Mapping[int, Gr
     return group
 
 
-def check_handover(
-    head: Head, group: GroupPlan, context: GroupContext, body: bytes, root: bytes, roster: Roster
-) -> Handover:
+def check_handover(head: Head, links: Links, body: bytes, root: bytes, roster: Roster) -> Handover:
     """S2 to S6.  body: the contribution before its streams; root: what the streams hash to, 32 bytes.
 
     Raises ContributionRefused, which names the sender.
     """
-    member = head.context.sender.id
+    group, member = links.group, head.context.sender.id
 
     def refused(message: str, check: str) -> ContributionRefused:
         return ContributionRefused(f"group {group.gid}: {message}", check=check, named=(member,))
@@ -55,7 +47,7 @@ def check_handover(
         raise refused(str(error), "S2") from None
     try:
         public = roster.entry(Party(Role.MEMBER.value, member)).leaf.public
-        check_deal(public, context, member, handover.deal.encode(), handover.signature)
+        check_deal(public, links.context, member, handover.deal.encode(), handover.signature)
     except BadSignature as error:
         raise refused(str(error), "S3") from None
     if not handover.rows_fit():
@@ -67,7 +59,7 @@ def check_handover(
     return handover
 
 
-def disputed(neighbours: Mapping[str, tuple[str, ...]], deals: Mapping[str, Deal]) -> tuple[str, ...]:
+def disputed(links: Links, deals: Mapping[str, Deal]) -> tuple[str, ...]:
     """S8: who is left out because the two ends of an edge committed to different seeds; sorted.
 
     Those with the most unequal edges go first, of two with equally many both, until no inequality is left.  So one
@@ -76,7 +68,7 @@ def disputed(neighbours: Mapping[str, tuple[str, ...]], deals: Mapping[str, Deal
     said = {
         (member, other): edge
         for member, deal in deals.items()
-        for other, edge in zip(neighbours[member], deal.edges, strict=True)
+        for other, edge in zip(links.neighbours(member), deal.edges, strict=True)
     }
     unequal = {frozenset(ends) for ends, edge in said.items() if said.get(ends[::-1], edge) != edge}
     left_out: set[str] = set()

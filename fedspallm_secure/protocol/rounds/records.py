@@ -74,7 +74,8 @@ def _plain(value: Any) -> Any:
 
 
 def _read(kind: Any, value: Any, what: str) -> Any:
-    if type(value) is not _json_type(kind):
+    expected: Any = _json_type(kind)
+    if type(value) is not expected:
         raise FormatError(f"{what} holds a value of another type")
     if get_origin(kind) is tuple:
         return tuple(_read(get_args(kind)[0], item, what) for item in value)

@@ -14,13 +14,14 @@ from fedspallm_secure.errors import (
     BadSignature,
     ContributionRefused,
     FormatError,
-    LimitExceeded,
+    OutOfTurn,
     ResponseRefused,
     RoundError,
 )
+from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Unmasking, check_answer, judge, open_seeds
-from fedspallm_secure.protocol.rounds.collecting import check_handover, check_sender, disputed, neighbourhood
+from fedspallm_secure.protocol.rounds.collecting import check_handover, check_sender, disputed
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.openings import Opening
@@ -43,7 +44,7 @@ from fedspallm_secure.protocol.rounds.records_server import (
     Unmasked,
 )
 from fedspallm_secure.protocol.rounds.server_messages import aborts, announcements, invitations, receipt
-from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState, State
+from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState
 from fedspallm_secure.protocol.rounds.survivors import (
     EndCode,
     Ended,
@@ -91,39 +92,11 @@ class Server(ServerState):
     def refuse(self, incoming: Incoming, error: RoundError) -> Step[ServerRecord]:
         """Keep a message that was refused, once for every check that a sender's messages of one type fail."""
         context = incoming.head.context
-        told = (str(context.sender), context.type, context.group, error.check)
+        known = context.type == "contribution" and context.group in map(str, self.groups)
+        told = (str(context.sender), context.type, context.group if known else NONE, error.check)
         if told in self.refused:
             return Step()
         return self._step(Refused(*told, error.named, incoming.head.digest.hex(), incoming.body))
-
-    @property
-    def ready(self) -> bool:
-        """Whether everybody has said what the round waits for."""
-        match self.state:
-            case State.COLLECTING:
-                return all((group.gid, id) in self.received for group in self.plan.groups for id in group.cohort)
-            case State.ENDORSING:
-                return self.endorsers() <= self.endorsements.keys()
-            case State.UNMASKING:
-                return self.asked() <= self.answers.keys()
-            case _:
-                return False
-
-    @property
-    def enough(self) -> bool:
-        """Whether no group would have to end if what the round waits for were closed now; S8 and R5 may yet end one."""
-        match self.state:
-            case State.COLLECTING:
-                return all(
-                    sum((group.gid, id) in self.received for id in group.cohort) >= group.survivors
-                    for group in self.plan.groups
-                )
-            case State.ENDORSING:
-                return all(map(self.is_endorsed, self.running))
-            case State.UNMASKING:
-                return all(self.ballots[group.gid].suffices(self.shares[group.gid]) for group in self.running)
-            case _:
-                return False
 
     # Collecting
 
@@ -138,9 +111,9 @@ class Server(ServerState):
         known = self.received.get((group.gid, member))
         if known is not None and known.package == package:
             return Step((), (receipt(known),))
-        context = self.plan.context(group.gid, self.plan_hash)
-        handover = check_handover(head, group, context, incoming.body, root, self.own.trust.roster)  # S2 to S6
-        deal = deal_digest(context, member, handover.deal.encode())
+        links = self.links[group.gid]
+        handover = check_handover(head, links, incoming.body, root, self.own.trust.roster)  # S2 to S6
+        deal = deal_digest(links.context, member, handover.deal.encode())
         if known is not None:
             if known.deal != deal:
                 raise ContributionRefused(f"{member} dealt twice for group {group.gid}", check="S7", named=(member,))
@@ -157,7 +130,7 @@ class Server(ServerState):
         for group in self.plan.groups:
             present = [member for member in group.cohort if (group.gid, member) in self.received]
             deals = {member: self.handover(group.gid, member).deal for member in present}
-            out = disputed(neighbourhood(group, self.plan.seed), deals)
+            out = disputed(self.links[group.gid], deals)
             if out:
                 records.append(Blamed(group.gid, "S8", (), out))
             left = [Listed(id, self.received[group.gid, id].deal) for id in present if id not in out]
@@ -179,7 +152,7 @@ class Server(ServerState):
         if known is not None and self.survivors is not None:
             if incoming.body == Endorsement(self.survivors.hash, known).encode():
                 return Step()
-            raise ResponseRefused(f"{sender} endorsed twice, in two ways", check="N1")
+            raise OutOfTurn(f"{sender} endorsed twice, in two ways", check="N1")
         self.check(Event.ENDORSEMENT)
         survivors = self._named_list(incoming, "endorsement", "N1")
         try:
@@ -210,15 +183,17 @@ class Server(ServerState):
         if known is not None:
             if known == incoming.body:
                 return Step()
-            raise ResponseRefused(f"{sender} answered twice, in two ways", check="R1", named=(sender.id,))
+            raise OutOfTurn(f"{sender} answered twice, in two ways", check="R1", named=(sender.id,))
         self.check(Event.ANSWER)
         survivors = self._named_list(incoming, "unmask-response", "R1")
+        if sender.role is not Role.MEMBER or sender.id not in self.asked():
+            raise ResponseRefused(f"{sender} was not asked", check="R1")
         try:
             found = UnmaskResponse.parse(incoming.body)
         except FormatError as error:
             raise ResponseRefused(str(error), check="R2", named=(sender.id,)) from None
-        if sender.role is not Role.MEMBER or sender.id not in self.asked() or found.survivors != survivors.hash:
-            raise ResponseRefused(f"{sender} answers for another list, or was not asked", check="R1")
+        if found.survivors != survivors.hash:
+            raise ResponseRefused(f"{sender} answers for another list", check="R1")
         mine = {group.gid for group in self.running if sender.id in self.ballots[group.gid].handovers}
         if not found.groups or not {answer.gid for answer in found.groups} <= mine:
             raise ResponseRefused(f"{sender} answers for other groups than its own", check="R2", named=(sender.id,))

@@ -96,9 +96,9 @@ def _requested(ballot: Ballot, holder: str) -> RequestedGroup:
     for dealer in ballot.dealers(holder):
         if dealer != holder:
             handover = ballot.handovers[dealer]
-            envelope = handover.envelopes[ballot.around[dealer].index(holder)]
+            envelope = handover.envelopes[ballot.links.neighbours(dealer).index(holder)]
             deals.append(ForwardedDeal(dealer, handover.deal.encode(), handover.signature, envelope))
-    return RequestedGroup(ballot.group.gid, tuple(deals))
+    return RequestedGroup(ballot.links.group.gid, tuple(deals))
 
 
 def _ends(server: ServerState) -> list[Outgoing]:

@@ -14,6 +14,7 @@ from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.protocol.rounds.answers import Ballot, Shares, shares_of
 from fedspallm_secure.protocol.rounds.deals import Handover
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.links import Links
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import (
@@ -97,6 +98,7 @@ class ServerState:
         self.plan_hash = plan.hash
         self.state = State.COLLECTING
         self.groups = {group.gid: group for group in plan.groups}
+        self.links = {group.gid: Links.of(plan, self.plan_hash, group) for group in plan.groups}
         self.received: dict[tuple[int, str], Received] = {}
         self.refused: set[tuple[str, str, str, str]] = set()  # sender, type, group, check
         self.blamed: set[tuple[str, str, str]] = set()  # member, check, group or *
@@ -165,8 +167,7 @@ class ServerState:
         self.ended.update((end.gid, end) for end in survivors.ended)
         for listed in survivors.groups:
             dealt = {member: self.handover(listed.gid, member) for member in listed.ids}
-            context = self.plan.context(listed.gid, self.plan_hash)
-            self.ballots[listed.gid] = Ballot.of(self.groups[listed.gid], context, dealt, self.plan.seed)
+            self.ballots[listed.gid] = Ballot(self.links[listed.gid], dealt)
         self.state = State.UNMASKING if self.plan.profile is Profile.TWO_TRIP else State.ENDORSING
 
     def handover(self, gid: int, member: str) -> Handover:
@@ -209,6 +210,35 @@ class ServerState:
         who = {str(Party(Role.MEMBER.value, member)) for member in self.ballots[group.gid].survivors}
         needed = quorum(len(group.cohort), self.plan.colluders) if group.degree else group.shares
         return len(who & self.endorsements.keys()) >= needed
+
+    @property
+    def ready(self) -> bool:
+        """Whether everybody has said what the round waits for."""
+        match self.state:
+            case State.COLLECTING:
+                return all((group.gid, id) in self.received for group in self.plan.groups for id in group.cohort)
+            case State.ENDORSING:
+                return self.endorsers() <= self.endorsements.keys()
+            case State.UNMASKING:
+                return self.asked() <= self.answers.keys()
+            case _:
+                return False
+
+    @property
+    def enough(self) -> bool:
+        """Whether no group would have to end if what the round waits for were closed now; S8 and R5 may yet end one."""
+        match self.state:
+            case State.COLLECTING:
+                return all(
+                    sum((group.gid, id) in self.received for id in group.cohort) >= group.survivors
+                    for group in self.plan.groups
+                )
+            case State.ENDORSING:
+                return all(map(self.is_endorsed, self.running))
+            case State.UNMASKING:
+                return all(self.ballots[group.gid].suffices(self.shares[group.gid]) for group in self.running)
+            case _:
+                return False
 
     def prekey(self, member: str) -> int:
         """Index of the prekey that `member` uses in this round."""

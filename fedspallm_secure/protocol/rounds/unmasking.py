@@ -247,11 +247,12 @@ def _plain(leaf: Leaf, encode: Callable[[bytes], str]) -> dict[str, str]:
 def _read(kind: type[Leaf], values: list[Any], decode: Callable[[str, str], bytes], what: str) -> tuple[Leaf, ...]:
     """What `_plain` made of leaves of this kind.  Raises FormatError."""
     held = {one.name: one.type for one in dataclasses.fields(kind)}
-    schema = dict.fromkeys(held, str)
+    schema: dict[str, type] = dict.fromkeys(held, str)
 
     def leaf(value: Any) -> Leaf:
         found = fields(value, schema, what)
-        return kind(**{name: text if held[name] is str else decode(text, what) for name, text in found.items()})
+        parts: dict[str, Any] = {name: found[name] if held[name] is str else decode(found[name], what) for name in held}
+        return kind(**parts)
 
     return tuple(map(leaf, values))
 
