@@ -35,10 +35,8 @@ def measure(times: int, size: int = 64) -> list[Row]:
     rows = []
     for workers in sorted({1, cores}):
         for word_size, neighbours in CASES:
-            ours = _masking(size, word_size, neighbours, workers)
-            rows.append(
-                _row(_peer(size, neighbours, workers), ours, times, _what(size, word_size, neighbours, workers))
-            )
+            peer, ours = _peer(size, neighbours, workers), _masking(size, word_size, neighbours, workers)
+            rows.append(_row(peer, ours, times, _what(size, word_size, neighbours, workers)))
     word_size, neighbours = CASES[-1]
     one, every = (_masking(size, word_size, neighbours, workers) for workers in (1, cores))
     row = _row(one, every, times, f"{_what(size, word_size, neighbours, cores)}, against 1 thread of ours")

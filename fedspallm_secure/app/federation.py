@@ -29,40 +29,6 @@ _FEWER = "take fewer members"
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedRoster(Roster):
-    """A roster whose hash and index are made once: both follow from bytes that do not change.
-
-    Of 1,000 parties, hashing takes longer than everything else that is done with a small package.
-    """
-
-    _hash: str = field(init=False, repr=False, compare=False)
-    _places: Mapping[Party, RosterEntry] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_hash", self.statement.digest.hex())
-        object.__setattr__(self, "_places", {entry.party: entry for entry in self.entries})
-
-    @classmethod
-    def of(cls, roster: Roster) -> "IndexedRoster":
-        """The same roster."""
-        if isinstance(roster, cls):
-            return roster
-        return cls(
-            roster.statement, roster.federation, roster.version, roster.created, roster.crl_number, roster.entries
-        )
-
-    @property
-    def hash(self) -> str:
-        """The roster hash, 64 hex digits."""
-        return self._hash
-
-    def entry(self, party: Party) -> RosterEntry:
-        """The entry of `party`.  Raises UnknownSender."""
-        found = self._places.get(party)
-        return Roster.entry(self, party) if found is None else found
-
-
-@dataclass(frozen=True, slots=True)
 class Participant:
     """One party with its secrets.  secrets: key identifier -> recipient secret; entry: its own in the roster.
 
@@ -117,7 +83,7 @@ class Federation:
         participants = {
             one.party: replace(one, entry=entries[one.party], prekeys=_prekeys(one.party, prekeys)) for one in found
         }
-        return cls(Trust(root, IndexedRoster.of(roster), crl), participants, made, authority)
+        return cls(Trust(root, roster, crl), participants, made, authority)
 
     def __getitem__(self, party: Party) -> Participant:
         """The party with its secrets.  Raises UnknownSender."""

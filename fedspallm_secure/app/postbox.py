@@ -4,17 +4,16 @@ The checks, their order and their errors are those of `app.packages`; the clock 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
-from fedspallm_secure.app.federation import IndexedRoster, Participant
+from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.crypto.body import body_length
-from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import Kem, choose, supported_kems
 from fedspallm_secure.errors import Equivocation, NotAllowed, UnknownSender
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
-from fedspallm_secure.protocol.packages import Context, Head, Header
+from fedspallm_secure.protocol.packages import Context, Head, Header, equivocation_proof
 from fedspallm_secure.protocol.receiving import (
     Awaited,
     Slot,
@@ -48,7 +47,7 @@ class Postbox:
     def __init__(self, owner: Participant, trust: Trust, register: MemoryRegister | None = None) -> None:
         """register: what the party remembers from before, None for nothing."""
         self.party = owner.party
-        self.trust = replace(trust, roster=IndexedRoster.of(trust.roster))
+        self.trust = trust
         self.register = MemoryRegister() if register is None else register
         self.evidence: dict[str, bytes] = {}
         self._owner = owner
@@ -160,14 +159,8 @@ class Postbox:
     def _keep_evidence(self, second: Head) -> None:
         first = self.register.received(Slot.of(second.context))
         if first is not None:
-            proof = {
-                "format": "fedspallm-secure/1 equivocation",
-                "packages": [
-                    {"header": encode_base64(header), "signature": encode_base64(signature)}
-                    for header, signature in ((first.header, first.signature), (second.encoded, second.signature))
-                ],
-            }
-            self.evidence.setdefault(first.digest.hex(), canonical_json(proof))
+            proof = equivocation_proof((first.header, first.signature), (second.encoded, second.signature))
+            self.evidence.setdefault(first.digest.hex(), proof)
 
 
 def _expected(context: Context, length: int) -> Head:

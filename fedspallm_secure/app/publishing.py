@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.errors import Equivocation, FedSpaError, OutputExists, ReplayedPackage
-from fedspallm_secure.protocol.packages import Head
+from fedspallm_secure.protocol.packages import Head, equivocation_proof
 from fedspallm_secure.protocol.receiving import Slot, Trust
 from fedspallm_secure.storage.drafts import Draft, draft, draft_of
 from fedspallm_secure.storage.files import create_private, disk_errors
@@ -98,18 +97,12 @@ def with_evidence(error: Equivocation, desk: Desk, second: Head) -> Equivocation
     first = desk.register.received(Slot.of(second.context))
     if first is None:
         return error
-    proof = {
-        "format": "fedspallm-secure/1 equivocation",
-        "packages": [
-            {"header": encode_base64(header), "signature": encode_base64(signature)}
-            for header, signature in ((first.header, first.signature), (second.encoded, second.signature))
-        ],
-    }
+    proof = equivocation_proof((first.header, first.signature), (second.encoded, second.signature))
     path = desk.evidence / f"{first.digest.hex()}.json"  # one proof for a slot, however many packages come for it
     with disk_errors(desk.evidence):
         desk.evidence.mkdir(mode=0o700, exist_ok=True)
     if not path.exists():
-        create_private(path, canonical_json(proof) + b"\n")
+        create_private(path, proof + b"\n")
     return Equivocation(f"{error}; the proof is in {path}")
 
 

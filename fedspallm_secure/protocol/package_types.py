@@ -40,8 +40,8 @@ _ROWS = (
     PackageType("receipt", _SERVER, _MEMBER, BodyType.JSON, 1 << 20),
     PackageType("survivors", _SERVER, _MEMBER | _WITNESS, BodyType.JSON, 1 << 26),
     PackageType("endorsement", _MEMBER | _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
-    PackageType("unmask-request", _SERVER, _MEMBER, BodyType.JSON, 1 << 26),
-    PackageType("unmask-response", _MEMBER, _SERVER, BodyType.JSON, 1 << 26),
+    PackageType("unmask-request", _SERVER, _MEMBER, BodyType.JSON, 1 << 28),
+    PackageType("unmask-response", _MEMBER, _SERVER, BodyType.JSON, 1 << 28),
     PackageType("result", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),
     PackageType("abort", _SERVER, _ANY, BodyType.JSON, 1 << 20),
 )

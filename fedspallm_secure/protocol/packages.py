@@ -247,3 +247,13 @@ class Head:
         """Bytes of a whole package with this head."""
         header = self.header
         return PREFIX_SIZE + len(self.encoded) + SIGNATURE_SIZE + 32 * header.tiles + header.body_length
+
+
+def equivocation_proof(first: tuple[bytes, bytes], second: tuple[bytes, bytes]) -> bytes:
+    """What proves to anybody that a sender made two packages under one number (SPEC section 9, Evidence).
+
+    first, second: header and signature; the one that was received first stands first.  Returns canonical JSON.
+    """
+    pairs = (first, second)
+    packages = [{"header": encode_base64(header), "signature": encode_base64(name)} for header, name in pairs]
+    return canonical_json({"format": "fedspallm-secure/1 equivocation", "packages": packages})

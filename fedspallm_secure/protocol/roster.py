@@ -1,7 +1,7 @@
 """The roster: who belongs to the federation, signed by the root (SPEC section 6.5)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -31,7 +31,10 @@ class RosterEntry:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """A roster that the root signed and whose entries hold together.  entries: sorted by role, then id."""
+    """A roster that the root signed and whose entries hold together.
+
+    hash: 64 hex digits, what everybody pins and compares; entries: sorted by role, then id.
+    """
 
     statement: Statement
     federation: str
@@ -39,6 +42,13 @@ class Roster:
     created: int
     crl_number: int
     entries: tuple[RosterEntry, ...]
+    hash: str = field(init=False, compare=False)
+    _places: Mapping[Party, RosterEntry] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Made once: with 1,000 parties hashing and searching would take longer than all else done for a small package.
+        object.__setattr__(self, "hash", self.statement.digest.hex())
+        object.__setattr__(self, "_places", {entry.party: entry for entry in self.entries})
 
     @classmethod
     def make(
@@ -99,17 +109,12 @@ class Roster:
         """The statement file."""
         return self.statement.encode()
 
-    @property
-    def hash(self) -> str:
-        """The roster hash, 64 hex digits: what everybody pins and compares."""
-        return self.statement.digest.hex()
-
     def entry(self, party: Party) -> RosterEntry:
         """The entry of `party`.  Raises UnknownSender."""
-        for entry in self.entries:
-            if entry.party == party:
-                return entry
-        raise UnknownSender(f"{party} is not in version {self.version} of the roster")
+        found = self._places.get(party)
+        if found is None:
+            raise UnknownSender(f"{party} is not in version {self.version} of the roster")
+        return found
 
     def check_crl(self, crl: RevocationList) -> None:
         """Raise RevocationListStale if the list is older than the one this roster was made with."""

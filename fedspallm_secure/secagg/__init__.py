@@ -1,1 +1,1 @@
-"""The arithmetic of secure aggregation: vectors, masking, shares, thresholds, and what a release may disclose (pure)."""
+"""The arithmetic of secure aggregation: vectors, masking, shares, thresholds, and what sums disclose.  Pure."""

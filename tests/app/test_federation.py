@@ -1,12 +1,11 @@
 """A federation in memory: everything in it is what a stranger would accept, and nothing else."""
 
 import time
-from dataclasses import replace
 
 import pytest
 from cryptography import x509
 
-from fedspallm_secure.app.federation import Federation, IndexedRoster
+from fedspallm_secure.app.federation import Federation
 from fedspallm_secure.crypto.certificates import Purpose, check_leaf, check_root
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.profiles import DAY, DEVELOPMENT, Profiles
@@ -119,32 +118,6 @@ def test_a_stranger_is_not_in_it():
         LUNGS[Party.parse("member/east")]
     with pytest.raises(UnknownSender):
         LUNGS[Party.parse("witness/north")]
-
-
-# The roster with its index
-
-
-def test_the_index_says_what_the_roster_says():
-    plain = read_back().roster
-    indexed = IndexedRoster.of(plain)
-    assert indexed is IndexedRoster.of(indexed)
-    assert indexed.hash == plain.hash == plain.statement.digest.hex()
-    assert indexed.encode() == plain.encode()
-    for party in PARTIES:
-        assert indexed.entry(party) is plain.entry(party)
-    for party in ("member/east", "auditor/north"):
-        for roster in (plain, indexed):
-            with pytest.raises(UnknownSender, match="is not in version 1 of the roster"):
-                roster.entry(Party.parse(party))
-    with pytest.raises(RevocationListStale):
-        replace(indexed, crl_number=2).check_crl(LUNGS.trust.crl)
-
-
-def test_the_hash_is_that_of_the_statement_it_holds():
-    other = Federation.make(NAME, PARTIES, NOW).trust.roster
-    changed = replace(IndexedRoster.of(read_back().roster), statement=other.statement, entries=other.entries)
-    assert changed.hash == other.hash != LUNGS.trust.roster.hash
-    assert changed.entry(NORTH) is other.entry(NORTH)
 
 
 # Prekeys

@@ -31,19 +31,23 @@ class Exactness:
     worst: float = 0.0
 
     @classmethod
-    def of(cls, secure: MatrixSums, plain: MatrixSums, base: Tensor, group: GroupPlan) -> Self:
-        """Compare one matrix.  base: (out, in) float32.  Raises SumOutOfRange if a count differs."""
+    def of(cls, secure: MatrixSums, plain: MatrixSums, base: Tensor, totals: Tensor | None, group: GroupPlan) -> Self:
+        """Compare one matrix.
+
+        base: (out, in) float32; totals: (out, in), the sums as they came out, in steps, None under `votes`.
+        Raises SumOutOfRange if a count differs.
+        """
         if not torch.equal(secure.count, plain.count):
             raise SumOutOfRange("a keep count from secure aggregation is not the plain one")
-        if secure.kept is None or plain.kept is None or group.sums is None:
+        if secure.kept is None or plain.kept is None or totals is None or group.sums is None:
             return cls(secure.count.numel(), int((secure.count > 0).sum()))
-        ours, theirs = l0_average(secure.count, secure.kept), l0_average(plain.count, plain.kept)
+        kept, counts = plain.count > 0, plain.count.clamp(min=1)
         exponents = torch.from_numpy(row_exponents(base.contiguous().numpy())).double()
         steps = torch.exp2(exponents - group.sums.fraction)[:, None]
-        kept = plain.count > 0
-        # The exact plain mean, before it is rounded to float32: that rounding is not ours.
-        exact = plain.kept / plain.count.clamp(min=1)
-        apart = ((secure.kept / secure.count.clamp(min=1)) - exact).abs() / steps
+        # In float64: rounding a mean to float32 in the end is the same on both sides, and no quantisation.
+        apart = (base.double() - plain.kept / counts) / steps + totals.double() / counts
+        apart = apart.abs_()
+        ours, theirs = l0_average(secure.count, secure.kept), l0_average(plain.count, plain.kept)
         differ = (ours.bfloat16() != theirs.bfloat16()) & kept
         worst = float(apart[kept].max()) if bool(kept.any()) else 0.0
         return cls(kept.numel(), int(kept.sum()), int(differ.sum()), worst)

@@ -163,9 +163,9 @@ class SecureSilos:
             sums = released.matrix_sums(base)
             survivors = [self._names[member] for member in found.played.survivors[gid]]
             plain = sum_contributions(block, [contributions[name][gid] for name in survivors], self._spec.strategy)
-            frozen = revision.frozen(block)
+            frozen, totals = revision.frozen(block), released.totals()
             for name, total in sums.items():
-                exactness += Exactness.of(total, plain.pop(name), base[name], released.group)
+                exactness += Exactness.of(total, plain.pop(name), base[name], totals.get(name), released.group)
                 guess = public_guess(base[name], plan.target, frozen.get(name))
                 leakage += LeakageFigures.of(total.count, total.members, guess)
             spec = replace(self._spec, target=plan.target)

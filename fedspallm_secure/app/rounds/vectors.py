@@ -92,10 +92,24 @@ class Released:
     def of(cls, group: GroupPlan, streams: Streams, survivors: int) -> "Released":
         """Check the range of unmasked sums and count what they show."""
         counts = group.counts.unpack(streams.count, group.weights)
+        spare = group.counts.bits == 4 and group.weights % 2 and int(streams.count[-1]) >> 4
         totals = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
         violations = check_range(counts, totals, survivors, group.sums)
         unanimous = int(np.count_nonzero((counts == 0) | (counts == survivors)))
+        violations += bool(spare)  # nobody counts in the half byte after the last weight
         return cls(group, streams, survivors, violations, unanimous, int(np.count_nonzero(counts == 1)))
+
+    def totals(self) -> dict[str, Tensor]:
+        """The sums of every matrix as they came out, (out, in) in quantisation steps; nothing under `votes`."""
+        found, start = {}, 0
+        if self.group.sums is None or self.streams.total is None:
+            return {}
+        words = self.streams.total.view(self.group.sums.signed)
+        for shape in self.group.matrices:
+            piece = words[start : start + shape.weights].reshape(shape.rows, shape.columns)
+            found[shape.name] = torch.from_numpy(piece)
+            start += shape.weights
+        return found
 
     def matrix_sums(self, base: Mapping[str, Tensor]) -> dict[str, MatrixSums]:
         """C and S of every matrix, as plain aggregation would have them but for the rounding of S.

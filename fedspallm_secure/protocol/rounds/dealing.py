@@ -1,6 +1,6 @@
 """How a member makes what it hands in for a group: seeds, shares, envelopes and the deal over them (SPEC 12, 13, 16.3).
 
-A `Draft` holds secrets and is made once.  The vector is masked with its terms, and only then the deal can be signed:
+A `Draft` holds secrets and is made once.  The vector gets its keystreams, and only then the deal can be signed:
 it names the masked vector.
 """
 

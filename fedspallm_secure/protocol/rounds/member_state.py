@@ -57,27 +57,33 @@ class Event(Enum):
 
 
 Table = Mapping[tuple[State, Event], State]
-_BEGUN = (State.PLANNED, State.ENDORSED, State.ANSWERED, State.CLOSED)
-# A pair that leads to where it came from lets in what was taken in before; that it is the same is for a check to say.
-_ALWAYS: dict[tuple[State, Event], State] = {
-    (State.IDLE, Event.PLAN): State.PLANNED,
-    (State.PLANNED, Event.CONTRIBUTION): State.PLANNED,
-    (State.ANSWERED, Event.SURVIVORS): State.ANSWERED,
-    (State.ANSWERED, Event.UNMASK_REQUEST): State.ANSWERED,
-    **{(state, event): state for state in _BEGUN for event in (Event.PLAN, Event.RECEIPT, Event.GROUP_ABORT)},
-    **{(state, event): State.CLOSED for state in _BEGUN for event in (Event.ABORT, Event.RESULT)},
-}
-THREE_TRIP: Final[Table] = {
-    **_ALWAYS,
-    (State.PLANNED, Event.SURVIVORS): State.ENDORSED,
-    (State.ENDORSED, Event.SURVIVORS): State.ENDORSED,
-    (State.ENDORSED, Event.UNMASK_REQUEST): State.ANSWERED,
-}
-TWO_TRIP: Final[Table] = {
-    **_ALWAYS,
-    (State.PLANNED, Event.SURVIVORS): State.PLANNED,
-    (State.PLANNED, Event.UNMASK_REQUEST): State.ANSWERED,
-}
+
+
+def _table(*moves: tuple[State, Event, State]) -> Table:
+    """The moves that are special to a profile, with those of all profiles."""
+    table = {
+        (State.IDLE, Event.PLAN): State.PLANNED,
+        (State.PLANNED, Event.CONTRIBUTION): State.PLANNED,
+        **{(state, event): new for state, event, new in moves},
+        # What leads to where it came from lets in what was taken in before; that it is the same is for a check to say.
+        (State.ANSWERED, Event.SURVIVORS): State.ANSWERED,
+        (State.ANSWERED, Event.UNMASK_REQUEST): State.ANSWERED,
+    }
+    for state in {*table.values(), State.CLOSED}:
+        table |= {(state, event): state for event in (Event.PLAN, Event.RECEIPT, Event.GROUP_ABORT)}
+        table |= {(state, event): State.CLOSED for event in (Event.ABORT, Event.RESULT)}
+    return table
+
+
+THREE_TRIP: Final = _table(
+    (State.PLANNED, Event.SURVIVORS, State.ENDORSED),
+    (State.ENDORSED, Event.SURVIVORS, State.ENDORSED),
+    (State.ENDORSED, Event.UNMASK_REQUEST, State.ANSWERED),
+)
+TWO_TRIP: Final = _table(
+    (State.PLANNED, Event.SURVIVORS, State.PLANNED),
+    (State.PLANNED, Event.UNMASK_REQUEST, State.ANSWERED),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +148,7 @@ class MemberState:
 
     def turn(self, event: Event) -> None:
         """Raise OutOfTurn unless this may happen now."""
-        if (self.state, event) not in self._table:
+        if (self.state, event) not in self._moves:
             name = event.name.lower().replace("_", " ")
             raise OutOfTurn(f"{name} does not belong to a round that is {self.state.name.lower()}")
 
@@ -203,13 +209,13 @@ class MemberState:
             self._forget()
 
     @property
-    def _table(self) -> Table:
+    def _moves(self) -> Table:
         endorsing = self.accepted is None or self.accepted.plan.profile is Profile.THREE_TRIP
         return THREE_TRIP if endorsing else TWO_TRIP
 
     def _move(self, event: Event) -> None:
         try:
-            self.state = self._table[self.state, event]
+            self.state = self._moves[self.state, event]
         except KeyError:
             raise FormatError(f"a record of {event.name} cannot follow in state {self.state.name}") from None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from fedspallm_secure.crypto.encoding import canonical_json, decode_hex, fields
-from fedspallm_secure.crypto.identity import Role, check_federation
+from fedspallm_secure.crypto.identity import Party, Role, check_federation
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.errors import FormatError, UsageError
@@ -52,7 +52,7 @@ class Sampling:
     """How the cohorts were drawn, so that everybody can draw them again.
 
     number: of this round among those that were drawn, from 1; layers: of the model; schedule: the target of each pass;
-    budgets: (member, layers per round), sorted by member.
+    budgets: (member, layers per round), sorted by member.  Raises FormatError.
     """
 
     number: int
@@ -65,11 +65,17 @@ class Sampling:
     def __post_init__(self) -> None:
         if not is_ascending([member for member, _ in self.budgets]):
             raise FormatError("the budgets are not in order, each member once")
-        if not 1 <= self.layers <= GROUPS_LIMIT:
-            raise FormatError(f"no model has {self.layers} decoder layers")
-        work = len(self.schedule) * self.layers * sum(1 + max(layers, 0) for _, layers in self.budgets)
+        for member, layers in self.budgets:
+            Party(Role.MEMBER.value, member)
+            if not 0 <= layers <= self.layers:
+                raise FormatError(f"the budget of {member} is out of range")
+        if self.number < 1 or self.min_cohort < 1 or not 1 <= self.layers <= GROUPS_LIMIT:
+            raise FormatError("the number of a round, its layers or the size of its cohorts is out of range")
+        work = len(self.schedule) * self.layers * sum(1 + layers for _, layers in self.budgets)
         if work > DRAWING_LIMIT:
             raise FormatError("drawing these cohorts again would take too long")
+        for target in self.schedule:
+            _check_target(target)
 
     def draw(self, seed: bytes) -> RoundPlan:
         """The assignment of this round.  Raises PlanRefused or UsageError where nothing can be drawn."""
@@ -248,10 +254,9 @@ class Plan:
                 "compare": Group(found["compare"]),
                 "counts_to": tuple(map(Role, found["counts_to"])),
             }
-            if spell_target(parse_target(found["target"])) != found["target"]:
-                raise UsageError(f"the target {found['target'][:32]!r} has another spelling")
-        except (ValueError, UsageError) as error:
+        except ValueError as error:
             raise FormatError(f"{_WHAT}: {str(error)[:100]}") from None
+        _check_target(found["target"])
         return cls(
             **{
                 **found,
@@ -262,3 +267,13 @@ class Plan:
                 "deadlines": Deadlines.from_dict(found["deadlines"]),
             }
         )
+
+
+def _check_target(text: str) -> None:
+    """Raise FormatError unless this is a target in its one spelling."""
+    try:
+        right = spell_target(parse_target(text))
+    except UsageError as error:
+        raise FormatError(str(error)[:100]) from None
+    if right != text:
+        raise FormatError(f"the target {text[:32]!r} has another spelling")

@@ -139,7 +139,12 @@ def model(previous: str = "*") -> LocalModel:
 
 
 def policy(**changes: Any) -> Policy:
-    made = {"server": SERVER, "colluders": COLLUDERS, "witnesses": ("ant", "bee", "cat"), "profiles": frozenset(Profile)}
+    made = {
+        "server": SERVER,
+        "colluders": COLLUDERS,
+        "witnesses": ("ant", "bee", "cat"),
+        "profiles": frozenset(Profile),
+    }
     return Policy(**{**made, **changes})
 
 

@@ -234,7 +234,7 @@ FAULTS = [
     Fault("P7", "a graph", in_group(degree=4), "degree 0"),
     Fault("P7", "small cohort", small_cohort, "too small"),
     Fault("P8", "nothing to draw", in_sampling(number=2), "there are 1 rounds"),
-    Fault("P8", "bad schedule", in_sampling(schedule=("2",)), "at least 0 and below 1"),
+    Fault("P8", "no schedule", in_sampling(schedule=()), "schedule is empty"),
     Fault("P8", "too few for the cohorts", in_sampling(min_cohort=6), "cannot form a cohort"),
     Fault("P8", "budget", in_sampling(budgets=(("east", 1), *plan().sampling.budgets[1:])), "sampling and seed"),
     Fault("P8", "a layer more", in_sampling(layers=3, budgets=tuple((m, 3) for m in MEMBERS)), "sampling and seed"),
