@@ -106,6 +106,10 @@ ROLES = (
     ("survivors", "server/coordinator", "auditor/inspector"),
     ("endorsement", "key-holder/keeper", "server/coordinator"),
     ("endorsement", "member/birch", "witness/notary"),
+    ("opening", "server/coordinator", "auditor/inspector"),
+    ("opening", "witness/notary", "member/alder"),
+    ("beacon", "member/birch", "server/coordinator"),
+    ("beacon", "witness/notary", "member/alder"),
     ("unmask-request", "auditor/inspector", "member/alder"),
     ("unmask-request", "server/coordinator", "key-holder/keeper"),
     ("unmask-response", "witness/notary", "server/coordinator"),
@@ -151,10 +155,12 @@ LIMITS = (
     ("receipt", 2**20, "server/coordinator", "member/alder"),
     ("survivors", 2**26, "server/coordinator", "member/alder"),
     ("endorsement", 2**20, "member/birch", "server/coordinator"),
-    ("unmask-request", 2**26, "server/coordinator", "member/alder"),
-    ("unmask-response", 2**26, "member/birch", "server/coordinator"),
+    ("unmask-request", 2**28, "server/coordinator", "member/alder"),
+    ("unmask-response", 2**28, "member/birch", "server/coordinator"),
     ("result", 2**36, "server/coordinator", "member/alder"),
     ("abort", 2**20, "server/coordinator", "member/alder"),
+    ("opening", 2**20, "server/coordinator", "witness/notary"),
+    ("beacon", 2**20, "witness/notary", "server/coordinator"),
 )
 
 

@@ -151,14 +151,16 @@ ACCEPTED = {  # another plan, and no fault in itself
 }
 
 
-@pytest.mark.parametrize(("what", "value"), faults(VALUE), ids=lambda value: value[:60] if type(value) is str else "")
-def test_plans_with_one_fault(what, value):
-    try:
-        found = Plan.from_dict(copy.deepcopy(value))
-    except (FormatError, CapacityExceeded):
-        return
-    assert found.to_dict() == value, what
-    assert what in ACCEPTED, f"{what} is accepted"
+def test_plans_with_one_fault():
+    accepted = set()
+    for what, value in faults(VALUE):
+        try:
+            found = Plan.from_dict(copy.deepcopy(value))
+        except (FormatError, CapacityExceeded):
+            continue
+        assert found.to_dict() == value, what
+        accepted.add(what)
+    assert accepted == ACCEPTED
 
 
 def test_what_is_accepted_with_another_value_is_another_plan():
