@@ -1,15 +1,16 @@
-"""`python -m benchmarks [p1] [p2] [p3] [p6] [p9]`: run rows, print a table, write JSON."""
+"""`python -m benchmarks [p1] [p2] …`: run rows, print a table, write JSON."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import memory, p3_masking, packages, pruning
+from benchmarks import memory, p3_masking, p4_flower, p5_bytes, p10_secure_round, p12_scaling, packages, pruning
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
-ROWS = ["p1", "p2", "p3", "p6", "p9"]
+ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p9", "p10", "p12"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
@@ -40,12 +41,19 @@ def main() -> None:
 
 
 def _run(name: str, options: argparse.Namespace) -> list[Row]:
-    if name == "p9":
-        return memory.measure()
-    if name == "p3":
-        return p3_masking.measure(options.times)
-    if name == "p6":
-        return packages.measure(options.times)
+    alone: dict[str, Callable[[], list[Row]]] = {
+        "p3": lambda: p3_masking.measure(options.times),
+        "p4": lambda: p4_flower.measure(options.times),
+        "p5": p5_bytes.measure,
+        "p6": lambda: packages.measure(options.times),
+        "p9": memory.measure,
+        "p10": lambda: p10_secure_round.measure(
+            options.model, options.text, options.test, options.samples, options.seqlen, options.times
+        ),
+        "p12": p12_scaling.measure,
+    }
+    if name in alone:
+        return alone[name]()
     ground = make_ground(options.model, options.text, options.test, options.samples, options.seqlen)
     return pruning.measure(ground, Pruner.SPARSEGPT if name == "p1" else Pruner.WANDA, options.times)
 

@@ -9,6 +9,7 @@ called as a client app calls it; nothing is sent anywhere.
 import json
 import sys
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
@@ -17,6 +18,7 @@ from flwr.common import Code, FitRes, Parameters, Status, ndarray_to_bytes
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, RECORD_KEY_STATE, Key, Stage
 from flwr.compat.common.recorddict_compat import fitres_to_recorddict
 from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
 
 EXAMPLES = 1000  # of the largest weight, so that the whole range is used
 WORKFLOW = {Key.CLIPPING_RANGE: 8.0, Key.TARGET_RANGE: 1 << 22, Key.MOD_RANGE: 1 << 32, Key.MAX_WEIGHT: 1000.0}
@@ -25,29 +27,29 @@ WORKFLOW = {Key.CLIPPING_RANGE: 8.0, Key.TARGET_RANGE: 1 << 22, Key.MOD_RANGE: 1
 class Client:
     """One client of a round.  tensor: its parameters as Flower carries them between app and mod."""
 
-    def __init__(self, number, tensor):
+    def __init__(self, number: int, tensor: bytes) -> None:
         self.number = number
         self.result = Parameters([tensor], "numpy.ndarray")
         self.context = Context(1, number, {}, RecordDict(), {})
 
-    def turn(self, stage, configs):
+    def turn(self, stage: str, configs: dict[str, Any]) -> ConfigRecord:
         """Let the mod handle one message of the server; returns what it answers."""
         content = RecordDict({RECORD_KEY_CONFIGS: ConfigRecord({**configs, Key.STAGE: stage})})
         message = Message(content, dst_node_id=self.number, message_type=MessageType.TRAIN)
         answer = secaggplus_mod(message, self.context, self._train)
         return answer.content.config_records[RECORD_KEY_CONFIGS]
 
-    def _train(self, message, _):
+    def _train(self, message: Message, _: Context) -> Message:
         fitted = FitRes(Status(Code.OK, ""), self.result, EXAMPLES, {})
         return Message(fitres_to_recorddict(fitted, keep_input=True), reply_to=message)
 
 
-def prepare(vector, clients):
+def prepare(vector: NDArray[np.float32], clients: int) -> tuple[Client, dict[str, Any]]:
     """Play setup and key sharing; returns the first client and the message that asks it for its masked vector."""
     tensor = ndarray_to_bytes(vector)
     everybody = [Client(number, tensor) for number in range(1, clients + 1)]
     setup = {Key.SAMPLE_NUMBER: clients, Key.SHARE_NUMBER: clients, Key.THRESHOLD: clients // 2 + 1, **WORKFLOW}
-    keys = {}
+    keys: dict[str, Any] = {}
     for client in everybody:
         answer = client.turn(Stage.SETUP, setup)
         keys[str(client.number)] = [answer[Key.PUBLIC_KEY_1], answer[Key.PUBLIC_KEY_2]]
@@ -61,7 +63,7 @@ def prepare(vector, clients):
     return first, {Key.CIPHERTEXT_LIST: envelopes, Key.SOURCE_LIST: sources}
 
 
-def main():
+def main() -> None:
     """Say that it is ready, then answer one line after another."""
     clients = int(sys.argv[2])
     TaskIdentity.run_id = TaskIdentity.task_id = TaskIdentity.node_id = 1  # without them there are no messages

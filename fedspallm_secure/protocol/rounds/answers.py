@@ -110,14 +110,11 @@ def judge(ballot: Ballot, holder: str, complaint: Complaint, prekey_index: int) 
 def open_seeds(ballot: Ballot, answers: Mapping[str, Shares]) -> Shares:
     """R5: every secret of the group, from answers, holder -> shares, that passed R3.
 
-    Raises BadShare; it names the dealers whose shares do not give what they committed to, and nobody if there are too
-    few.
+    Raises BadShare; it names the dealers whose shares do not give what they committed to, and nobody where shares are
+    too few.
     """
-    group, seeds = ballot.links.group, Shares()
-    for secret, points in ballot.gather(answers):
-        if len(points) < group.shares:
-            raise BadShare(f"group {group.gid}: {len(points)} shares of a secret of {secret[0]}", check="R5")
-        seeds[secret] = combine(points, group.shares)
+    group = ballot.links.group
+    seeds = {secret: combine(points, group.shares) for secret, points in ballot.gather(answers)}
     bad = sorted({secret[0] for secret, seed in seeds.items() if not _is_committed(ballot, secret, seed)})
     if bad:
         message = f"group {group.gid}: the shares that {', '.join(bad)} dealt do not give what they committed to"

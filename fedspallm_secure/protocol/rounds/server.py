@@ -149,20 +149,20 @@ class Server(ServerState):
         """Take in an endorsement by N1 and N2.  Raises ResponseRefused or OutOfTurn."""
         sender = incoming.head.context.sender
         known = self.endorsements.get(str(sender))
-        if known is not None and self.survivors is not None:
-            if incoming.body == Endorsement(self.survivors.hash, known).encode():
+        if known is not None:
+            if incoming.body == Endorsement(self.listed.hash, known).encode():
                 return Step()
             raise OutOfTurn(f"{sender} endorsed twice, in two ways", check="N1")
         self.check(Event.ENDORSEMENT)
-        survivors = self._named_list(incoming, "endorsement", "N1")
+        self._check_about(incoming, "endorsement", "N1")
         try:
             found = Endorsement.parse(incoming.body)
         except FormatError as error:
             raise ResponseRefused(str(error), check="N1") from None
-        if str(sender) not in self.endorsers() or found.survivors != survivors.hash:
+        if str(sender) not in self.endorsers() or found.survivors != self.listed.hash:
             raise ResponseRefused(f"{sender} endorses another list, or has none to endorse", check="N1")
         try:
-            check_endorsement(self.own.trust.roster.entry(sender).leaf.public, survivors, found.signature)
+            check_endorsement(self.own.trust.roster.entry(sender).leaf.public, self.listed, found.signature)
         except BadSignature as error:
             raise ResponseRefused(f"{sender}: {error}", check="N2") from None
         return self._step(Endorsed(str(sender), found.signature))
@@ -185,14 +185,14 @@ class Server(ServerState):
                 return Step()
             raise OutOfTurn(f"{sender} answered twice, in two ways", check="R1", named=(sender.id,))
         self.check(Event.ANSWER)
-        survivors = self._named_list(incoming, "unmask-response", "R1")
+        self._check_about(incoming, "unmask-response", "R1")
         if sender.role is not Role.MEMBER or sender.id not in self.asked():
             raise ResponseRefused(f"{sender} was not asked", check="R1")
         try:
             found = UnmaskResponse.parse(incoming.body)
         except FormatError as error:
             raise ResponseRefused(str(error), check="R2", named=(sender.id,)) from None
-        if found.survivors != survivors.hash:
+        if found.survivors != self.listed.hash:
             raise ResponseRefused(f"{sender} answers for another list", check="R1")
         mine = {group.gid for group in self.running if sender.id in self.ballots[group.gid].handovers}
         if not found.groups or not {answer.gid for answer in found.groups} <= mine:
@@ -246,7 +246,7 @@ class Server(ServerState):
             self.plan.federation,
             self.plan.round,
             self.plan_hash,
-            "" if self.survivors is None else self.survivors.hash,
+            self.listed.hash,
             done,
             sorted(ended, key=lambda end: end.gid),
             sorted(self.answers),
@@ -273,9 +273,7 @@ class Server(ServerState):
         ballot = self.ballots[gid]
         return Unmasking.of(ballot, open_seeds(ballot, self.shares[gid]))
 
-    def _named_list(self, incoming: Incoming, type: str, check: str) -> SurvivorList:
+    def _check_about(self, incoming: Incoming, type: str, check: str) -> None:
         context = incoming.head.context
-        about = (context.type, context.round, context.plan_hash)
-        if about != (type, self.plan.round, self.plan_hash) or self.survivors is None:
+        if (context.type, context.round, context.plan_hash) != (type, self.plan.round, self.plan_hash):
             raise ResponseRefused(f"a package of type {context.type} is not awaited for this plan", check=check)
-        return self.survivors

@@ -71,22 +71,18 @@ def announcements(server: ServerState) -> list[Outgoing]:
 
 
 def _lists(server: ServerState) -> list[Outgoing]:
-    if server.survivors is None:
-        return []
     # Also to those who are on no list: what the sums of others give away about them goes into their ledgers.
-    body = encode_survivors(server.survivors)
+    body = encode_survivors(server.listed)
     return [Outgoing("survivors", party, body) for party in server.members() + server.witnesses()]
 
 
 def _requests(server: ServerState) -> list[Outgoing]:
-    if server.survivors is None:
-        return []
     endorsers = tuple(Endorser(party, signature) for party, signature in sorted(server.endorsements.items()))
     messages = []
     for holder in sorted(server.asked() - server.answers.keys()):
         ballots = [server.ballots[group.gid] for group in server.running]
         groups = tuple(_requested(ballot, holder) for ballot in ballots if holder in ballot.handovers)
-        request = UnmaskRequest(server.survivors.hash, endorsers, groups)
+        request = UnmaskRequest(server.listed.hash, endorsers, groups)
         messages.append(Outgoing("unmask-request", _member(holder), request.encode()))
     return messages
 

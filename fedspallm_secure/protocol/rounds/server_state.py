@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Party, Role
@@ -173,6 +173,11 @@ class ServerState:
     def handover(self, gid: int, member: str) -> Handover:
         """What a member handed in for a group, but for its vector."""
         return Handover.parse(self.received[gid, member].handover, self.groups[gid].neighbours)
+
+    @property
+    def listed(self) -> SurvivorList:
+        """The survivor list; there is one in every state from ENDORSING to SUMMING."""
+        return cast(SurvivorList, self.survivors)
 
     @property
     def running(self) -> list[GroupPlan]:

@@ -24,8 +24,14 @@ from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal, PlanBody
 from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
 from fedspallm_secure.protocol.rounds.policy import Policy
-from fedspallm_secure.protocol.rounds.survivors import Endorsement, Listed, ListedGroup, SurvivorList
-from fedspallm_secure.protocol.rounds.survivors import encode_survivors, endorse
+from fedspallm_secure.protocol.rounds.survivors import (
+    Endorsement,
+    Listed,
+    ListedGroup,
+    SurvivorList,
+    encode_survivors,
+    endorse,
+)
 from fedspallm_secure.protocol.rounds.unmasking import Endorser, ForwardedDeal, RequestedGroup, UnmaskRequest
 from fedspallm_secure.pruning.strategies import Group, Strategy
 from fedspallm_secure.secagg.disclosure import Ledger

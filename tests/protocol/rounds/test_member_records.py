@@ -37,7 +37,17 @@ RECORDS = [
     Aborted("*", "STOPPED"),
     Closed(HEX),
 ]
-KINDS = "plan-accepted vector-frozen prekey-held dealt list-held endorsed answered aborted closed".split()
+KINDS = [
+    "plan-accepted",
+    "vector-frozen",
+    "prekey-held",
+    "dealt",
+    "list-held",
+    "endorsed",
+    "answered",
+    "aborted",
+    "closed",
+]
 
 
 def test_there_is_one_of_every_kind():

@@ -15,8 +15,16 @@ from fedspallm_secure.protocol.rounds.groups import MatrixShape
 from fedspallm_secure.protocol.rounds.member import Member
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.records_member import Answered, Endorsed, ListHeld, PlanAccepted, PrekeyHeld
-from fedspallm_secure.protocol.rounds.survivors import EndCode, Ended, Listed, ListedGroup, SurvivorList
-from fedspallm_secure.protocol.rounds.survivors import check_endorsement, encode_survivors, endorse
+from fedspallm_secure.protocol.rounds.survivors import (
+    EndCode,
+    Ended,
+    Listed,
+    ListedGroup,
+    SurvivorList,
+    check_endorsement,
+    encode_survivors,
+    endorse,
+)
 from fedspallm_secure.protocol.rounds.unmasking import (
     AnsweredGroup,
     Endorser,
@@ -37,6 +45,7 @@ from tests.protocol.rounds.member_stage import (
     ME,
     MEMBERS,
     NEXT,
+    Participant,
     Round,
     base,
     incoming,
@@ -271,7 +280,7 @@ class Asked:
     @property
     def request(self) -> UnmaskRequest:
         survivors = self.survivors
-        made = self.round.request_for(ME, self.round.list_of((), (), groups=[g for g in survivors.groups]))
+        made = self.round.request_for(ME, self.round.list_of((), (), groups=list(survivors.groups)))
         groups = tuple(
             replace(group, deals=tuple(self._forwarded(deal.id, group.gid) for deal in group.deals))
             for group in made.groups
@@ -372,8 +381,54 @@ def short_deal(case: Asked) -> None:
     in_first_deal(lambda found: replace(found, deal=deal, signature=signature))(case)
 
 
+def holding_another_list(case: Asked) -> None:
+    case.held = Asked(lists=dict.fromkeys(LAYERS, MEMBERS)).survivors
+
+
+def holding_no_list(case: Asked) -> None:
+    case.me = machine(case.profile)
+
+
+def asked_without_me(case: Asked) -> None:
+    case.lists, case.endorsers = {0: FOUR, 1: WITHOUT_ME}, tuple(names_of(MEMBERS))
+    case.edit = extra_group
+
+
+def asked_about_what_ended(case: Asked) -> None:
+    case.lists, case.edit = {0: FOUR}, extra_group
+
+
+def with_deals(change: Callable[[tuple[Any, ...]], tuple[Any, ...]]) -> Callable[[Asked], None]:
+    """The request with the deals of its first group changed."""
+
+    def edit(request: UnmaskRequest) -> UnmaskRequest:
+        first, *others = request.groups
+        return replace(request, groups=(replace(first, deals=change(first.deals)), *others))
+
+    return edited(edit)
+
+
+def west_too(deals: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (*deals, played().forwarded("west", ME, 0))
+
+
+def other_deal(deal: Any) -> Any:
+    return replace(deal, deal=played().forwarded("east", ME, 0).deal)
+
+
+def spoiled_at(place: int) -> Callable[[Asked], None]:
+    return in_first_deal(lambda deal: replace(deal, envelope=flipped(deal.envelope, place % len(deal.envelope))))
+
+
 TWO, SEEN = Profile.TWO_TRIP, Profile.WITNESSED
 WITHOUT_ME = ("east", "north", "south", "west")
+WITNESSES = ("witness/ant", "witness/bee", "witness/cat")
+THREE_OF_FOUR = tuple(names_of(FOUR[1:]))
+WITH_WEST = tuple(names_of((*FOUR[1:], "west")))
+STRANGE = {"endorsers": WITNESSES[:2], "policy": {"witnesses": ("bee", "cat")}}
+RELEASED_BEFORE, DIFFERENCE = asked(ledger=Ledger((RELEASED,))), asked(ledger=Ledger((APART,)))
+NO_MATCH, FEW, NOT_SIGNED = "the endorsement does not match", "fewer than 4 survivors", "not the one that it signed"
+NOT_MINE = "deal that I did not make"
 Q_FAULTS = [
     ("Q1", "another server", asked(context={"sender": "server/spare"}), "obey server/hub", None),
     ("Q1", "type", asked(context={"type": "abort"}), "no unmask-request", None),
@@ -382,39 +437,40 @@ Q_FAULTS = [
     ("Q1", "not JSON", asked(body=b"request"), "not canonical JSON", None),
     ("Q1", "second list", answered_already, "answered for another survivor list", None),
     ("Q1", "second list in two trips", answered_already, "answered for another survivor list", TWO),
-    ("Q2", "another list", lambda c: asked(held=Asked(lists=dict.fromkeys(LAYERS, MEMBERS)).survivors)(c), "do not hold", None),
-    ("Q2", "no list", lambda c: asked(me=machine(TWO))(c), "do not hold", TWO),
-    ("Q2", "too few", asked(endorsers=tuple(names_of(FOUR[1:]))), "fewer than 4 survivors of group 0", None),
-    ("Q2", "not a survivor", asked(endorsers=tuple(names_of((*FOUR[1:], "west")))), "fewer than 4 survivors", None),
-    ("Q2", "of one group", asked(lists={0: MEMBERS, 1: FOUR}, endorsers=tuple(names_of(MEMBERS[1:]))), "of group 1", None),
-    ("Q2", "witnesses are no members", asked(endorsers=("witness/ant", "witness/bee", "witness/cat")), "fewer than 4", None),
-    ("Q2", "forged", asked(signed=forged_endorsement), "the endorsement does not match", None),
-    ("Q2", "of other bytes", asked(signed=other_bytes), "the endorsement does not match", None),
-    ("Q2", "unknown witness", asked(endorsers=("witness/ant", "witness/bee"), policy={"witnesses": ("bee", "cat")}), "fewer than 2 witnesses", SEEN),
-    ("Q2", "one witness", asked(endorsers=("witness/ant",)), "fewer than 2 witnesses", SEEN),
+    ("Q2", "another list", holding_another_list, "do not hold", None),
+    ("Q2", "no list", holding_no_list, "do not hold", TWO),
+    ("Q2", "too few", asked(endorsers=THREE_OF_FOUR), f"{FEW} of group 0", None),
+    ("Q2", "not a survivor", asked(endorsers=WITH_WEST), f"{FEW} of group 0", None),
+    ("Q2", "of one group", asked(lists={0: MEMBERS, 1: FOUR}, endorsers=WITH_WEST), f"{FEW} of group 1", None),
+    ("Q2", "witnesses are no members", asked(endorsers=WITNESSES), FEW, None),
+    ("Q2", "forged", asked(signed=forged_endorsement), NO_MATCH, None),
+    ("Q2", "of other bytes", asked(signed=other_bytes), NO_MATCH, None),
+    ("Q2", "unknown witness", asked(**STRANGE), "fewer than 2 witnesses", SEEN),
+    ("Q2", "one witness", asked(endorsers=WITNESSES[:1]), "fewer than 2 witnesses", SEEN),
     ("Q2", "members for witnesses", asked(endorsers=tuple(names_of(FOUR))), "fewer than 2 witnesses", SEEN),
     ("Q2", "one may lie", asked(policy={"dishonest": 1}), "fewer than 3 witnesses", SEEN),
-    ("Q3", "not my deal", asked(listed={(1, ME): DIGEST}), "deal that I did not make", None),
-    ("Q3", "not my deal in two trips", asked(listed={(1, ME): DIGEST}), "deal that I did not make", TWO),
-    ("Q3", "without me", lambda c: (asked(lists={0: FOUR, 1: WITHOUT_ME}, endorsers=tuple(names_of(MEMBERS)))(c), edited(extra_group)(c)), "did not survive", None),
-    ("Q3", "group that ended", lambda c: (asked(lists={0: FOUR})(c), edited(extra_group)(c)), "did not survive", TWO),
-    ("Q3", "about nothing", edited(lambda r: replace(r, groups=())), "about no group", None),
+    ("Q3", "not my deal", asked(listed={(1, ME): DIGEST}), NOT_MINE, None),
+    ("Q3", "not my deal in two trips", asked(listed={(1, ME): DIGEST}), NOT_MINE, TWO),
+    ("Q3", "without me", asked_without_me, "did not survive", None),
+    ("Q3", "group that ended", asked_about_what_ended, "did not survive", TWO),
+    ("Q3", "about nothing", edited(lambda request: replace(request, groups=())), "about no group", None),
     ("Q4", "not in the cohort", asked(lists={0: FOUR, 1: (*FOUR, "young")}), "lists somebody", TWO),
-    ("Q4", "deal missing", edited(lambda r: replace(r, groups=(replace(r.groups[0], deals=r.groups[0].deals[1:]), r.groups[1]))), "not those of my neighbours", None),
-    ("Q4", "deal too many", edited(lambda r: replace(r, groups=(replace(r.groups[0], deals=(*r.groups[0].deals, played().forwarded("west", ME, 0))), r.groups[1]))), "not those of my neighbours", None),
+    ("Q4", "no such group", asked(lists={0: FOUR, 1: FOUR, 5: ("young",)}), "no group 5", TWO),
+    ("Q4", "deal missing", with_deals(lambda deals: deals[1:]), "not those of my neighbours", None),
+    ("Q4", "deal too many", with_deals(west_too), "not those of my neighbours", None),
     ("Q4", "not the listed deal", asked(listed={(1, "east"): DIGEST}), "not the one that is listed", None),
-    ("Q4", "deal of another group", in_first_deal(lambda d: replace(d, deal=played().forwarded("east", ME, 0).deal)), "not the one that is listed", None),
+    ("Q4", "deal of another group", in_first_deal(other_deal), "not the one that is listed", None),
     ("Q4", "signed by another", signed_by("east", "west", 1), "deal of east does not match", None),
     ("Q4", "signed for another group", signed_by("east", "east", 0), "deal of east does not match", None),
     ("Q4", "of another length", short_deal, "a deal among 4 neighbours", None),
     ("Q5", "too few", asked(lists={0: FOUR, 1: FOUR[:3]}), "3 survivors and needs 4", TWO),
-    ("Q6", "released before", asked(ledger=Ledger((RELEASED,))), "layers.1.up", None),
-    ("Q6", "released before, two trips", asked(ledger=Ledger((RELEASED,))), "layers.1.up", TWO),
-    ("Q6", "difference", asked(ledger=Ledger((APART,))), "west only", None),
-    ("Q7", "spoiled body", in_first_deal(lambda d: replace(d, envelope=flipped(d.envelope, -1 % len(d.envelope)))), "not the one that it signed", None),
-    ("Q7", "spoiled wrap", in_first_deal(lambda d: replace(d, envelope=flipped(d.envelope, 0))), "not the one that it signed", TWO),
-    ("Q7", "no envelope", in_first_deal(lambda d: replace(d, envelope=b"")), "not the one that it signed", None),
-]  # fmt: skip
+    ("Q6", "released before", RELEASED_BEFORE, "layers.1.up", None),
+    ("Q6", "released before, two trips", RELEASED_BEFORE, "layers.1.up", TWO),
+    ("Q6", "difference", DIFFERENCE, "west only", None),
+    ("Q7", "spoiled body", spoiled_at(-1), NOT_SIGNED, None),
+    ("Q7", "spoiled wrap", spoiled_at(0), NOT_SIGNED, TWO),
+    ("Q7", "no envelope", in_first_deal(lambda deal: replace(deal, envelope=b"")), NOT_SIGNED, None),
+]
 
 
 @pytest.mark.parametrize(("check", "name", "change", "message", "profile"), Q_FAULTS, ids=lambda value: str(value)[:24])
@@ -580,8 +636,6 @@ def sparse_round() -> Round:
     found.plan = replace(made, groups=groups)
     found.parties = {}
     for one in MEMBERS:
-        from tests.protocol.rounds.member_stage import Participant
-
         near = sorted({one, *found.plan.neighbours_of(one)})
         leaves = tuple(prekeys(member)[NEXT - FIRST].leaf for member in near)
         record = PlanAccepted(found.plan.encode(), found.plan.hash, NEXT, leaves)

@@ -322,7 +322,7 @@ def test_every_check_has_a_fault():
 
 
 def test_of_two_faults_the_earlier_one_is_named():
-    """One fault of every check, each with each; the later one is made first, as the earlier may be in the body alone."""
+    """One fault of every check, each with each; the later one first, as the earlier may be in the body alone."""
     one_each = list({fault.check: fault for fault in reversed(FAULTS)}.values())[::-1]
     for earlier, later in combinations(one_each, 2):
         case = Case()

@@ -425,7 +425,7 @@ def test_a_cohort_has_a_limit():
     ],
 )
 def test_other_matrices_do_not_exist(name, rows, columns):
-    with pytest.raises(FormatError, match="no name of a matrix|is -?[0-9]+ x [0-9]+"):
+    with pytest.raises(FormatError, match=r"no name of a matrix|is -?[0-9]+ x [0-9]+"):
         MatrixShape(name, rows, columns)
 
 
