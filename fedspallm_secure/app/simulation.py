@@ -142,13 +142,13 @@ class Simulation:
             for member, layers in plan.assignment.items():
                 with self.timed("prune"):
                     contributions[member] = self._contribute(plan, member, layers, revision)
-            with self.timed("aggregate"):
-                folder = self._folder("server", plan.number)
-                if self.secure is None:
+            folder = self._folder("server", plan.number)
+            if self.secure is None:
+                with self.timed("aggregate"):
                     revision = self._aggregate(plan, revision, contributions, folder)
-                else:
-                    files = self.secure.aggregate(plan, revision, contributions, folder, self.progress)
-                    revision = revision.with_layers(files)
+            else:
+                files = self.secure.aggregate(plan, revision, contributions, folder, self.progress, self.timed)
+                revision = revision.with_layers(files)
         return revision
 
     def _folder(self, who: str, number: int) -> Path:

@@ -288,7 +288,7 @@ def test_what_is_refused_uses_up_nothing(ends):
         Awaited(group="*"),
         Awaited(plaintext_length=5),
     ],
-    ids=str,
+    ids=lambda awaited: type(awaited).__name__,
 )
 def test_what_is_not_awaited_is_refused(ends, awaited):
     package = ends.seal()

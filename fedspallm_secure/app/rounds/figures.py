@@ -4,7 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspallm_secure.app.rounds.playing import Played
@@ -13,8 +15,10 @@ from fedspallm_secure.errors import SumOutOfRange
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.collecting import contribution_size
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.pruning.aggregation import MatrixSums, l0_average
+from fedspallm_secure.pruning.aggregation import MatrixSums
 from fedspallm_secure.secagg.quantization import row_exponents
+
+_TILE = 1 << 17  # weights; in float64 they fill 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +43,23 @@ class Exactness:
         """
         if not torch.equal(secure.count, plain.count):
             raise SumOutOfRange("a keep count from secure aggregation is not the plain one")
+        count = plain.count.numpy()
+        weights, kept = count.size, int(np.count_nonzero(count))
         if secure.kept is None or plain.kept is None or totals is None or group.sums is None:
-            return cls(secure.count.numel(), int((secure.count > 0).sum()))
-        kept, counts = plain.count > 0, plain.count.clamp(min=1)
-        exponents = torch.from_numpy(row_exponents(base.contiguous().numpy())).double()
-        steps = torch.exp2(exponents - group.sums.fraction)[:, None]
-        # In float64: rounding a mean to float32 in the end is the same on both sides, and no quantisation.
-        apart = (base.double() - plain.kept / counts) / steps + totals.double() / counts
-        apart = apart.abs_()
-        ours, theirs = l0_average(secure.count, secure.kept), l0_average(plain.count, plain.kept)
-        differ = (ours.bfloat16() != theirs.bfloat16()) & kept
-        worst = float(apart[kept].max()) if bool(kept.any()) else 0.0
-        return cls(kept.numel(), int(kept.sum()), int(differ.sum()), worst)
+            return cls(weights, kept)
+        ours, theirs, values = secure.kept.numpy(), plain.kept.numpy(), base.contiguous().numpy()
+        per_step = np.ldexp(1.0, group.sums.fraction - row_exponents(values))[:, None]
+        differ, worst = 0, 0.0
+        for rows in _row_tiles(count):
+            keepers = np.maximum(count[rows], 1)
+            means = theirs[rows] / keepers
+            differ += int(np.count_nonzero((_as_bf16(ours[rows] / keepers) != _as_bf16(means)) & (count[rows] > 0)))
+            # In float64: rounding a mean to float32 in the end is the same on both sides, and no quantisation.
+            apart = np.subtract(values[rows], means, out=means)
+            apart *= per_step[rows]
+            apart += totals[rows].numpy() / keepers
+            worst = max(worst, float(np.max(np.abs(apart, out=apart), initial=0.0, where=count[rows] > 0)))
+        return cls(weights, kept, differ, worst)
 
     def __add__(self, other: "Exactness") -> "Exactness":
         return Exactness(
@@ -70,10 +79,40 @@ class Exactness:
         }
 
 
+def _row_tiles(matrix: NDArray[Any]) -> Iterable[slice]:
+    step = max(1, _TILE // max(1, matrix.shape[1]))
+    return (slice(start, start + step) for start in range(0, len(matrix), step))
+
+
+def _as_bf16(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The values as float32, and then as a checkpoint in bf16 would hold them: to nearest, ties to even."""
+    words = values.astype(np.float32).view(np.uint32)
+    words += 0x7FFF + (words >> 16 & 1)
+    words &= 0xFFFF0000
+    return words.view(np.float32)
+
+
 def package_size(group: GroupPlan) -> int:
     """Bytes of a contribution as a package, but for its header: the formula of SPEC sections 8 and 16.3."""
     body = body_length(contribution_size(group))
     return body + 32 * -(-body // TILE_SIZE)
+
+
+def group_figures(group: GroupPlan, survivors: Iterable[str]) -> dict[str, Any]:
+    """The numbers of one group's plan, and who was in its sum.  survivors: names of silos."""
+    return {
+        "layer": group.gid,
+        "base": group.base,
+        "cohort": len(group.cohort),
+        "shares": group.shares,
+        "survivors_needed": group.survivors,
+        "survivors": list(survivors),
+        "degree": group.neighbours,
+        "count_bits": group.counts.bits,
+        "sum_bits": 0 if group.sums is None else group.sums.bits,
+        "fraction": 0 if group.sums is None else group.sums.fraction,
+        "bound": 0 if group.sums is None else group.sums.bound,
+    }
 
 
 def wire_figures(played: Played, ids: Mapping[str, str], groups: Iterable[GroupPlan]) -> dict[str, Any]:

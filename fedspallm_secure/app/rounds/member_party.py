@@ -1,5 +1,6 @@
 """A member within one process: its machine, its vectors, its prekeys and its disclosure ledger."""
 
+from collections.abc import Iterator
 from typing import Final, Protocol
 
 from fedspallm_secure.app.federation import Participant
@@ -36,8 +37,11 @@ class MemberParty(Correspondent):
     """A member, for any number of rounds.
 
     machine: of the present round; ledger: what it answered for; pending: round -> what it contributed to and did not
-    answer for, where others may have; sealed: gid -> contribution as it left; clipped: gid -> values of this round.
+    answer for, where others may have; sealed: gid -> contribution as it left, if it keeps them, which takes as much
+    memory as they have bytes; clipped: gid -> values of this round.
     """
+
+    keeps_sealed: bool = True
 
     _AWAITED: Final = frozenset({"plan", "receipt", "survivors", "unmask-request", "result", "abort"})
 
@@ -126,6 +130,11 @@ class MemberParty(Correspondent):
 
     def contribute(self) -> None:
         """Make and send one contribution for every group of the plan, in the order of SPEC section 16.3."""
+        for _ in self.contributions():
+            pass
+
+    def contributions(self) -> Iterator[int]:
+        """As `contribute`, one by one: the number of each group whose contribution was sent."""
         prekey = self.prekeys.burn(self.machine.round.index)
         for group in self.plan.groups_of(self.party.id):
             streams, self.clipped[group.gid] = self.work.streams(group)
@@ -142,7 +151,9 @@ class MemberParty(Correspondent):
                 parts = [message.body, *(part.data for part in streams.parts)]
                 number, plan_hash = self.plan.round, self.machine.round.plan_hash
                 sent = self.send(message.type, message.recipient, parts, number, plan_hash, message.group)
-                self.sealed[group.gid] = sent
+                if self.keeps_sealed:
+                    self.sealed[group.gid] = sent
+            yield group.gid
 
     def _may_be_released(self, group: GroupPlan) -> None:
         # From here on others can answer for this vector without this member: it counts, whatever the server says.

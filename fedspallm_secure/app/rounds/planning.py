@@ -1,6 +1,6 @@
 """Making the plan of a round (SPEC section 16.2)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedspallm_secure.crypto.identity import Role
@@ -86,6 +86,14 @@ def make_plan(
         deadlines=Deadlines(now + 7 * DAY, now + 14 * DAY, now + 21 * DAY, now + 28 * DAY),
         counts_to=tuple(sorted(terms.counts_to, key=lambda role: role.value)),
     )
+
+
+def check_cohorts(sizes: Iterable[int], terms: Terms) -> None:
+    """Raise PlanRefused or CapacityExceeded where no plan could protect a cohort of one of these sizes."""
+    for size in sorted(sizes):
+        group_thresholds(size, terms.colluders, terms.profile)
+        if terms.strategy is not Strategy.VOTES:
+            SumWord.default(terms.sum_bits, size)
 
 
 def make_group(gid: int, cohort: tuple[str, ...], layer: LayerBase, terms: Terms) -> GroupPlan:

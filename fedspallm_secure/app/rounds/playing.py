@@ -4,13 +4,18 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from time import monotonic
+from types import MappingProxyType
+from typing import TypeVar
 
 from fedspallm_secure.app.rounds.member_party import MemberParty
 from fedspallm_secure.app.rounds.parties import WitnessParty
 from fedspallm_secure.app.rounds.server_party import ServerParty
 from fedspallm_secure.app.rounds.wire import Wire
+from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import RoundAborted
 from fedspallm_secure.protocol.rounds.server_state import State
+from fedspallm_secure.protocol.rounds.survivors import EndCode, Ended
+from fedspallm_secure.secagg.thresholds import Profile
 
 
 class Stage(StrEnum):
@@ -22,6 +27,8 @@ class Stage(StrEnum):
 
 
 Drops = Mapping[Stage, Collection[str]]
+T = TypeVar("T")
+_IDS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -47,6 +54,7 @@ class Round:
         self.witnesses = witnesses
         self.wire = wire
         self.played = Played()
+        self._known = {name: len(member.refused) for name, member in members.items()}
 
     def play(self, drops: Drops, advance: Callable[[int], None] = lambda _: None) -> Played:
         """Play it to its end.  What came out is in `server.released`; groups that ended are in its machine.
@@ -72,11 +80,36 @@ class Round:
         self.played.sent = dict(self.wire.sent)
         return self.played
 
-    def check_complete(self) -> None:
-        """Raise RoundAborted unless every group gave a sum."""
+    def check_complete(self, names: Mapping[str, str] = _IDS) -> None:
+        """Raise RoundAborted unless every group gave a sum.  names: id -> what the message calls the member."""
         for end in self.server.machine.ended.values():
-            named = f", because of {', '.join(end.named)}" if end.named else ""
-            raise RoundAborted(f"group {end.gid} ended without a sum: {end.code}{named}", named=end.named)
+            named = tuple(names.get(member, member) for member in end.named)
+            told = f"group {end.gid} ended without a sum: {end.code}{self._shortfall(end)}"
+            told += f", because of {', '.join(named)}" if named else ""
+            raise RoundAborted(f"{told}{self._refusal(names)}", named=named)
+
+    def _shortfall(self, end: Ended) -> str:
+        """How many there were and how many it takes, where a group ended because they were too few."""
+        machine, group = self.server.machine, self.server.machine.groups[end.gid]
+        needed = group.shares
+        if end.code is EndCode.TOO_FEW_CONTRIBUTIONS:
+            there, needed = [id for id in group.cohort if (end.gid, id) in machine.received], group.survivors
+        elif group.degree or machine.plan.profile is Profile.WITNESSED:  # it depends on neighbours, or on witnesses
+            return ""
+        elif end.code is EndCode.TOO_FEW_ENDORSEMENTS:
+            there = [id for id in group.cohort if str(Party(Role.MEMBER.value, id)) in machine.endorsements]
+        elif end.code is EndCode.TOO_FEW_RESPONSES:
+            there = [id for id in group.cohort if id in machine.answers]
+        else:
+            return ""
+        return f" ({len(there)} of {len(group.cohort)}, {needed} needed)"
+
+    def _refusal(self, names: Mapping[str, str]) -> str:
+        """What a member refused in this round, the first of those that did."""
+        for name, member in self.members.items():
+            for parcel, error in member.refused[self._known[name] :]:
+                return f"; {names.get(name, name)} refused the {parcel.type}: {error}"
+        return ""
 
     def _everybody(self, silent: Collection[str]) -> None:
         for name, member in self.members.items():
@@ -86,8 +119,9 @@ class Round:
     def _contribute(self, silent: Collection[str], advance: Callable[[int], None]) -> None:
         for number, (name, member) in enumerate(self.members.items(), start=1):
             if name not in silent and member.takes_part:
-                self._timed("contribution", member.contribute)
-                self._timed("intake", self.server.collect)
+                sending = member.contributions()
+                while self._timed("contribution", lambda: next(sending, None)) is not None:  # noqa: B023
+                    self._timed("intake", self.server.collect)
             advance(number)
 
     def _answer(self, stage: str, silent: Collection[str]) -> None:
@@ -96,7 +130,8 @@ class Round:
             self._timed("witness", witness.collect)
         self._timed("intake", self.server.collect)
 
-    def _timed(self, stage: str, work: Callable[[], object]) -> None:
+    def _timed(self, stage: str, work: Callable[[], T]) -> T:
         start = monotonic()
-        work()
+        result = work()
         self.played.seconds[stage] = self.played.seconds.get(stage, 0.0) + monotonic() - start
+        return result

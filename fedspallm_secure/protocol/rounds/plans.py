@@ -13,7 +13,7 @@ from fedspallm_secure.protocol.limits import LATEST_TIME
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.plan import RoundPlan, plan_rounds
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, is_ascending
-from fedspallm_secure.protocol.rounds.limits import COHORT_LIMIT, GROUPS_LIMIT, PASSES_LIMIT, ROUND_LIMIT
+from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT, ROUND_LIMIT
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.pruning.patterns import parse_target, spell_target
 from fedspallm_secure.pruning.strategies import Group, Strategy
@@ -65,11 +65,6 @@ class Sampling:
     def __post_init__(self) -> None:
         if not is_ascending([member for member, _ in self.budgets]):
             raise FormatError("the budgets are not in order, each member once")
-        # Everybody draws: what the server writes here must not cost a member more than a real model would.
-        if not 1 <= self.layers <= GROUPS_LIMIT or not 1 <= len(self.schedule) <= PASSES_LIMIT:
-            raise FormatError(f"cohorts of {self.layers} layers in {len(self.schedule)} passes are not drawn")
-        if len(self.budgets) > COHORT_LIMIT or any(not 0 <= budget <= self.layers for _, budget in self.budgets):
-            raise FormatError("there are too many budgets, or one is larger than the model")
         for member, layers in self.budgets:
             Party(Role.MEMBER.value, member)
             if not 0 <= layers <= self.layers:

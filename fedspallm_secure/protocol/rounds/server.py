@@ -148,13 +148,13 @@ class Server(ServerState):
     def on_endorsement(self, incoming: Incoming) -> Step[ServerRecord]:
         """Take in an endorsement by N1 and N2.  Raises ResponseRefused or OutOfTurn."""
         sender = incoming.head.context.sender
+        self._check_about(incoming, "endorsement", "N1")
         known = self.endorsements.get(str(sender))
         if known is not None:
             if incoming.body == Endorsement(self.listed.hash, known).encode():
                 return Step()
             raise OutOfTurn(f"{sender} endorsed twice, in two ways", check="N1")
         self.check(Event.ENDORSEMENT)
-        self._check_about(incoming, "endorsement", "N1")
         try:
             found = Endorsement.parse(incoming.body)
         except FormatError as error:
@@ -179,13 +179,13 @@ class Server(ServerState):
     def on_response(self, incoming: Incoming) -> Step[ServerRecord]:
         """Take in an answer by R1 to R4.  Raises ResponseRefused or OutOfTurn."""
         sender = incoming.head.context.sender
+        self._check_about(incoming, "unmask-response", "R1")
         known = self.answers.get(sender.id)
         if known is not None:
             if known == incoming.body:
                 return Step()
             raise OutOfTurn(f"{sender} answered twice, in two ways", check="R1", named=(sender.id,))
         self.check(Event.ANSWER)
-        self._check_about(incoming, "unmask-response", "R1")
         if sender.role is not Role.MEMBER or sender.id not in self.asked():
             raise ResponseRefused(f"{sender} was not asked", check="R1")
         try:

@@ -185,9 +185,10 @@ class ServerState:
         return [group for group in self.plan.groups if group.gid not in self.ended]
 
     def named(self, gid: int) -> tuple[str, ...]:
-        """The members of a cohort that were put to blame, for this group or for a message about all; sorted."""
-        cohort = self.groups[gid].cohort
-        return tuple(sorted({who for who, _, group in self.blamed if group in (NONE, str(gid)) and who in cohort}))
+        """The members of a cohort whom a check of answers, R1 to R4, put to blame; sorted."""
+        groups, cohort = (NONE, str(gid)), self.groups[gid].cohort
+        found = {who for who, check, group in self.blamed if check.startswith("R") and group in groups}
+        return tuple(sorted(found.intersection(cohort)))
 
     def members(self) -> list[Party]:
         """Everybody who takes part, sorted."""

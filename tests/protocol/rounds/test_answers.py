@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedspallm_secure.crypto.labels import Label, digest
-from fedspallm_secure.errors import ResponseRefused
+from fedspallm_secure.errors import ContributionRefused, ResponseRefused
 from fedspallm_secure.protocol.rounds.records_server import Blamed, OutOfRange
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.protocol.rounds.survivors import EndCode
@@ -237,6 +237,23 @@ def test_r3_whoever_lied_is_named_when_its_share_is_missed(play: Play):
     assert play.close_unmasking() == {}
     (end,) = play.server.ended.values()
     assert (end.code, end.named) == (EndCode.TOO_FEW_RESPONSES, ("birch",))
+
+
+def test_r3_only_what_has_to_do_with_answers_counts_there(place: World):
+    """Birch's first contribution was bad, cedar lied about an edge, and elm says nothing: nobody did that."""
+    play, made = Play(place), place.contribution("birch")
+    for root in (NOISE, made.root):
+        try:
+            play.take(play.server.on_contribution(play.incoming(made), root))
+        except ContributionRefused as error:
+            play.take(play.server.refuse(play.incoming(made), error))
+    play.made["birch", GID] = made
+    play.until_unmasking("ash", "elm", deal(place, "cedar", edges=dict.fromkeys(("ash", "birch", "elm"), NOISE)))
+    assert play.server.blamed == {("birch", "S6", str(GID)), ("cedar", "S8", str(GID))}
+    play.respond("ash", "birch")
+    assert play.close_unmasking() == {}
+    (end,) = play.server.ended.values()
+    assert (end.code, end.named) == (EndCode.TOO_FEW_RESPONSES, ())
 
 
 # --- R4 ---------------------------------------------------------------------------------------------------------------

@@ -160,7 +160,11 @@ E_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("check", "name", "change", "message"), E_FAULTS, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("check", "name", "change", "message"),
+    E_FAULTS,
+    ids=lambda value: value if type(value) is str else type(value).__name__,
+)
 def test_each_fault_of_a_list_alone(check, name, change, message):
     case = Shown()
     change(case)
@@ -473,7 +477,11 @@ Q_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("check", "name", "change", "message", "profile"), Q_FAULTS, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize(
+    ("check", "name", "change", "message", "profile"),
+    Q_FAULTS,
+    ids=lambda value: value if type(value) is str else type(value).__name__,
+)
 def test_each_fault_of_a_request_alone(check, name, change, message, profile):
     case = Asked(profile or Profile.THREE_TRIP)
     change(case)

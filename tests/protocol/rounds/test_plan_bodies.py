@@ -69,7 +69,7 @@ def test_bodies_with_one_fault():
         ({"beacons": (("ant", bytes(63)),)}, "64 bytes"),
         ({"history": (PAST,) * (HISTORY_LIMIT + 1)}, "at most 4096 earlier deals"),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: type(value).__name__,  # never their random bytes: workers have to agree
 )
 def test_other_bodies_do_not_exist(changes, message):
     with pytest.raises(FormatError, match=message):
@@ -117,7 +117,7 @@ def test_an_earlier_deal_knows_what_it_was_signed_for():
         (("plan", "groups", 0, "count_bits"), 8, CapacityExceeded),
         (("plan", "v"), 2, FormatError),
     ],
-    ids=lambda value: str(value)[:40],
+    ids=lambda value: type(value).__name__,  # never their random bytes: workers have to agree
 )
 def test_what_is_in_a_body_is_read_strictly(path, value, error):
     with pytest.raises(error):

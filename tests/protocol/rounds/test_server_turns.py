@@ -204,6 +204,21 @@ def test_something_else_is_refused_and_the_first_one_counts(plays: dict[State, P
     assert play.server.refuse(incoming, caught.value).records == ()
 
 
+@pytest.mark.parametrize("changes", [{"plan_hash": "0a" * 32}, {"round": 6}])
+def test_nobody_is_blamed_for_what_it_says_in_another_round(plays: dict[State, Play], changes):
+    """Ash has endorsed and answered; what it says about another plan is no second word on this one."""
+    play = plays[State.FINISHED]
+    for type, check, act in (
+        ("endorsement", "N1", play.server.on_endorsement),
+        ("unmask-response", "R1", play.server.on_response),
+    ):
+        incoming, _ = in_another_way(play, type)
+        elsewhere = play.place.incoming("member/ash", type, incoming.body, **changes)
+        with pytest.raises(ResponseRefused) as caught:
+            act(elsewhere)
+        assert (caught.value.check, caught.value.named) == (check, ())
+
+
 def test_refusals_of_different_kinds_are_all_kept(plays: dict[State, Play]):
     play = plays[State.UNMASKING].fork()
     response = COMPLETE.response("fir")
