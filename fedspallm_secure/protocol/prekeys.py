@@ -10,7 +10,7 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.crypto.sealing import Kem, RecipientKey
 from fedspallm_secure.crypto.signing import Signer
-from fedspallm_secure.errors import BadSignature, FormatError
+from fedspallm_secure.errors import FormatError
 from fedspallm_secure.protocol.limits import PREKEYS_LEAVES_LIMIT
 from fedspallm_secure.protocol.statements import (
     Statement,
@@ -137,20 +137,6 @@ class Prekeys:
     def check_time(self, at: int) -> None:
         """Raise CertificateExpired unless `at` lies in its validity."""
         check_validity(self.not_before, self.not_after, at, f"{_WHAT} of {self.party}")
-
-    def inclusion_proof(self, index: int) -> list[bytes]:
-        """The path that proves the leaf with this index (first, first + 1, ...).  Raises IndexError."""
-        return merkle.inclusion_proof(_hashes(self.leaves, self.first), index - self.first)
-
-
-def check_inclusion(prekey: Prekey, index: int, first: int, size: int, path: Sequence[bytes], root: bytes) -> None:
-    """Raise BadSignature unless `path` proves that the bundle of `size` leaves from `first` holds `prekey` at `index`.
-
-    root: of the signed bundle, 32 bytes.
-    """
-    inside = first <= index < first + size
-    if not inside or merkle.root_from_inclusion(_hash(prekey, index), index - first, size, path) != root:
-        raise BadSignature(f"prekey {index} is not in the bundle that was signed")
 
 
 def _hash(prekey: Prekey, index: int) -> bytes:

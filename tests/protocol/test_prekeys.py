@@ -11,7 +11,7 @@ from fedspallm_secure.crypto.profiles import DAY
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.errors import BadSignature, CertificateExpired, CertificateRefused, FedSpaError, FormatError
 from fedspallm_secure.protocol.limits import PREKEYS_LIMIT
-from fedspallm_secure.protocol.prekeys import PREKEY_SIZE, Prekey, Prekeys, check_inclusion
+from fedspallm_secure.protocol.prekeys import PREKEY_SIZE, Prekey, Prekeys
 from tests.authority import FEDERATION, HUB, NORTH, NOW, recipient, signer
 from tests.protocol.altering import NAMES, TIMES, altered, schema_faults
 
@@ -42,30 +42,6 @@ def test_the_root_is_that_of_the_specification():
     )
     left = hashlib.sha256(b"\x01" + a + b).digest()
     assert GOOD.root == hashlib.sha256(b"\x01" + left + c).digest()
-
-
-def test_every_leaf_can_be_proved_and_nothing_else():
-    for index, leaf in enumerate(LEAVES, start=5):
-        path = GOOD.inclusion_proof(index)
-        check_inclusion(leaf, index, 5, 3, path, GOOD.root)
-        other = LEAVES[(index - 4) % 3]
-        for arguments in (
-            (other, index, 5, 3, path, GOOD.root),
-            (leaf, index + 1, 5, 3, path, GOOD.root),
-            (leaf, index + 3, 5, 3, path, GOOD.root),
-            (leaf, index, index + 1, 3, path, GOOD.root),
-            (leaf, index, 5, 3, path[:-1], GOOD.root),
-            (leaf, index, 5, 3, [*path, bytes(32)], GOOD.root),
-            (leaf, index, 5, 3, path, bytes(32)),
-        ):
-            with pytest.raises(BadSignature):
-                check_inclusion(*arguments)
-    for index in (-1, 1 << 64):
-        with pytest.raises(BadSignature):
-            check_inclusion(LEAVES[0], index, 5, 3, [], GOOD.root)
-    for index in (4, 8):
-        with pytest.raises(IndexError):
-            GOOD.inclusion_proof(index)
 
 
 def test_only_the_member_s_own_key_signs_its_bundle():

@@ -106,12 +106,12 @@ class Rogue(Correspondent):
     def body(self, plan: Plan, name: str, bundles: Mapping[str, Prekeys] | None = None, **parts: Any) -> PlanBody:
         """What a member is sent with a plan.  bundles: in place of those that the plan names; parts: of `PlanBody`."""
         named = {use.id: self.bundles[use.bundle] for use in plan.prekeys} | dict(bundles or {})
-        near = tuple(named[other] for other in sorted(plan.neighbours_of(name)) if other in named)
+        near = tuple(named[one] for one in sorted(plan.neighbours_of(name)) if named[one].party.id == one)
         return PlanBody(**{"plan": plan, "bundles": near, **parts})
 
     def invite(self, plan: Plan, *names: str, **parts: Any) -> None:
         """Send a plan to members, everybody in it by default, and let them act on it."""
-        for name in names or [use.id for use in plan.prekeys]:
+        for name in names or [use.id for use in plan.prekeys if use.id in self.bench.members]:
             self.send_plan(plan, name, self.body(plan, name, **parts).encode())
 
     def send_plan(
@@ -185,17 +185,22 @@ class Rogue(Correspondent):
             Masked(context.sender.id, plan, context.plan_hash, group.gid, handover, streams, keys)
         )
 
-    def vector(self, plan: Plan, name: str, gid: int = 0) -> Masked:
-        """What a member contributed to a plan.  Raises StopIteration if there is nothing."""
+    def find(self, plan: Plan, name: str, gid: int = 0) -> Masked | None:
+        """What a member contributed to a plan, if it did."""
         wanted = (name, plan.hash, gid)
-        return next(one for one in self.knowledge.vectors if (one.member, one.plan_hash, one.gid) == wanted)
+        found = (one for one in self.knowledge.vectors if (one.member, one.plan_hash, one.gid) == wanted)
+        return next(found, None)
+
+    def vector(self, plan: Plan, name: str, gid: int = 0) -> Masked:
+        """What a member contributed to a plan; it did."""
+        found = self.find(plan, name, gid)
+        assert found is not None, name
+        return found
 
     def deal(self, plan: Plan, name: str, gid: int = 0) -> str:
         """Digest of a member's deal; one that nobody dealt, if it did not contribute."""
-        try:
-            return self.vector(plan, name, gid).digest
-        except StopIteration:
-            return "de" * 32
+        found = self.find(plan, name, gid)
+        return "de" * 32 if found is None else found.digest
 
     # Lists
 
@@ -264,9 +269,9 @@ class Rogue(Correspondent):
         for group in asked:
             deals = []
             for dealer in group.ids:
-                if dealer == name:
+                own = self.find(plan, dealer, group.gid)
+                if dealer == name or own is None:
                     continue
-                own = self.vector(plan, dealer, group.gid)
                 handover = (handovers or {}).get(dealer, own.handover)
                 envelope = (envelopes or {}).get(dealer) or self.envelope(own, name)
                 deals.append(ForwardedDeal(dealer, handover.deal.encode(), handover.signature, envelope))

@@ -23,6 +23,7 @@ from tests.attacks.rounds.solver import Isolation, Solver, combined
 from tests.federation import NAMES, Bench, Refusal, Setting
 
 NOTHING = "nothing opens"  # nobody has to refuse anything: what the server gets is of no use to it
+OPEN = "open"  # it succeeds, and docs/THREAT_MODEL.md says so
 TWO, THREE, WITNESSED = Profile.TWO_TRIP, Profile.THREE_TRIP, Profile.WITNESSED
 FIVE = Setting()
 FIVE_TWO = Setting(profile=TWO)
@@ -39,7 +40,7 @@ Lift = Callable[[], AbstractContextManager[Any]]
 class Script:
     """One attack.
 
-    stop: number of the check that ends it, class of the error where that has no number, or `NOTHING`; lifts: what has
+    stop: number of the check that ends it, class of the error where that has no number, `NOTHING` or `OPEN`; lifts: what has
     to be taken out for it to succeed; none where it would not, or not in a way that a solver sees.
     """
 
