@@ -287,7 +287,7 @@ class Holder:
         return self.group(
             self_shares=tuple(share for share in found.self_shares if share.id != dealer),
             edges=tuple(edge for edge in found.edges if edge.id != dealer),
-            complaints=(*found.complaints, Complaint(dealer, key)),
+            complaints=tuple(sorted((*found.complaints, Complaint(dealer, key)), key=lambda one: one.id)),
         )
 
     def key(self, dealer: str) -> bytes:

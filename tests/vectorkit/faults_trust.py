@@ -150,7 +150,7 @@ def rows() -> list[Vector]:
 
 LIMITS = (
     ("file", 2**36, "member/birch", "member/alder"),
-    ("plan", 2**26, "server/coordinator", "member/alder"),
+    ("plan", 2**28, "server/coordinator", "member/alder"),
     ("contribution", 2**36, "member/birch", "server/coordinator"),
     ("receipt", 2**20, "server/coordinator", "member/alder"),
     ("survivors", 2**26, "server/coordinator", "member/alder"),

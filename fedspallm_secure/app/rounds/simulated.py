@@ -229,6 +229,7 @@ class SecureSilos:
             "profile": server.plan.profile.value,
             "colluders": server.plan.colluders,
             "groups": [group_figures(group, survivors[group.gid]) for group in groups],
+            "answered": sorted(self._names[id] for id in server.answers),
             "clipped": sum(sum(member.clipped.values()) for member in found.members.values()),
             "exactness": checked.exactness.to_dict(),
             "leakage": checked.leakage.to_dict(),

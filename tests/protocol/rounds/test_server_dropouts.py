@@ -103,7 +103,7 @@ def test_two_trips(members: int, colluders: int):
         answers_of(play, place, survivors)
 
 
-@sizes((3, 0), (4, 0), slow=[(4, 1), (5, 0), (5, 1), (5, 2)])
+@sizes((3, 0), slow=[(4, 0), (4, 1), (5, 0), (5, 1), (5, 2)])
 def test_three_trips(members: int, colluders: int):
     place = world(members, Profile.THREE_TRIP, colluders)
     for play, survivors in lists_of(place):
