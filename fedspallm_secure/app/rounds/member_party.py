@@ -92,7 +92,9 @@ class MemberParty(Correspondent):
             case "receipt":
                 self.machine.on_receipt(incoming)
             case "survivors":
-                self.say(self.machine.on_survivors(incoming, self._ledger(self.plan.round), now))
+                step = self.machine.on_survivors(incoming, self._ledger(self.plan.round), now)
+                self.ledger = self.ledger.with_release(*self.machine.releases)
+                self.say(step)
             case "unmask-request":
                 answer = self.machine.on_unmask_request(incoming, self._ledger(self.plan.round), now)
                 self.ledger = self.ledger.with_release(*answer.releases)

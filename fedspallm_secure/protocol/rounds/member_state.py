@@ -161,14 +161,18 @@ class MemberState:
 
     @property
     def releases(self) -> tuple[Release, ...]:
-        """What the answer, if there is one, may have released: it belongs into the ledger before the answer leaves."""
-        if self.answer is None or self.survivors is None:
+        """What may be released, as far as this member knows: it belongs into the ledger before an answer leaves.
+
+        That is what it answered for, and what others are listed for in groups that it has no part in (SPEC section 15).
+        """
+        if self.survivors is None:
             return ()
         plan, lists = self.round.plan, {listed.gid: frozenset(listed.ids) for listed in self.survivors.groups}
+        answered = () if self.answer is None else self.answer.gids
         return tuple(
             Release(matrix.name, group.base, plan.round, lists[group.gid])
             for group in plan.groups
-            if group.gid in self.answer.gids
+            if group.gid in lists and (group.gid in answered or self.me not in group.cohort)
             for matrix in group.matrices
         )
 
