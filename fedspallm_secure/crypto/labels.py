@@ -36,6 +36,7 @@ class Label(Enum):
     DIGEST_OPENING = "fsps/1/digest/opening"
     DIGEST_RESULT = "fsps/1/digest/result"
     DIGEST_BASE = "fsps/1/digest/base"
+    DIGEST_SAMPLING = "fsps/1/digest/sampling"
     DIGEST_SIGNING_KEY = "fsps/1/digest/signing-key"
     DIGEST_RECIPIENT_KEY = "fsps/1/digest/recipient-key"
     DIGEST_FINGERPRINT = "fsps/1/digest/fingerprint"

@@ -102,11 +102,11 @@ class Town:
             for name, member in self.members.items()
         ]
 
-    def draw_seed(self, number: int) -> Seed:
+    def draw_seed(self, number: int, sampling: Sampling) -> Seed:
         """Ask the witness to sign the opening of a round, and take the seed from that (SPEC section 16.1)."""
         signer = self.federation[SERVER].signer
         uses = sorted(self.uses(), key=lambda use: use.id)
-        opening = Opening.make(signer, FEDERATION, number, self.trust.roster.hash, uses)
+        opening = Opening.make(signer, FEDERATION, number, self.trust.roster.hash, sampling.hash, uses)
         server = Correspondent(self._server_post, self.wire, self.clock)
         signatures = []
         for witness in self.witnesses:
@@ -126,7 +126,7 @@ class Town:
         """
         self.number += 1
         self.wire.sent.clear()
-        found = self.draw_seed(self.number) if self.beacons else Seed(seed)
+        found = self.draw_seed(self.number, sampling) if self.beacons else Seed(seed)
         plan = make_plan(
             self.number,
             sampling.draw(found.value),

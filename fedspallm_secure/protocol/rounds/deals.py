@@ -11,7 +11,7 @@ from fedspallm_secure.crypto import merkle
 from fedspallm_secure.crypto.encoding import pae
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, sign, verify
-from fedspallm_secure.errors import BadSignature, FormatError
+from fedspallm_secure.errors import FormatError
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.secagg.commitments import row_commitment
 from fedspallm_secure.secagg.context import GroupContext
@@ -67,8 +67,6 @@ def sign_deal(signer: Signer, context: GroupContext, member: str, deal: bytes) -
 
 def check_deal(public: bytes, context: GroupContext, member: str, deal: bytes, signature: bytes) -> None:
     """Raise BadSignature unless the holder of `public` signed this deal as `member`, for this plan and group."""
-    if len(signature) != SIGNATURE_SIZE:
-        raise BadSignature(f"the signature of {member}'s deal has {len(signature)} bytes")
     verify(public, Label.SIGN_DEAL, _signed(context, member, deal), signature, f"the deal of {member}")
 
 

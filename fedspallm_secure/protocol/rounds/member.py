@@ -79,7 +79,6 @@ class Member(MemberState):
         Unix seconds; last_round: the newest round that it accepted a plan for; known_deals: digests of all its deals.
         Raises PlanDeclined, DisclosureRefused.
         """
-        self.turn(Event.PLAN)
         own, situation = self.own, Situation(model, ledger, own_bundle, next_prekey, now, last_round, known_deals)
         body, plan_hash = plan_checks.read_plan(incoming)  # P1, P12
         plan = body.plan

@@ -32,7 +32,7 @@ from fedspallm_secure.protocol.statements import (
 
 _WHAT = "the opening"
 _BEACON = "the beacon"
-_SCHEMA: dict[str, type] = {"federation": str, "round": int, "roster": str, "prekeys": list}
+_SCHEMA: dict[str, type] = {"federation": str, "round": int, "roster": str, "sampling": str, "prekeys": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +66,34 @@ class PrekeyUse:
 class Opening:
     """What the server fixes before the seed is known.
 
-    roster: roster hash, hex; prekeys: of everybody who takes part, sorted by id, at least one.  Raises FormatError.
+    roster: roster hash, hex; sampling: digest of how cohorts are drawn, hex; prekeys: of everybody who takes part,
+    sorted by id, at least one.  Raises FormatError.
     """
 
     statement: Statement
     federation: str
     round: int
     roster: str
+    sampling: str
     prekeys: tuple[PrekeyUse, ...]
 
     def __post_init__(self) -> None:
         check_round(self.federation, self.round, _WHAT)
         decode_hex(self.roster, HASH_SIZE, f"{_WHAT}: roster")
+        decode_hex(self.sampling, HASH_SIZE, f"{_WHAT}: sampling")
         if not 1 <= len(self.prekeys) <= COHORT_LIMIT or not is_ascending([use.id for use in self.prekeys]):
             raise FormatError(f"{_WHAT}: there are no prekeys, too many, or not in order, one for each member")
-        if self.statement.value != _value(self.federation, self.round, self.roster, self.prekeys):
+        if self.statement.value != _value(self.federation, self.round, self.roster, self.sampling, self.prekeys):
             raise FormatError(f"{_WHAT} is not what its statement says")
 
     @classmethod
-    def make(cls, signer: Signer, federation: str, round: int, roster: str, prekeys: Sequence[PrekeyUse]) -> "Opening":
+    def make(
+        cls, signer: Signer, federation: str, round: int, roster: str, sampling: str, prekeys: Sequence[PrekeyUse]
+    ) -> "Opening":
         """Open a round, signed by the server's signing key.  Raises FormatError or LimitExceeded."""
-        return cls._of(make_statement(StatementType.OPENING, _value(federation, round, roster, prekeys), [signer]))
+        return cls._of(
+            make_statement(StatementType.OPENING, _value(federation, round, roster, sampling, prekeys), [signer])
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> "Opening":
@@ -97,7 +104,7 @@ class Opening:
     def _of(cls, statement: Statement) -> "Opening":
         value = fields(statement.value, _SCHEMA, _WHAT)
         prekeys = tuple(map(PrekeyUse.from_dict, value["prekeys"]))
-        return cls(statement, value["federation"], value["round"], value["roster"], prekeys)
+        return cls(statement, value["federation"], value["round"], value["roster"], value["sampling"], prekeys)
 
     def encode(self) -> bytes:
         """The statement file."""
@@ -160,10 +167,11 @@ def parse_beacon(body: bytes) -> bytes:
     return decode_base64(found["signature"], _BEACON, SIGNATURE_SIZE)
 
 
-def _value(federation: str, round: int, roster: str, prekeys: Sequence[PrekeyUse]) -> dict[str, Any]:
+def _value(federation: str, round: int, roster: str, sampling: str, prekeys: Sequence[PrekeyUse]) -> dict[str, Any]:
     return {
         "federation": federation,
         "round": round,
         "roster": roster,
+        "sampling": sampling,
         "prekeys": [use.to_dict() for use in prekeys],
     }

@@ -41,6 +41,8 @@ def _check_opening(body: PlanBody, opening: Opening, own: Own) -> None:
     opening.check(own.server, plan.federation, plan.round, plan.roster)
     if opening.prekeys != plan.prekeys:
         raise PlanDeclined("the round was opened with other prekeys", check="P8")
+    if opening.sampling != plan.sampling.hash:
+        raise PlanDeclined("the round was opened to draw cohorts in another way", check="P8")
 
 
 def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[bytes, ...]:

@@ -21,7 +21,7 @@ from fedspallm_secure.secagg.context import GroupContext
 from fedspallm_secure.secagg.thresholds import Profile
 
 PLAN_VERSION = 1
-DRAWING_LIMIT = 1 << 30  # passes times layers times the layers of all members: what a reader is willing to draw again
+DRAWING_LIMIT = 1 << 26  # passes times layers times the layers of all members: what a reader is willing to draw again
 _WHAT = "the plan"
 _WORD = re.compile(r"[a-z0-9-]{1,32}")
 _SCHEMA: dict[str, type] = {
@@ -81,9 +81,14 @@ class Sampling:
         """The assignment of this round.  Raises PlanRefused or UsageError where nothing can be drawn."""
         schedule = [parse_target(target) for target in self.schedule]
         rounds = plan_rounds(self.layers, dict(self.budgets), schedule, self.min_cohort, seed, self.spread)
-        if not 1 <= self.number <= len(rounds):
+        if self.number > len(rounds):
             raise UsageError(f"there are {len(rounds)} rounds to be drawn, and this is number {self.number}")
         return rounds[self.number - 1]
+
+    @property
+    def hash(self) -> str:
+        """Digest, 64 hex digits: what the opening of a round fixes before the seed is known."""
+        return digest(Label.DIGEST_SAMPLING, canonical_json(self.to_dict())).hex()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

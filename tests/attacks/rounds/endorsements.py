@@ -1,7 +1,7 @@
 """Endorsements: none, too few, made up, of something else, or by those whose word does not count.
 
-Each list here is shown to nobody: the attack is to have it answered all the same.  In what a split view isolates, every
-member would be asked for another list.
+In half of the attacks every member is shown and asked for a list of its own, as a split view has it; in the others the
+list is good, and only what is said to endorse it is not.
 """
 
 from collections.abc import Callable, Mapping

@@ -351,7 +351,6 @@ def a_list_from_another_server(r: Rogue) -> None:
 @script("OutOfTurn")
 def a_list_before_any_plan(r: Rogue) -> None:
     plan = r.bench.plan()
-    r.plans[plan.hash] = plan
     r.show(plan, r.listing(plan, r.everybody), *r.honest)
 
 

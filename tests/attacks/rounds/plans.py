@@ -340,6 +340,12 @@ def an_opening_with_other_prekeys(r: Rogue) -> None:
 
 
 @script("P8", BEACONS)
+def an_opening_with_another_way_to_draw_cohorts(r: Rogue) -> None:
+    """The seed was known before it was said who can be drawn."""
+    _drawn(r, opening={"sampling": replace(r.bench.sampling(), min_cohort=4).hash})
+
+
+@script("P8", BEACONS)
 def an_opening_that_the_server_did_not_sign(r: Rogue) -> None:
     _drawn(r, opening={"signer": r.bench.federation[SPARE].signer})
 
@@ -364,7 +370,7 @@ def two_openings_of_one_round(r: Rogue) -> None:
     """The witness is asked for a second seed, with other prekeys."""
     plan = r.bench.plan()
     for uses in (plan.prekeys, plan.prekeys[:-1]):
-        opening = Opening.make(r.signer, plan.federation, plan.round, plan.roster, uses)
+        opening = Opening.make(r.signer, plan.federation, plan.round, plan.roster, plan.sampling.hash, uses)
         statement = canonical_json({"statement": encode_base64(opening.encode())})
         r.send("opening", r.bench.witnesses[0].party, [statement], plan.round, opening.hash)
         r.deliver()
@@ -381,6 +387,7 @@ def _drawn(
     """A plan with a drawn seed, in which something is wrong."""
     plan = r.bench.plan()
     made = {"federation": plan.federation, "round": plan.round, "roster": plan.roster, "prekeys": plan.prekeys}
+    made["sampling"] = plan.sampling.hash
     found = Opening.make(**{"signer": r.signer, **made, **(opening or {})})
     signing = signers or {WITNESSES[0]: _witness(r, 0)}
     beacons = tuple((name, beacon_signature(signer, found)) for name, signer in sorted(signing.items()))

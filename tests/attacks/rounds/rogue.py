@@ -74,6 +74,7 @@ class Rogue(Correspondent):
                 self.knowledge.exchange[secret.leaf[:32]] = secret.exchange
                 self.knowledge.recipients[secret.recipient.recipient_key.public] = secret.recipient
         self.plans: dict[str, Plan] = {}
+        self._hashes: dict[int, tuple[Plan, str]] = {}  # by `id`, which nobody else has while the plan is kept
         self.bundles: dict[str, Prekeys] = {}
         self.know(*bench.bundles.values())
         self.endorsements: dict[str, dict[str, bytes]] = defaultdict(dict)
@@ -103,6 +104,13 @@ class Rogue(Correspondent):
 
     # Plans
 
+    def hash(self, plan: Plan) -> str:
+        """The plan hash; computed once."""
+        if id(plan) not in self._hashes:
+            self._hashes[id(plan)] = plan, plan.hash
+            self.plans[plan.hash] = plan
+        return self._hashes[id(plan)][1]
+
     def body(self, plan: Plan, name: str, bundles: Mapping[str, Prekeys] | None = None, **parts: Any) -> PlanBody:
         """What a member is sent with a plan.  bundles: in place of those that the plan names; parts: of `PlanBody`."""
         named = {use.id: self.bundles[use.bundle] for use in plan.prekeys} | dict(bundles or {})
@@ -118,10 +126,9 @@ class Rogue(Correspondent):
         self, plan: Plan, name: str, body: bytes, number: int | None = None, plan_hash: str = "", by: Any = None
     ) -> None:
         """Send a plan, under another round or plan hash if asked, and by another sender."""
-        self.plans[plan.hash] = plan
         self.bench.number = max(self.bench.number, plan.round)
         at = plan.round if number is None else number
-        (by or self).send("plan", member(name), [body], at, plan_hash or plan.hash)
+        (by or self).send("plan", member(name), [body], at, plan_hash or self.hash(plan))
         self.deliver(name)
 
     def deliver(self, *names: str) -> None:
@@ -187,7 +194,7 @@ class Rogue(Correspondent):
 
     def find(self, plan: Plan, name: str, gid: int = 0) -> Masked | None:
         """What a member contributed to a plan, if it did."""
-        wanted = (name, plan.hash, gid)
+        wanted = (name, self.hash(plan), gid)
         found = (one for one in self.knowledge.vectors if (one.member, one.plan_hash, one.gid) == wanted)
         return next(found, None)
 
@@ -220,7 +227,7 @@ class Rogue(Correspondent):
             )
             for gid, members in sorted(given.items())
         ]
-        made = {"federation": plan.federation, "round": plan.round, "plan_hash": plan.hash, "signer": self.signer}
+        made = {"federation": plan.federation, "round": plan.round, "plan_hash": self.hash(plan), "signer": self.signer}
         return SurvivorList.make(groups=groups, ended=ended, **{**made, **changes})
 
     def show(self, plan: Plan, survivors: SurvivorList, *names: str, by: Any = None, body: bytes = b"") -> None:
@@ -228,7 +235,7 @@ class Rogue(Correspondent):
         on_it = {id for group in survivors.groups for id in group.ids} & set(self.everybody)
         for name in names or sorted(on_it):
             sent = [body or encode_survivors(survivors)]
-            (by or self).send("survivors", member(name), sent, plan.round, plan.hash)
+            (by or self).send("survivors", member(name), sent, plan.round, self.hash(plan))
             self.deliver(name)
         self.sign(survivors, *self.puppets)
 
@@ -236,7 +243,7 @@ class Rogue(Correspondent):
         """Show a list to all witnesses."""
         for witness in self.bench.witnesses:
             at = plan.round if number is None else number
-            self.send("survivors", witness.party, [encode_survivors(survivors)], at, plan.hash)
+            self.send("survivors", witness.party, [encode_survivors(survivors)], at, self.hash(plan))
         self.deliver()
 
     def sign(self, survivors: SurvivorList, *parties: str) -> None:
@@ -302,7 +309,7 @@ class Rogue(Correspondent):
 
     def send_request(self, plan: Plan, name: str, body: bytes, by: Any = None) -> None:
         """Ask a member with this very body."""
-        (by or self).send("unmask-request", member(name), [body], plan.round, plan.hash)
+        (by or self).send("unmask-request", member(name), [body], plan.round, self.hash(plan))
         self.deliver(name)
 
     def end(self, plan: Plan, ids: Ids, deals: Mapping[str, str] | None = None) -> SurvivorList:
@@ -326,7 +333,7 @@ class Rogue(Correspondent):
     def abort(self, plan: Plan, *names: str, gid: int | None = None) -> None:
         """Tell members, everybody by default, that the round or a group of it is over."""
         for name in names or self.everybody:
-            self.send("abort", member(name), [Abort(gid, EndCode.STOPPED).encode()], plan.round, plan.hash)
+            self.send("abort", member(name), [Abort(gid, EndCode.STOPPED).encode()], plan.round, self.hash(plan))
             self.deliver(name)
 
     def refusals(self) -> list[Refusal]:

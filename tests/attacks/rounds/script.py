@@ -40,8 +40,8 @@ Lift = Callable[[], AbstractContextManager[Any]]
 class Script:
     """One attack.
 
-    stop: number of the check that ends it, class of the error where that has no number, `NOTHING` or `OPEN`; lifts: what has
-    to be taken out for it to succeed; none where it would not, or not in a way that a solver sees.
+    stop: number of the check that ends it, class of the error where that has no number, `NOTHING` or `OPEN`; lifts:
+    what has to be taken out for it to succeed; none where it would not, or not in a way that a solver sees.
     """
 
     name: str
@@ -56,12 +56,13 @@ SCRIPTS: dict[str, Script] = {}
 
 
 def script(stop: str, setting: Setting = FIVE, lifts: Sequence[Lift] = ()) -> Callable[[Act], Act]:
-    """Register an attack under the name of its function, in the family of its module."""
+    """Register an attack under FAMILY.NAME: of its module and its function."""
 
     def register(act: Act) -> Act:
-        assert act.__name__ not in SCRIPTS, act.__name__
         family = act.__module__.rpartition(".")[2]
-        SCRIPTS[act.__name__] = Script(act.__name__, family, act, stop, setting, tuple(lifts))
+        name = f"{family}.{act.__name__}"
+        assert name not in SCRIPTS
+        SCRIPTS[name] = Script(name, family, act, stop, setting, tuple(lifts))
         return act
 
     return register

@@ -134,6 +134,7 @@ def plan(profile: Profile = Profile.THREE_TRIP, sums: bool = True, **changes: An
 def opened(plan: Plan, witnesses: Sequence[str], **changes: Any) -> tuple[Plan, Opening, tuple[tuple[str, bytes], ...]]:
     """The plan with a seed that these beacons drew, and what proves it."""
     made = {"federation": plan.federation, "round": plan.round, "roster": plan.roster, "prekeys": plan.prekeys}
+    made["sampling"] = plan.sampling.hash
     opening = Opening.make(lungs()[changes.pop("by", "server/hub")].signer, **{**made, **changes})
     beacons = tuple((one, beacon_signature(lungs()[f"witness/{one}"].signer, opening)) for one in witnesses)
     seed = beacon_seed(opening, [signature for _, signature in beacons]).hex() if beacons else plan.seed

@@ -282,6 +282,24 @@ def test_a_draft_of_another_machine_is_not_handed_over():
     me.hand_over(mine, bytes(32))
 
 
+def test_a_draft_is_not_handed_over_when_its_time_is_past():
+    """Neither after the list was endorsed, nor after the group has ended."""
+    round = _played(THREE)
+    me = Member.restore(own(), round.parties[ME].records[:4])
+    me.freeze(1, bytes(32))
+    draft = me.prepare(1, PREKEY)
+    me.on_survivors(round.survivors(round.list_of(FOUR, [0])), Ledger(), NOW)
+    with pytest.raises(errors.OutOfTurn, match="endorsed"):
+        me.hand_over(draft, bytes(32))
+    me = accepted()
+    me.freeze(0, bytes(32))
+    draft = me.prepare(0, PREKEY)
+    me.on_abort(told("abort", Abort(0, EndCode.STOPPED).encode()))
+    with pytest.raises(errors.OutOfTurn, match="has ended"):
+        me.hand_over(draft, bytes(32))
+    assert not me.deals
+
+
 def test_drafts_do_not_show_their_secrets():
     me = accepted()
     me.freeze(0, bytes(32))
@@ -485,7 +503,7 @@ def test_every_event_in_every_state(profile, state, event):
         assert me.state is table[state, event]
     else:
         before = vars(me).copy()
-        with pytest.raises(errors.OutOfTurn):
+        with pytest.raises(errors.OutOfTurn, match="does not belong to a round that is"):
             happening(event, profile)(me)
         assert vars(me) == before
 

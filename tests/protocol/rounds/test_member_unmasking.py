@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fedspallm_secure.errors import DisclosureRefused, OutOfTurn, RoundError, UnmaskingDeclined
-from fedspallm_secure.protocol.rounds import unmask_checks
+from fedspallm_secure.protocol.rounds import member, unmask_checks
 from fedspallm_secure.protocol.rounds.dealing import Draft
 from fedspallm_secure.protocol.rounds.deals import Handover, deal_digest, sign_deal
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
@@ -632,6 +632,17 @@ def test_one_kind_of_share_leaves():
     for bad in (answer(("east", "west")), answer(("east",), ("east", "north"))):
         with pytest.raises(UnmaskingDeclined, match="Q8"):
             unmask_checks.check_kinds(bad, survivors)
+
+
+def test_an_answer_with_both_kinds_does_not_leave(monkeypatch):
+    """Q8, where this program would make one after all."""
+    zero = bytes(32)
+    bad = AnsweredGroup(0, (OpenedShare("west", zero, zero),), (), ())
+    monkeypatch.setattr(member, "answer_group", lambda *given: bad)
+    case = Asked()
+    with pytest.raises(UnmaskingDeclined, match="Q8"):
+        case.give()
+    assert case.machine().state is State.ENDORSED and case.machine().answer is None
 
 
 # Sparse graphs: their thresholds begin above 200 members, so the plan is taken as accepted.

@@ -39,11 +39,12 @@ from tests.protocol.rounds.altering import HEX, OTHER_HEX, faults, near, refuses
 
 SERVER, WITNESS, OTHER = signer("server/hub"), signer("witness/notary"), signer("witness/other")
 USES = (PrekeyUse("east", HEX, 0), PrekeyUse("north", OTHER_HEX, 7))
-GOOD = Opening.make(SERVER, FEDERATION, 3, HEX, USES)
+GOOD = Opening.make(SERVER, FEDERATION, 3, HEX, OTHER_HEX, USES)
 VALUE = {
     "federation": FEDERATION,
     "round": 3,
     "roster": HEX,
+    "sampling": OTHER_HEX,
     "prekeys": [{"id": "east", "bundle": HEX, "index": 0}, {"id": "north", "bundle": OTHER_HEX, "index": 7}],
 }
 
@@ -122,7 +123,13 @@ def test_other_values_are_refused(path, bad):
 
 
 def test_no_opening_says_another_thing_than_its_statement():
-    for changes in ({"round": 4}, {"prekeys": USES[:1]}, {"roster": OTHER_HEX}, {"federation": "hearts.example"}):
+    for changes in (
+        {"round": 4},
+        {"prekeys": USES[:1]},
+        {"roster": OTHER_HEX},
+        {"sampling": HEX},
+        {"federation": "hearts.example"},
+    ):
         with pytest.raises(FormatError, match="not what its statement says"):
             dataclasses.replace(GOOD, **changes)
 
@@ -137,16 +144,16 @@ def test_indices_lie_below_the_bound_of_integers():
 def test_a_federation_of_members_fits_and_twelve_thousand_do_not():
     names = [f"m{i:062}" for i in range(12_000)]
     full = Opening.make(
-        SERVER, FEDERATION, 1, HEX, [PrekeyUse(name, HEX, INTEGER_BOUND - 1) for name in names[:PARTIES_LIMIT]]
+        SERVER, FEDERATION, 1, HEX, HEX, [PrekeyUse(name, HEX, INTEGER_BOUND - 1) for name in names[:PARTIES_LIMIT]]
     )
     assert len(full.encode()) < OPENING_LIMIT
     uses = tuple(PrekeyUse(name, HEX, 0) for name in names)
     with pytest.raises(FormatError, match="too many"):
         dataclasses.replace(full, prekeys=uses)
     with pytest.raises(FormatError):
-        Opening.make(SERVER, FEDERATION, 1, HEX, uses)
+        Opening.make(SERVER, FEDERATION, 1, HEX, HEX, uses)
     with pytest.raises(LimitExceeded):
-        Opening.make(SERVER, FEDERATION, 1, HEX, uses[:9_000])
+        Opening.make(SERVER, FEDERATION, 1, HEX, HEX, uses[:9_000])
 
 
 def test_a_beacon_is_a_signature_over_the_opening():
@@ -158,7 +165,7 @@ def test_a_beacon_is_a_signature_over_the_opening():
 
 def test_nothing_else_is_a_beacon():
     good = beacon_signature(WITNESS, GOOD)
-    another = Opening.make(SERVER, FEDERATION, 4, HEX, USES)
+    another = Opening.make(SERVER, FEDERATION, 4, HEX, HEX, USES)
     for public, opening, signature in (
         (OTHER.public, GOOD, good),
         (WITNESS.public, another, good),
@@ -180,7 +187,7 @@ def test_the_seed_is_that_of_the_specification():
         beacon_seed(GOOD, signatures),
         beacon_seed(GOOD, signatures[::-1]),
         beacon_seed(GOOD, signatures[:1]),
-        beacon_seed(Opening.make(SERVER, FEDERATION, 4, HEX, USES), signatures),
+        beacon_seed(Opening.make(SERVER, FEDERATION, 4, HEX, HEX, USES), signatures),
     }
     assert len(seeds) == 4
 

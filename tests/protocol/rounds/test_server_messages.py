@@ -42,7 +42,9 @@ def members(*ids: str) -> list[str]:
 def test_everybody_is_invited_with_what_its_neighbours_published():
     place = make_world({3: FOUR, 4: ("cedar", "elm", "fir")})
     signer = place.federation["server/hub"].signer
-    opening = Opening.make(signer, place.plan.federation, ROUND, place.plan.roster, place.plan.prekeys)
+    opening = Opening.make(
+        signer, place.plan.federation, ROUND, place.plan.roster, place.plan.sampling.hash, place.plan.prekeys
+    )
     beacons = {id: beacon_signature(place.federation[f"witness/{id}"].signer, opening) for id in ("w2", "w1")}
     past = PastDeal(2, "0a" * 32, 3, b"deal", bytes(64))
     server, _ = Server.open(place.own, place.plan)

@@ -46,7 +46,13 @@ def restored(place: World, records) -> Witness:
 
 
 def opening(place: World, index: int = 1, by: str = "server/hub", **changes) -> Opening:
-    values = {"federation": place.plan.federation, "round": ROUND, "roster": place.federation.roster.hash, **changes}
+    values = {
+        "federation": place.plan.federation,
+        "round": ROUND,
+        "roster": place.federation.roster.hash,
+        "sampling": "5a" * 32,
+    }
+    values |= changes
     uses = [replace(use, index=index) for use in place.plan.prekeys]
     return Opening.make(place.federation[by].signer, prekeys=uses, **values)
 
