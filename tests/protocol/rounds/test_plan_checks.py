@@ -244,6 +244,7 @@ FAULTS = [
     Fault("P8", "opening of another round", drawn("ant", "bee", round=6), "round 6, not of round 7"),
     Fault("P8", "opening under another roster", drawn("ant", "bee", roster=DIGEST), "another roster"),
     Fault("P8", "other prekeys", drawn("ant", "bee", prekeys=plan().prekeys[:4]), "other prekeys"),
+    Fault("P8", "opened to draw otherwise", drawn("ant", "bee", sampling=DIGEST), "cohorts in another way"),
     Fault("P8", "beacon missing", drawn("ant"), "by ant, bee and nobody else"),
     Fault("P8", "beacon too many", drawn("ant", "bee", "cat"), "by ant, bee and nobody else"),
     Fault("P8", "forged beacon", drawn("ant", "bee", forged=True), "the beacon does not match"),
