@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console
+from fedprune_cli.grouped import grouped
 from fedprune_cli.parameters import (
     compute_options,
     field_option,
@@ -20,15 +21,33 @@ from fedprune_cli.summary import print_result, print_round
 
 from fedspallm_secure.errors import UsageError
 
+_GROUPS = {
+    "Model and texts": ("model", "silos", "tests", "field", "out"),
+    "Pruning": ("sparsity", "pattern", "rounds", "steps", "pruner", "damping", "samples", "seqlen"),
+    "Silos and server": ("budgets", "spread", "min_cohort", "own", "strategy", "group", "seed"),
+    "Secure aggregation": ("aggregation", "profile", "collude", "drops", "sum_bits"),
+    "Measuring": ("compare", "test_tokens"),
+    "This machine": ("device", "dtype", "activation_budget", "blocks"),
+    "Instead, the protocol alone": ("members", "vector"),
+}
+_SECURE_ONLY = {"profile": "profile", "drop": "drops", "collude": "collude", "sum-bits": "sum_bits"}
+
 
 @click.command(
+    cls=grouped(_GROUPS),
     epilog="""\b
 Example, three silos and 50 %:
   fedprune simulate --model models/llama \\
       --silo north=north.jsonl --silo south=south.jsonl --silo west=west.txt \\
       --test north=north-held-out.jsonl --test south=south-held-out.jsonl \\
       --sparsity 0.5 --pruner sparsegpt --out pruned
-"""
+\b
+The same with secure aggregation: add
+      --aggregation secagg
+\b
+What the protocol costs a hundred members, without any model:
+  fedprune simulate --members 100 --vector 10000 --strategy votes
+""",
 )
 @click.option("--model", type=click.Path(path_type=Path), help="Folder with config.json and *.safetensors.")
 @click.option("--silo", "silos", multiple=True, metavar="NAME=FILE", help="A silo and its private text; once per silo.")
@@ -80,33 +99,29 @@ Example, three silos and 50 %:
     type=click.Choice(["plain", "secagg"]),
     default="plain",
     show_default=True,
-    help="How the server comes by the sums: from open contributions, or by the real secure aggregation protocol.",
+    help="How the server comes by the sums: from open contributions, or by the real protocol.",
 )
 @click.option(
     "--profile",
     type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]),
-    default="three-trip",
-    show_default=True,
-    help="secagg: how silos make sure that all of them answer for one survivor list.",
+    help="How silos make sure that all answer for one list of survivors.  [default: three-trip]",
 )
 @click.option(
     "--drop",
     "drops",
     multiple=True,
     metavar="STAGE:NAME",
-    help="secagg: a silo that falls silent at STAGE, one of contribution, endorsement, unmask.",
+    help="A silo that falls silent in every round from STAGE on: contribution, endorsement or unmask; once per silo.",
 )
 @click.option(
     "--collude",
     type=int,
     metavar="K",
-    help="secagg: how many silos may work with the server.  [default: a third of a cohort]",
+    help="How many silos may work with the server.  [default: (n - 1) / 3 for the smallest cohort n, rounded down]",
 )
-@click.option(
-    "--sum-bits", type=click.Choice(["32", "16"]), default="32", show_default=True, help="secagg: bits of a kept sum."
-)
-@click.option("--members", type=int, metavar="N", help="Instead of a model: one secure round of N made-up members ...")
-@click.option("--vector", type=int, metavar="N", help="... with vectors of N weights, to measure the protocol.")
+@click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
+@click.option("--members", type=int, metavar="N", help="No model: one secure round of N members with made-up vectors.")
+@click.option("--vector", type=int, metavar="N", help="Weights of each of these vectors.")
 @field_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for model, result and report.")
 @compute_options
@@ -161,15 +176,17 @@ def _secure(options: dict[str, Any]) -> Any:
     from fedspallm_secure.secagg.thresholds import Profile
 
     drops = parse_drops(options["drops"])
-    return SecureSettings(Profile(options["profile"]), options["collude"], int(options["sum_bits"]), drops)
+    profile = Profile(options["profile"] or Profile.THREE_TRIP)
+    return SecureSettings(profile, options["collude"], int(options["sum_bits"] or 32), drops)
 
 
 def _settings(options: dict[str, Any]) -> Any:
     """Turn options into settings; every mistake in them ends here, before torch is loaded."""
     if options["model"] is None or options["out"] is None:
         raise UsageError("--model and --out are needed", hint="or --members and --vector for a round without a model")
-    if options["aggregation"] == "plain" and (options["drops"] or options["collude"] is not None):
-        raise UsageError("--drop and --collude go with --aggregation secagg")
+    given = [f"--{name}" for name, key in _SECURE_ONLY.items() if options[key] not in (None, ())]
+    if options["aggregation"] == "plain" and given:
+        raise UsageError(f"{' and '.join(given)} without --aggregation secagg", hint="add --aggregation secagg")
     target = schedule(options["sparsity"], options["pattern"], options["rounds"], options["steps"])
     silos = texts(options["silos"], "--silo", options["field"])
     tests = texts(options["tests"], "--test", options["field"])

@@ -5,6 +5,11 @@ from typing import Any
 import click
 from fedprune_cli.console import megabytes, number, printer, table
 from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from fedspallm_secure.app.reporting.numbers import SPACE, percent
+from fedspallm_secure.app.reporting.secure import Exact, fewest_honest, sent_by_silo, silent
 
 _MOST_SILOS = 8  # rows for single silos before only their mean is shown
 _MOST_LAYERS = 8  # columns for single layers before only their range is shown
@@ -22,15 +27,15 @@ def print_result(result: dict[str, Any]) -> None:
     agreement = result["agreement"]
     seconds = sum(result["seconds"].values())
     out.print()
-    click.echo(
+    out.print(
         f"Silos agreed on {agreement['unanimous']:.1%} of the weights; {agreement['single']:.1%} were kept by one silo "
         f"alone.\n{seconds:.0f} s in all ({_phases(result)}), {megabytes(result['peak_rss_bytes'])} of memory at most."
     )
-    for found in result["secagg"]:
+    if result["secagg"]:
         out.print()
-        out.print(_secure(found))
+        out.print(_secure(result))
     click.echo(f"\nModel:  {result['model']}\nReport: {result['report']}")
-    click.echo(
+    out.print(
         "The zeros make a dense engine no faster and need no less memory; fedprune export --format compact saves disk."
     )
 
@@ -79,53 +84,90 @@ def _share(share: float | None) -> str:
 
 
 def _bytes(result: dict[str, Any]) -> Group:
-    rounds = result["cohorts"]
+    rounds, packages = result["cohorts"], sent_by_silo(result)
     rows = []
-    for silo, sent in result["bytes_per_silo"].items():
+    for silo, payload in result["bytes_per_silo"].items():
         layers = sum(silo in members for plan in rounds for members in plan["layers"].values())
-        rows.append([silo, f"{layers}", megabytes(sent), f"{result['tokens']['silos'][silo]:,}"])
-    strategy = result["settings"]["strategy"]
-    return table(f"What each silo would send ({strategy})", ["silo", "layers", "payload", "tokens of text"], rows)
+        sent = [megabytes(packages[silo])] if packages else []
+        rows.append([silo, f"{layers}", megabytes(payload), *sent, f"{result['tokens']['silos'][silo]:,}"])
+    title = f"What each silo {'sent' if packages else 'would send'} ({result['settings']['strategy']})"
+    columns = ["silo", "layers", "payload", *(["all packages"] if packages else []), "tokens of text"]
+    return table(title, columns, rows)
 
 
-def _secure(found: dict[str, Any]) -> Group:
-    """One secure round: who was in its sums, how exact they were, what they give away."""
-    exact, leak, groups = found["exactness"], found["leakage"], found["groups"]
-    survivors = sorted({len(group["survivors"]) for group in groups})
-    honest = min(len(group["survivors"]) for group in groups) - found["colluders"]
-    sent = sum(one["bytes"] for one in found["wire"]["by_type"].values())
-    rows = [
-        ["survivors of a layer", f"{_range(survivors)} of {groups[0]['cohort']}"],
-        ["silos that may collude", f"{found['colluders']}, so at least {honest} honest ones are mixed in every sum"],
-        ["keep counts", f"equal to plain ones on all {exact['weights']:,} weights"],
-        ["bits known to the server", f"{leak['unanimous']:.1%} of the weights, where all silos agree"],
-        ["weights kept by one silo", f"{leak['single']:.1%}"],
-        [
-            "guessing a silo's bit",
-            f"{leak['count_accuracy']:.1%} right from the count, {leak['guess_accuracy']:.1%} from the public model",
-        ],
-        ["on the wire", f"{megabytes(sent)} in all"],
+def _secure(result: dict[str, Any]) -> Group:
+    """All secure rounds: who was in the sums, how exact these were, what they give away, what they cost."""
+    rounds = result["secagg"]
+    exact, leak, first = Exact.of(rounds), rounds[-1]["leakage"], rounds[0]
+    groups = [group for found in rounds for group in found["groups"]]
+    missing = sorted({group["cohort"] - len(group["survivors"]) for group in groups})
+    sent = [one for found in rounds for one in found["wire"]["by_type"].values()]
+    protocol = sum(sum(found["seconds"].values()) for found in rounds)
+    last = " in the last round" if len(rounds) > 1 else ""
+    facts = [
+        ("silos in the sums", _all_but(missing)),
+        *(("fell silent", told) for told in silent(result)),
+        ("colluders assumed", f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"),
+        ("keep counts", f"equal to plain ones on all {exact.weights:,} weights"),
+        *([("kept sums", _kept_sums(exact))] if exact.bits else []),
+        (
+            "what counts tell",
+            f"{leak['unanimous']:.1%} of the weights, where all silos agree; {leak['single']:.1%} are kept by one "
+            f"alone{last}",
+        ),
+        (
+            "guessing a choice",
+            f"{leak['count_accuracy']:.1%} right from the counts, {leak['guess_accuracy']:.1%} from the public "
+            f"model{last}",
+        ),
+        (
+            "on the wire",
+            f"{megabytes(sum(one['bytes'] for one in sent))} in {sum(one['packages'] for one in sent):,} packages",
+        ),
+        ("time", f"{protocol:.1f} s, of all silos one after the other and the server"),
+        ("not hidden", "anything from this machine, where all parties lay; see the report for what is claimed"),
     ]
-    if groups[0]["sum_bits"]:
-        steps = f"mean within {exact['worst_steps']:.3f} quantisation steps; {exact['bf16_differs']:.3%} differ as bf16"
-        rows.insert(3, ["kept sums", f"{steps}; {found['clipped']:,} values clipped"])
-    return table(f"Secure aggregation, round {found['round']} ({found['profile']})", ["what", "measured"], rows)
+    times = "" if len(rounds) == 1 else f", {len(rounds)} rounds"
+    return _facts(f"Secure aggregation ({first['profile']}{times})", facts)
 
 
-def _range(numbers: list[int]) -> str:
-    return f"{numbers[0]}" if numbers[0] == numbers[-1] else f"{numbers[0]} to {numbers[-1]}"
+def _kept_sums(exact: Exact) -> str:
+    differ = f"{percent(exact.differ, 2).replace(SPACE, '')} differ" if exact.differ else "none differs"
+    clipped = f"{exact.clipped:,} values were" if exact.clipped else "no value was"
+    return f"means within {exact.worst:.3f} quantisation steps of plain ones; {differ} as bf16; {clipped} clipped"
+
+
+def _all_but(missing: list[int]) -> str:
+    """missing: how many silos of a cohort are in no sum, for each layer, sorted."""
+    if not missing[-1]:
+        return "all of every cohort"
+    return f"all but {missing[-1]} of every cohort" if missing[0] else f"all but {missing[-1]} at most of a cohort"
+
+
+def _facts(title: str, facts: list[tuple[str, str]]) -> Group:
+    """What and how much, as two columns of text; what does not fit goes on in its column."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(no_wrap=True)
+    made.add_column()
+    for what, value in facts:
+        made.add_row(what, value)
+    return Group(Text(title, style="bold"), made)
 
 
 def print_round(found: dict[str, Any]) -> None:
     """Print what a secure round without a model cost."""
-    rows = [
-        ["survivors", f"{found['survivors']:,} of {found['members']:,}, {found['survivors_needed']:,} needed"],
-        ["neighbours of each", f"{found['degree']:,}, of whom {found['shares']:,} open a secret"],
-        ["sums", "equal to plain ones, bit for bit"],
-        ["a contribution", f"{found['contribution_bytes']:,} bytes, {found['vector_bytes']:,} of them the vector"],
-        ["time of a member", f"{found['member_seconds']:.3f} s"],
-        ["time of the server", f"{found['server_seconds']:.3f} s"],
-        ["memory of all in one process", megabytes(found["peak_rss_bytes"])],
+    facts = [
+        ("in the sum", f"{found['survivors']:,} of {found['members']:,} members, {found['survivors_needed']:,} needed"),
+        ("colluders assumed", f"{found['colluders']:,}"),
+        ("neighbours", f"{found['degree']:,} of each; {found['shares']:,} shares open a secret"),
+        ("sums", "equal to plain ones, bit for bit"),
+        (
+            "a contribution",
+            f"{found['contribution_bytes']:,} bytes, {found['vector_bytes']:,} of them the vector",
+        ),
+        ("time of a member", f"{found['member_seconds']:.3f} s"),
+        ("time of the server", f"{found['server_seconds']:.3f} s"),
+        ("memory", f"{megabytes(found['peak_rss_bytes'])}, of all parties in one process"),
     ]
     title = f"Secure round ({found['profile']}): {found['members']:,} members, {found['weights']:,} weights"
-    printer().print(table(title, ["what", "measured"], rows))
+    printer().print(_facts(title, facts))

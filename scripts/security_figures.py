@@ -2,35 +2,22 @@
 
     make figures        or        python scripts/security_figures.py [--only TEXT] [--out FILE.md]
 
-Every row names the command that gives it again.  A row that was not run is left out, never carried over.
+Every row names the command that gives it again.  A row that was not run is left out, never carried over; but a section
+of which nothing was run stays as it is, under the commit that it names.
 """
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent
-SEED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One row.  result: what was counted; holds: whether it is what has to be."""
-
-    what: str
-    result: str
-    command: str
-    holds: bool
+from figure_table import ROOT, SEED, Figure, run_python, table, where
+from secagg_figures import SECAGG, SECTION, secagg_page
 
 
 def published_vectors() -> list[Figure]:
@@ -40,7 +27,7 @@ def published_vectors() -> list[Figure]:
         "ran = {file: run(file) for file in SUITES}; "
         "print(json.dumps({f: [len(r), sum(o.found == o.expected for o in r), outcomes(r)] for f, r in ran.items()}))"
     )
-    found: dict[str, tuple[int, int, dict[str, int]]] = json.loads(_python(["-c", code]))
+    found: dict[str, tuple[int, int, dict[str, int]]] = json.loads(run_python(["-c", code]))
     command = "python -m pytest tests/crypto/test_wycheproof.py tests/crypto/test_published.py"
     rows = []
     for name, (count, right, outcomes) in found.items():
@@ -69,7 +56,7 @@ def attack(what: str, module: str, *arguments: str) -> Callable[[], list[Figure]
 
     def run() -> list[Figure]:
         words = ["-m", f"tests.attacks.{module}", *arguments]
-        found: dict[str, Any] = json.loads(_python(words))
+        found: dict[str, Any] = json.loads(run_python(words))
         result = f"{found['attacks']:,} attacks: {found['accepted']} accepted, {found['crashes']} crashes, "
         result += f"{found['published']} files released"
         if "peak_kib" in found:
@@ -136,14 +123,6 @@ SUITES: dict[str, Callable[[], list[Figure]]] = {
 }
 
 
-def _python(words: list[str]) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(
-        [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
-    return finished.stdout
-
-
 def _pytest(what: str, tests: list[str], words: str, options: list[str] | None = None) -> Figure:
     """Run tests, slow ones too; counts come from the report, not from the screen."""
     chosen = options or ["-m", ""]
@@ -160,24 +139,13 @@ def _pytest(what: str, tests: list[str], words: str, options: list[str] | None =
 
 
 def page(figures: list[Figure]) -> str:
-    """The document."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    rows = "\n".join(
-        f"| {figure.what} | {figure.result}{'' if figure.holds else ' — **DOES NOT HOLD**'} | `{figure.command}` |"
-        for figure in figures
-    )
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    """The first section, with the head of the document."""
     return f"""# Security figures
 
 What was attacked, how often, and what came of it. `make figures` runs everything again and writes this page; each row
-also names the command that gives it alone. Commit {commit.stdout.strip()}, seed {SEED}, {today}, Python
-{platform.python_version()}, {os.cpu_count()} cores. A row that was not run is not here.
+also names the command that gives it alone. {where()}
 
-| what | result | command |
-|---|---|---|
-{rows}
+{table(figures)}
 
 Reading the vectors: of the AES-GCM vectors, 250 have a key or nonce of another size, which the wrapper refuses;
 only the others reach the cipher. The chunked-encryption vectors of the installed package derive keys with SHA-256,
@@ -192,21 +160,33 @@ outside the project has reviewed it.
 """
 
 
+def kept(out: Path) -> list[str]:
+    """The two sections as they stand in a document."""
+    text = out.read_text() if out.exists() else "# Security figures\n"
+    first, marker, second = text.partition(SECTION)
+    return [first.rstrip("\n") + "\n", marker + second]
+
+
 def main() -> int:
     """Run the suites; returns 1 if a figure does not hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"suites whose name holds this text: {', '.join(SUITES)}")
+    names = ", ".join([*SUITES, *SECAGG])
+    parser.add_argument("--only", default="", help=f"suites whose name holds this text: {names}")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
     options = parser.parse_args()
-    figures: list[Figure] = []
-    for name, run in SUITES.items():
-        if options.only in name:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            for figure in run():
-                print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
-                figures.append(figure)
-            options.out.write_text(page(figures))
-    return 0 if all(figure.holds for figure in figures) else 1
+    sections, holds = kept(options.out), True
+    for number, (suites, write) in enumerate(((SUITES, page), (SECAGG, secagg_page))):
+        figures: list[Figure] = []
+        for name, run in suites.items():
+            if options.only in name:
+                print(f"{name} …", file=sys.stderr, flush=True)
+                for figure in run():
+                    print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
+                    figures.append(figure)
+                sections[number] = write(figures)
+                options.out.write_text("\n".join(section for section in sections if section))
+        holds &= all(figure.holds for figure in figures)
+    return 0 if holds else 1
 
 
 if __name__ == "__main__":

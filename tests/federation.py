@@ -11,6 +11,7 @@ of a few weights, a clock that stands still until a test moves it, and the wire.
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from fedspallm_secure.app.rounds.vault import MemoryVault, word_sizes
 from fedspallm_secure.app.rounds.vectors import Released, Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
 from fedspallm_secure.protocol.rounds.outcomes import Result
@@ -36,6 +39,7 @@ from fedspallm_secure.protocol.rounds.survivors import Ended
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.masking import add_into
 from fedspallm_secure.secagg.thresholds import Profile, default_colluders
+from fedspallm_secure.storage.memory import MemoryPrekeys
 
 NOW = 1_790_000_000  # 2026-09-21
 NAMES = tuple("ann ben cat dan eve fay gus hal ida jon kim lea max nia oda pia".split())  # noqa: SIM905
@@ -183,6 +187,38 @@ class Setting:
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
+@cache
+def _authority(members: int) -> Federation:
+    """Keys, certificates and roster, made once for each size."""
+    names = [SERVER, SPARE, AUDITOR, STRANGER, *(Party(Role.WITNESS.value, name) for name in WITNESSES)]
+    return Federation.make(FEDERATION, [*names, *(Party(Role.MEMBER.value, name) for name in NAMES[:members])], NOW)
+
+
+@cache
+def _prekeys(members: int, rounds: int) -> Mapping[Party, tuple[list[PrekeySecret], Prekeys]]:
+    """The prekeys of every member, made once, and the bundle in which they are published."""
+    made, found = _authority(members), {}
+    for name in NAMES[:members]:
+        holder = replace(made[Party(Role.MEMBER.value, name)], prekeys=MemoryPrekeys(rounds))
+        alone = replace(made, participants={holder.party: holder})
+        found[holder.party] = list(holder.prekeys._keys), alone.bundle(holder.party, NOW)
+    return found
+
+
+def enrolled(members: int, rounds: int) -> tuple[Federation, Mapping[str, Prekeys]]:
+    """A federation in which nobody has used any prekey yet, and the bundles.
+
+    Keys are the same in every federation of one size, which nobody in it can notice; making them takes the longest.
+    """
+    made, published = _authority(members), _prekeys(members, rounds)
+    participants = dict(made.participants)
+    for party, (secrets, _) in published.items():
+        prekeys = MemoryPrekeys(1)
+        prekeys._keys, prekeys._end = list(secrets), rounds
+        participants[party] = replace(participants[party], prekeys=prekeys)
+    return replace(made, participants=participants), {party.id: bundle for party, (_, bundle) in published.items()}
+
+
 @dataclass(frozen=True)
 class Refusal:
     """Something that did not count.  type: of the package; error: name of its class; check: its number, if any."""
@@ -225,10 +261,9 @@ class Bench(Town):
         self.terms = Terms(setting.profile, colluders, setting.strategy, "magnitude")
         witnesses = [Party(Role.WITNESS.value, name) for name in WITNESSES]
         parties = [Party(Role.MEMBER.value, name) for name in self.names]
-        others = (SERVER, SPARE, AUDITOR, STRANGER)
-        self.federation = Federation.make(FEDERATION, [*others, *witnesses, *parties], NOW, setting.rounds)
+        self.federation, bundles = enrolled(setting.members, setting.rounds)
         self.trust = self.federation.trust
-        self.bundles = {party.id: self.federation.bundle(party, NOW) for party in parties}
+        self.bundles = dict(bundles)
         self.beacons = WITNESSES[: setting.beacons]
         self.policy = Policy(
             **{

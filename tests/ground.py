@@ -43,10 +43,9 @@ class Ground:
         return [*words, "--samples", "6", "--seqlen", "32", "--test-tokens", "256", *more]
 
 
-def make_ground(tmp_path: Path) -> Ground:
-    """Write model and texts below `tmp_path`."""
+def make_ground(tmp_path: Path, names: tuple[str, ...] = ("north", "south", "west")) -> Ground:
+    """Write model and texts below `tmp_path`.  names: of the silos."""
     make_model(tmp_path / "model", "llama")
-    names = ("north", "south", "west")
     silos = tuple(TextFile(name, make_text(tmp_path / f"{name}.txt", seed)) for seed, name in enumerate(names, 1))
     tests = tuple(
         TextFile(name, make_text(tmp_path / f"{name}-test.txt", seed + 10, 600))

@@ -130,12 +130,13 @@ def test_a_round_is_pruning_and_aggregating():
     assert phase.ratios == pytest.approx([2.2, 1.5])
 
 
-def test_silos_share_out_a_text(tmp_path):
+def test_no_two_silos_see_the_same_text(tmp_path):
     text = tmp_path / "text.jsonl"
-    text.write_text("".join(f"{number}\n" for number in range(12)))
-    parts = p10_secure_round.deal(text, tmp_path)
-    assert len(parts) == 5
-    assert sorted(int(line) for part in parts for line in part.read_text().split()) == list(range(12))
+    text.write_text("".join(f"{number}\n" for number in range(15)))
+    parts = [[int(line) for line in part.read_text().split()] for part in p10_secure_round.deal(text, tmp_path)]
+    assert [len(part) for part in parts] == [12] * 5
+    assert sorted(number for part in parts for number in part) == sorted([*range(15)] * 4)
+    assert len(set(map(tuple, parts))) == 5
 
 
 def test_exponents_are_slopes(monkeypatch):

@@ -3,9 +3,10 @@
     python -m tests.figures.attribution MEMBERS DEALINGS REPEATS SEED     prints the figures as JSON
 
 Every kind of cheat (tests/figures/cheats.py) is played by 1, 2, ... c members at once, REPEATS times for every dealing
-of the honest ones; and as often several kinds at once.  Nobody innocent may ever be found guilty; a suspect is one of
-two or more of whom one lied.  Where kinds are mixed, a group may end before a cheat comes to light, so there it counts
-only that nobody innocent is guilty, and that the sum is right or there is none.
+of the honest ones; and as often several kinds at once.  Nobody innocent may ever be found guilty.  A suspect is one of
+two or more of whom one lied, but where several cheats dispute their edges to the same innocent member: then check S8
+leaves that one out, and names it alone.  Where kinds are mixed, a group may end before a cheat comes to light, so there
+it counts only that nobody innocent is blamed, and that the sum is right or there is none.
 """
 
 import random
@@ -44,6 +45,7 @@ class Play:
     cheats: Cheats
     draw: random.Random
     gone: tuple[str, ...] = ()
+    victims: Mapping[str, str] = field(default_factory=dict)
     made: dict[str, Made] = field(default_factory=dict)
     branch: Branch = field(init=False)
     streams: Streams | None = None
@@ -82,7 +84,7 @@ class Play:
         for member in self.stage.group.cohort:
             kind, attempts = self.cheats.get(member), [self.stage.made[member]]
             if kind is not None and kind.made is not None:
-                attempts = kind.made(Dealer(self.stage, member, self.draw, self.gone))
+                attempts = kind.made(Dealer(self.stage, member, self.victims[member], self.draw, self.gone))
             for made in attempts if member not in self.gone else ():
                 if self.hear(self.stage.to_server(member, made.handed, made.streams), made.root):
                     self.made[member] = made
@@ -102,7 +104,7 @@ class Play:
             bodies = [honest.body]
             if kind is not None and kind.answered is not None:
                 response = UnmaskResponse.parse(honest.body)
-                bodies = kind.answered(Holder(self.branch, member, response, self.draw))
+                bodies = kind.answered(Holder(self.branch, member, self.victims[member], response, self.draw))
             for body in bodies:
                 self.hear(self.stage.world.incoming(f"member/{member}", "unmask-response", body))
 
@@ -156,14 +158,18 @@ class Play:
 def one_kind(stage: Stage, name: str, cheats: int, draw: random.Random) -> tuple[dict[str, int], list[str]]:
     """So many members cheat in the same way."""
     kind = KINDS[name]
-    drawn = draw.sample(stage.group.cohort, cheats + kind.gone)
-    play = Play(stage, dict.fromkeys(drawn[:cheats], kind), draw, tuple(drawn[cheats:])).run()
+    drawn = draw.sample(stage.group.cohort, 2 * cheats + kind.gone)
+    members, others, gone = drawn[:cheats], drawn[cheats : 2 * cheats], tuple(drawn[2 * cheats :])
+    victims = dict(zip(members, others[:1] * cheats if kind.together else others, strict=True))
+    play = Play(stage, dict.fromkeys(members, kind), draw, gone, victims).run()
     found = [play.blame(cheat) for cheat in play.cheats]
-    # Where two cheats make up a pair, or one is suspected with two others, more is known than of a single pair.
-    right = [one is kind.blame or (kind.blame is Blame.PAIR and one is Blame.ALONE) for one in found]
-    wrong = play.fault(kind.ends) or ("" if all(right) else f"blamed {[one.value for one in found]}")
-    wrong = wrong or ("slander" if play.slandered else "")
-    counts = {"runs": 1, "cheats": cheats, "slander": int(play.slandered), name: 1}
+    wrong = play.fault(kind.ends)
+    if not wrong and any(one is not kind.blame for one in found):
+        wrong = f"blamed {[one.value for one in found]}"
+    if not wrong and play.slandered is not kind.together:
+        wrong = "slander"
+    counts = {"runs": 1, "cheats": cheats, "innocent and guilty": len(play.guilty - set(members)), name: 1}
+    counts["innocent and suspected alone"] = int(play.slandered)
     for one in found:
         counts[f"cheats found out {one.value}"] = counts.get(f"cheats found out {one.value}", 0) + 1
     counts["exact sums" if play.branch.code is None else str(play.branch.code)] = 1
@@ -172,13 +178,15 @@ def one_kind(stage: Stage, name: str, cheats: int, draw: random.Random) -> tuple
 
 def several_kinds(stage: Stage, cheats: int, draw: random.Random) -> tuple[dict[str, int], list[str]]:
     """So many members cheat, each in a way of its own."""
-    names = [name for name, kind in KINDS.items() if not kind.gone]
-    chosen = {member: KINDS[draw.choice(names)] for member in draw.sample(stage.group.cohort, cheats)}
-    play = Play(stage, chosen, draw).run()
+    names = [name for name, kind in KINDS.items() if not kind.gone and not kind.together]
+    drawn = draw.sample(stage.group.cohort, 2 * cheats)
+    chosen = {member: draw.choice(names) for member in drawn[:cheats]}
+    victims = dict(zip(chosen, drawn[cheats:], strict=True))
+    play = Play(stage, {member: KINDS[name] for member, name in chosen.items()}, draw, victims=victims).run()
     wrong = play.fault(frozenset(EndCode)) or ("slander" if play.slandered else "")
     name = "exact sums" if play.branch.code is None else "clean ends"
-    counts = {f"{MIXED}: runs": 1, f"{MIXED}: {name}": 1, f"{MIXED}: slander": int(play.slandered)}
-    return counts, [f"{MIXED}, {[k for k, v in KINDS.items() if v in chosen.values()]}: {wrong}"] if wrong else []
+    counts = {f"{MIXED}: runs": 1, f"{MIXED}: {name}": 1, f"{MIXED}: innocent and blamed": int(play.slandered)}
+    return counts, [f"{MIXED}, {sorted(chosen.values())}: {wrong}"] if wrong else []
 
 
 def run(task: Task) -> tuple[dict[str, int], list[str]]:
@@ -187,7 +195,8 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
     found = []
     for cheats in range(1, stage.plan.colluders + 1):
         for _ in range(task.repeats):
-            found += [one_kind(stage, name, cheats, draw) for name in KINDS]
+            names = [name for name, kind in KINDS.items() if cheats > 1 or not kind.together]
+            found += [one_kind(stage, name, cheats, draw) for name in names]
             found += [several_kinds(stage, cheats, draw) for _ in range(len(KINDS))]
     return tally(counts for counts, _ in found), [one for _, many in found for one in many]
 

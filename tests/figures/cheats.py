@@ -19,7 +19,7 @@ from fedspallm_secure.protocol.rounds.survivors import EndCode, Endorsement
 from fedspallm_secure.protocol.rounds.unmasking import Complaint, UnmaskResponse
 from fedspallm_secure.secagg.commitments import Row, row_commitment
 from fedspallm_secure.secagg.envelopes import envelope_hash, seal_row, unwrap_key
-from fedspallm_secure.secagg.seeds import ELEMENT_SIZE, draw_element, encode_element
+from fedspallm_secure.secagg.seeds import ELEMENT_SIZE, draw_element, edge_commitment, encode_element
 from tests.figures.stage import GID, SERVER, Branch, Made, Stage, handover
 from tests.protocol.rounds.dealing import Contribution, deal, forged
 
@@ -50,6 +50,7 @@ class Kind:
     answered: Callable[["Holder"], list[bytes]] | None = None
     ends: frozenset[EndCode] = frozenset()
     gone: bool = False
+    together: bool = False
 
 
 def flipped(data: bytes, place: int = -1) -> bytes:
@@ -64,10 +65,11 @@ def flipped(data: bytes, place: int = -1) -> bytes:
 
 @dataclass(frozen=True)
 class Dealer:
-    """A member about to hand something in.  gone: who dropped out before."""
+    """A member about to hand something in.  victim: whom it cheats, if only one; gone: who dropped out before."""
 
     stage: Stage
     member: str
+    victim: str
     draw: random.Random
     gone: tuple[str, ...] = ()
 
@@ -105,8 +107,8 @@ class Dealer:
 
     @property
     def one(self) -> list[str]:
-        """One other member, drawn."""
-        return [self.draw.choice(self.others)]
+        """The victim alone."""
+        return [self.victim]
 
 
 def _body(dealer: Dealer, change: Callable[[bytes], bytes]) -> list[Made]:
@@ -148,6 +150,15 @@ def _shared(dealer: Dealer, number: int) -> list[Made]:
 def _edge_to_the_gone(dealer: Dealer) -> list[Made]:
     near = dealer.stage.world.neighbours(dealer.member, GID)
     return _shared(dealer, 1 + near.index(dealer.gone[0]))
+
+
+def _another_edge_seed(dealer: Dealer) -> list[Made]:
+    """Commitment and shares are of one seed, and the vector is masked with another."""
+    seed, world = draw_element(), dealer.stage.world
+    ends = sorted((dealer.member, dealer.victim))
+    number = 1 + world.neighbours(dealer.member, GID).index(dealer.victim)
+    said = {dealer.victim: edge_commitment(world.context(GID), *ends, seed)}
+    return [dealer.made(dealer.deal(edges=said, shared={number: seed}))]
 
 
 def _off_the_polynomial(dealer: Dealer) -> list[Made]:
@@ -204,6 +215,12 @@ DEALERS: Mapping[str, Kind] = {
     "another seed for every edge": Kind(Blame.ALONE, lambda d: _edges(d, d.others)),
     "another seed for one edge": Kind(
         Blame.PAIR, lambda d: _edges(d, d.one), ends=frozenset({EndCode.TOO_FEW_CONTRIBUTIONS})
+    ),
+    "two or more dispute their edges to the same member": Kind(
+        Blame.ALONE, lambda d: _edges(d, d.one), ends=frozenset({EndCode.BAD_DEALING}), together=True
+    ),
+    "the same, with shares that fit": Kind(
+        Blame.NOBODY, _another_edge_seed, ends=frozenset({EndCode.SUM_OUT_OF_RANGE}), together=True
     ),
     "shares of another self seed": Kind(Blame.ALONE, lambda d: _shared(d, 0), ends=frozenset({EndCode.BAD_DEALING})),
     "shares of another edge seed": Kind(
@@ -264,18 +281,19 @@ ENDORSERS: Mapping[str, Kind] = {
 
 @dataclass(frozen=True)
 class Holder:
-    """A survivor about to answer.  honest: what it would say."""
+    """A survivor about to answer.  victim: whom it cheats, if it is a survivor; honest: what it would say."""
 
     branch: Branch
     member: str
+    victim: str
     honest: UnmaskResponse
     draw: random.Random
 
     @property
     def dealer(self) -> str:
-        """Somebody else whose shares it holds, drawn."""
+        """Somebody else whose shares it holds: the victim, or one that is drawn."""
         held = [share.id for share in self.honest.groups[0].self_shares if share.id != self.member]
-        return self.draw.choice(held)
+        return self.victim if self.victim in held else self.draw.choice(held)
 
     def group(self, **changes: Any) -> bytes:
         """The answer with changes to its one group."""
@@ -334,7 +352,9 @@ def _complaint(holder: Holder, key: Callable[[str], bytes]) -> list[bytes]:
 
 HOLDERS: Mapping[str, Kind] = {
     "another share": Kind(Blame.ALONE, answered=lambda h: _share(h, share=encode_element(draw_element()))),
-    "another share of an edge": Kind(Blame.ALONE, answered=_edge_share, gone=True),
+    "another share of an edge": Kind(
+        Blame.ALONE, answered=_edge_share, ends=frozenset({EndCode.TOO_FEW_RESPONSES}), gone=True
+    ),
     "another blinding": Kind(Blame.ALONE, answered=lambda h: _share(h, blind=h.draw.randbytes(32))),
     "a share that is no field element": Kind(Blame.ALONE, answered=lambda h: _share(h, share=b"\xff" * ELEMENT_SIZE)),
     "no share of one dealer": Kind(Blame.ALONE, answered=_too_few),

@@ -6,11 +6,11 @@ content security policy can forbid them.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from fedspallm_secure.app.reporting.numbers import duration, perplexity
+from fedspallm_secure.app.reporting.numbers import duration, percent, perplexity
 
 _WIDTH = 400  # units, about a phone's width, so that a panel is never scaled down far enough to be hard to read
 _NUMBERS = 112  # units kept free for the number behind a bar, and its note
@@ -97,10 +97,16 @@ def perplexity_panel(where: str, bars: Sequence[Bar]) -> Markup:
     return _panel(f"Perplexity {where}", bars, perplexity_limit(bars), 84, "perplexity (lower is better)", perplexity)
 
 
-def duration_panel(bars: Sequence[Bar]) -> Markup:
+def duration_panel(bars: Sequence[Bar], title: str = "Seconds by phase") -> Markup:
     """Seconds by phase, as horizontal bars from zero."""
     limit = max([bar.value for bar in bars] + [0.001])
-    return _panel("Seconds by phase", bars, limit, 150, "seconds", duration, reference=False)
+    return _panel(title, bars, limit, 150, "seconds", duration, reference=False)
+
+
+def share_panel(bars: Sequence[Bar], title: str) -> Markup:
+    """Shares between 0 and 1, as horizontal bars on an axis up to 100 percent."""
+    shown = [replace(bar, value=100 * bar.value) for bar in bars]
+    return _panel(title, shown, 100, 118, "percent", lambda value: percent(value / 100), reference=False)
 
 
 def _panel(

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedspallm_secure.app.reporting import claims, tables, text
+from fedspallm_secure.app.reporting import claims, secure, tables, text
 from fedspallm_secure.app.reporting.charts import Bar, duration_panel, perplexity_panel, swatch
 from fedspallm_secure.app.reporting.layer_charts import Votes, agreement_chart, heat_map, keep_count_chart
 from fedspallm_secure.app.reporting.numbers import change, duration, plural, size
@@ -30,7 +30,9 @@ _BARS = {  # key of the perplexities in the result -> label and colour
 }
 _PHASES = {
     "prune": "silos prune",
+    "enrol": "silos enrol",
     "aggregate": "server aggregates",
+    "check": "sums are checked",
     "write": "model is written",
     "compare": "alternatives are pruned",
     "evaluate": "perplexity is measured",
@@ -82,6 +84,7 @@ def _outcome(result: Result) -> dict[str, Any]:
         panels.insert(0, ("Geometric mean of all tests", perplexity_panel("on average", _bars(result, "mean"))))
     return {
         "outcome": text.outcome(result),
+        "notice": text.notice(result),
         "verdict": text.verdict(result),
         "pairs": text.pairs(result),
         "warnings": claims.warnings(result),
@@ -126,7 +129,8 @@ def _agreement(result: Result) -> dict[str, Any]:
     histograms = []
     for cohort, same in sorted(by_cohort.items()):
         counts = [sum(column) for column in zip(*(vote.histogram for vote in same), strict=True)]
-        title = f"{plural(len(same), 'layer')} pruned by {plural(cohort, 'silo')}"
+        summed = "with contributions of" if result["secagg"] else "pruned by"
+        title = f"{plural(len(same), 'layer')} {summed} {plural(cohort, 'silo')}"
         histograms.append((title, keep_count_chart(counts)))
     return {
         "histograms": histograms,
@@ -136,6 +140,9 @@ def _agreement(result: Result) -> dict[str, Any]:
         "layers": tables.layer_rows(result, votes),
         "claims": claims.claims(result),
         "no_claims": claims.no_claims(result),
+        "secure": secure.section(result),
+        "secure_claims": claims.secure_claims(result),
+        "secure_no_claims": claims.secure_no_claims(result),
     }
 
 
@@ -146,13 +153,36 @@ def _particulars(result: Result) -> dict[str, Any]:
         "rounds": tables.rounds(result),
         "silos": tables.silo_rows(result),
         "tests": tables.test_rows(result),
-        "votes": result["settings"]["strategy"] == "votes",
+        "sent": _sent(result),
         "duration_panel": duration_panel(phases),
         "total_time": duration(sum(seconds.values())),
         "memory": size(result["peak_rss_bytes"]),
         "settings": tables.setting_rows(result),
         "versions": result["versions"],
         "digests": tables.digest_rows(result),
+    }
+
+
+def _sent(result: Result) -> dict[str, Any]:
+    """What the figures about bytes are."""
+    votes, sum_bits = (
+        result["settings"]["strategy"] == "votes",
+        result["settings"].get("secure", {}).get("sum_bits", 32),
+    )
+    payload = "a small count per weight" if votes else f"a small count and a {sum_bits}-bit sum per weight"
+    columns = ["Silo", "Tokens of text", "Layers pruned", "Own sparsity", "Payload, bytes", "That is"]
+    if not result["secagg"]:
+        return {
+            "title": "What each silo would send",
+            "meaning": f"Payload over all rounds, with the field widths that secure aggregation needs: {payload} of "
+            "its layers. Texts are not sent.",
+            "columns": columns,
+        }
+    return {
+        "title": "What each silo sent",
+        "meaning": f"Payload over all rounds: {payload} of its layers. All packages: what the silo really sent, with "
+        "keys, shares and signatures. Texts are not sent.",
+        "columns": [*columns, "All packages, bytes"],
     }
 
 

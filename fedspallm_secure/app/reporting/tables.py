@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from fedspallm_secure.app.reporting.layer_charts import Votes, layer_strip
 from fedspallm_secure.app.reporting.numbers import change, count, percent, perplexity, plural, runs, size
+from fedspallm_secure.app.reporting.secure import sent_by_silo
 from fedspallm_secure.app.reporting.text import Result
 
 MOST_TESTS = 6  # columns for single tests in the table of silos
@@ -38,7 +39,8 @@ _SETTINGS = {
     "dtype": "number format asked for",
     "blocks": "decoder blocks named",
 }
-_SHOWN_ELSEWHERE = {"silos", "tests", "budgets", "silo_sparsity", "sparsity", "seqlen", "seed"}
+_DROPS = {"contribution": "contributing", "endorsement": "endorsing", "unmask": "unmasking"}
+_SHOWN_ELSEWHERE = {"silos", "tests", "budgets", "silo_sparsity", "sparsity", "seqlen", "seed", "secure"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +183,11 @@ def _round(plan: Mapping[str, Any], silos: Sequence[str], total: int) -> Round:
 
 
 def silo_rows(result: Result) -> list[list[str]]:
-    """Per silo: tokens of its text, layers pruned over all rounds, its own sparsity if it chose one, bytes, size."""
-    settings = result["settings"]
+    """Per silo: tokens of its text, layers pruned over all rounds, its own sparsity if it chose one, bytes, size.
+
+    After secure aggregation also the bytes of all packages that it sent.
+    """
+    settings, packages = result["settings"], sent_by_silo(result)
     rows = []
     for silo in settings["silos"]:
         layers = sum(silo in members for plan in result["cohorts"] for members in plan["layers"].values())
@@ -190,7 +195,8 @@ def silo_rows(result: Result) -> list[list[str]]:
         target = percent(float(Fraction(own))) if own else "as the plan"
         sent = result["bytes_per_silo"].get(silo, 0)
         tokens = result["tokens"]["silos"][silo]
-        rows.append([silo, count(tokens), count(layers), target, count(sent), size(sent)])
+        row = [silo, count(tokens), count(layers), target, count(sent), size(sent)]
+        rows.append([*row, count(packages[silo])] if packages else row)
     return rows
 
 
@@ -213,7 +219,21 @@ def setting_rows(result: Result) -> list[tuple[str, str]]:
         ("CPU threads", str(result["threads"])),
         ("finished (UTC)", str(result.get("finished", "unknown"))),
     ]
-    return known + found + others
+    return known + _aggregation(settings.get("secure", {})) + found + others
+
+
+def _aggregation(secure: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """How the server came by the sums."""
+    if not secure:
+        return [("aggregation", "plain")]
+    colluders = secure["colluders"]
+    drops = [f"{', '.join(names)}, from {_DROPS.get(stage, stage)} on" for stage, names in secure["drops"].items()]
+    return [
+        ("aggregation", f"secure, {secure['profile']}"),
+        ("silos that may work with the server", "a third of a cohort" if colluders is None else count(colluders)),
+        ("bits of a kept sum", count(secure["sum_bits"])),
+        ("silos made to fall silent", "; ".join(drops) or "none"),
+    ]
 
 
 def _plain(value: Any) -> str:

@@ -99,6 +99,16 @@ def pairs(result: Result) -> str:
     return told
 
 
+def notice(result: Result) -> str:
+    """What the reader has to know before anything else."""
+    if result["secagg"]:
+        return (
+            "This was a simulation on one machine. The server's part got the sums from real secure aggregation, but "
+            "whoever ran it held everybody's text and keys."
+        )
+    return "This was a simulation in one process. Nothing was hidden from the server."
+
+
 def definitions(result: Result) -> list[tuple[str, str]]:
     """What each model in the comparison is, in one sentence; only those that were measured."""
     votes = result["settings"]["strategy"] == "votes"
@@ -219,7 +229,8 @@ def exposure(result: Result) -> list[str]:
             f"Where exactly one silo kept a weight ({single}), the kept sum equals that silo's own weight, which its "
             "own text has shaped. The sum by itself does not say which silo it was."
         )
-    told.append("Secure aggregation would not change this: it hides who sent what, not the sums themselves.")
+    hides = "does" if result["secagg"] else "would"
+    told.append(f"Secure aggregation {hides} not change this: it hides who sent what, not the sums themselves.")
     if min(cohorts) == 1:
         told.append("In a layer pruned by a single silo, every count and every sum is that silo's own contribution.")
     elif min(cohorts) == 2:

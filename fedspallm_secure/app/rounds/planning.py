@@ -1,11 +1,11 @@
 """Making the plan of a round (SPEC section 16.2)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import PlanRefused
+from fedspallm_secure.errors import DisclosureRefused, PlanRefused
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.plan import RoundPlan
 from fedspallm_secure.protocol.receiving import Trust
@@ -14,6 +14,7 @@ from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
 from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.pruning.strategies import Group, Strategy
+from fedspallm_secure.secagg.disclosure import Ledger, Release
 from fedspallm_secure.secagg.fields import CountField, SumWord
 from fedspallm_secure.secagg.graphs import group_thresholds
 from fedspallm_secure.secagg.thresholds import Profile
@@ -94,6 +95,28 @@ def check_cohorts(sizes: Iterable[int], terms: Terms) -> None:
         group_thresholds(size, terms.colluders, terms.profile)
         if terms.strategy is not Strategy.VOTES:
             SumWord.default(terms.sum_bits, size)
+
+
+def check_disclosures(rounds: Sequence[Mapping[int, Collection[str]]], silent: Collection[str], terms: Terms) -> None:
+    """Raise DisclosureRefused where members' ledgers would refuse one of several rounds (SPEC section 15).
+
+    rounds: layer -> ids of its cohort, for each round in turn; silent: who never contributes.  What it cannot foresee
+    is a base that comes a second time.
+    """
+    ledger = Ledger()
+    for number, cohorts in enumerate(rounds, start=1):
+        base, releases = f"{number:064x}", []
+        for layer, cohort in cohorts.items():
+            matrix, survivors = f"layer {layer}", frozenset(cohort).difference(silent)
+            if len(survivors) < group_thresholds(len(cohort), terms.colluders, terms.profile).survivors:
+                continue  # this group gives no sum
+            try:
+                for members in (cohort, survivors):
+                    ledger.check(matrix, base, members, terms.colluders, epochs=len(rounds))
+            except DisclosureRefused as error:
+                raise DisclosureRefused(f"round {number}, {error}") from None
+            releases.append(Release(matrix, base, number, survivors))
+        ledger = ledger.with_release(*releases)
 
 
 def make_group(gid: int, cohort: tuple[str, ...], layer: LayerBase, terms: Terms) -> GroupPlan:

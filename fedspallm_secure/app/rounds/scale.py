@@ -94,6 +94,9 @@ def measure_round(settings: ScaleSettings, progress: Progress) -> dict[str, Any]
     progress.update("enrol", 0, settings.members, "members")
     town = Town(works, terms, 1, settings.members, lambda: int(time.time()))
     enrolled = monotonic() - start
+    progress.update("enrol", settings.members, settings.members, "members")
+    for member in town.members.values():
+        member.keeps_sealed = False  # nobody asks again, and memory is measured
     sampling = Sampling(1, 1, ("1/2",), 3, False, tuple((name, 1) for name in names))
     with TemporaryDirectory(prefix="fedprune-") as folder:
         found = town.open_round(sampling, seed_bytes(settings.seed), {0: layer}, FolderVault(Path(folder)))

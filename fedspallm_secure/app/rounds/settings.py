@@ -8,6 +8,8 @@ from fedspallm_secure.app.rounds.playing import Stage
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.secagg.thresholds import Profile
 
+_MOST_NAMES = 12  # of silos that an error lists
+
 
 @dataclass(frozen=True, slots=True)
 class SecureSettings:
@@ -32,10 +34,12 @@ class SecureSettings:
 
     def check_names(self, silos: Collection[str]) -> None:
         """Raise UsageError if a drop names somebody who is not there."""
+        there = sorted(silos)
+        known = ", ".join(there if len(there) <= _MOST_NAMES else [*there[:_MOST_NAMES], "…"])
         for names in self.drops.values():
             for name in sorted(names):
                 if name not in silos:
-                    raise UsageError(f"--drop names {name}, which is not a silo; silos: {', '.join(sorted(silos))}")
+                    raise UsageError(f"--drop names {name}, which is not a silo; silos: {known}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

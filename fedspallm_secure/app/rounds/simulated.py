@@ -15,8 +15,8 @@ from torch import Tensor
 
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.figures import Exactness, group_figures, wire_figures
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms, check_cohorts
-from fedspallm_secure.app.rounds.playing import Round
+from fedspallm_secure.app.rounds.planning import LayerBase, Terms, check_cohorts, check_disclosures
+from fedspallm_secure.app.rounds.playing import Round, Stage
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.rounds.town import Town, member_ids
 from fedspallm_secure.app.rounds.vault import FolderVault
@@ -112,7 +112,8 @@ class SecureSilos:
     ) -> None:
         """budgets: silo -> layers per round; schedule, min_cohort, spread, seed: what `plans` were drawn from.
 
-        Raises PlanRefused or CapacityExceeded where a cohort cannot be protected, before anybody prunes.
+        Raises PlanRefused, CapacityExceeded or DisclosureRefused where a cohort cannot be protected, before anybody
+        prunes.
         """
         ids = member_ids(budgets)
         cohorts = {len(cohort) for plan in plans for cohort in plan.cohorts.values()}
@@ -130,6 +131,8 @@ class SecureSilos:
         self._sampling = Sampling(1, len(blocks), schedule, min_cohort, spread, by_member)
         self._ids, self._names = ids, {member: name for name, member in ids.items()}
         self._drops = {stage: {ids[name] for name in names} for stage, names in settings.drops.items()}
+        drawn = [{gid: [ids[name] for name in names] for gid, names in plan.cohorts.items()} for plan in plans]
+        check_disclosures(drawn, self._drops.get(Stage.CONTRIBUTION, ()), self._terms)
         self._shared = SharedFiles(blocks)
         self._works = {member: SiloWork(self._shared) for member in self._names}
         self._rounds, self._largest = len(plans), max(cohorts)

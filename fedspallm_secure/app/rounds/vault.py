@@ -45,7 +45,7 @@ class MemoryVault:
         for member in members:
             found = self._kept.get((group.gid, member))
             if found is None:
-                raise RecordDamaged(f"the vector of {member} for group {group.gid} is not there any more")
+                raise _gone(group, member)
             for total, part, size in zip(result.parts, found.parts, word_sizes(group), strict=True):
                 add_into(total, part, size)
         return result
@@ -67,10 +67,12 @@ class FolderVault:
                 file.write(part.data)
 
     def total(self, group: GroupPlan, members: Iterable[str]) -> Streams:
-        """Their sum, read tile by tile."""
+        """Their sum, read tile by tile.  Raises RecordDamaged for a vector that is gone or shorter, StorageError."""
         result, tile = Streams.empty(group), memoryview(bytearray(_TILE))
         for member in members:
             path = self._path(group.gid, member)
+            if not path.exists():
+                raise _gone(group, member)
             with disk_errors(path), path.open("rb") as file:
                 for total, size in zip(result.parts, word_sizes(group), strict=True):
                     for start in range(0, len(total), _TILE):
@@ -82,6 +84,10 @@ class FolderVault:
 
     def _path(self, gid: int, member: str) -> Path:
         return self._folder / f"{gid:04d}-{member}.vector"
+
+
+def _gone(group: GroupPlan, member: str) -> RecordDamaged:
+    return RecordDamaged(f"the vector of {member} for group {group.gid} is not there any more")
 
 
 def word_sizes(group: GroupPlan) -> tuple[int, ...]:

@@ -79,6 +79,7 @@ def make_result(silos: list[str] = SILOS, tests: list[str] = TESTS, layers: int 
                 "scored": dict.fromkeys(tests, 310),
                 "seqlen": 32,
             },
+            "secagg": [],
             "seconds": {"prune": 1.25, "evaluate": 61.0, "aggregate": 0.04},
             "peak_rss_bytes": 300 << 20,
             "seed": 7,
@@ -103,6 +104,7 @@ def make_result(silos: list[str] = SILOS, tests: list[str] = TESTS, layers: int 
                 "compare": ["standalone", "centralised", "random"],
                 "device": "auto",
                 "dtype": "auto",
+                "secure": {},
                 "blocks": None,
             },
             "inputs": {
@@ -118,3 +120,71 @@ def make_result(silos: list[str] = SILOS, tests: list[str] = TESTS, layers: int 
             "report": "/somewhere/private/report.html",
         }
     )
+
+
+def secure_round(result: dict[str, Any], number: int = 1, missing: tuple[str, ...] = ()) -> dict[str, Any]:
+    """What a secure round of `result` would have said.  missing: silos in no sum."""
+    silos, votes = result["settings"]["silos"], result["settings"]["strategy"] == "votes"
+    left = [silo for silo in silos if silo not in missing]
+    size = result["sparsity"]["size"]
+    return {
+        "round": number,
+        "plan_hash": "cd" * 32,
+        "result": "ef" * 32,
+        "profile": "three-trip",
+        "colluders": 0,
+        "groups": [
+            {
+                "layer": layer,
+                "base": "ab" * 32,
+                "cohort": len(silos),
+                "shares": 3,
+                "survivors_needed": 3,
+                "survivors": list(left),
+                "degree": len(silos) - 1,
+                "count_bits": 4,
+                "sum_bits": 0 if votes else 32,
+                "fraction": 0 if votes else 26,
+                "bound": 0 if votes else 715827882,
+            }
+            for layer in sorted({matrix["layer"] for matrix in result["sparsity"]["per_matrix"].values()})
+        ],
+        "answered": list(left),
+        "clipped": 0,
+        "exactness": {
+            "weights": size,
+            "kept": size // 2,
+            "bf16_differs": 0.0 if votes else 0.00125,
+            "worst_steps": 0.0 if votes else 0.4996,
+        },
+        "leakage": {
+            "positions": size,
+            "unanimous": 0.9375,
+            "single": 0.0625,
+            "count_accuracy": 0.9566,
+            "guess_accuracy": 0.9017,
+            "excess": 0.0549,
+        },
+        "wire": {
+            "by_type": {
+                "contribution": {"packages": 12, "bytes": 120_000},
+                "plan": {"packages": 3, "bytes": 6_000},
+                "unmask-response": {"packages": 3, "bytes": 3_000},
+            },
+            "sent_by_silo": {silo: 41_000 + place for place, silo in enumerate(silos)},
+            "contributions_by_formula": 100_000,
+        },
+        "seconds": {"contribution": 1.5, "plan": 0.25, "sum": 0.5},
+        "blamed": [],
+    }
+
+
+def make_secure_result(rounds: int = 1, **settings: Any) -> dict[str, Any]:
+    """The same run with secure aggregation, in one round or several of the same layers."""
+    result = make_result()
+    result["settings"] |= settings
+    result["settings"]["secure"] = {"profile": "three-trip", "colluders": None, "sum_bits": 32, "drops": {}}
+    result["cohorts"] = [{**result["cohorts"][0], "round": number} for number in range(1, rounds + 1)]
+    result["secagg"] = [secure_round(result, number) for number in range(1, rounds + 1)]
+    result["seconds"] |= {"enrol": 0.1, "check": 0.2}
+    return result

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -258,9 +259,9 @@ class DealsTwice(Villain):
 # Dealers that are found out later: S8, R4, R5
 
 
-@script(suspect="S8", listed=False)
+@script(suspect="S8", refused="N1", listed=False)
 class LiesAboutAllEdges(Villain):
-    """It alone is left out, although each of its edges is one word against another."""
+    """It alone is left out, although each of its edges is one word against another; its endorsement counts no more."""
 
     def draft(self, draft):
         return replace(draft, edges=tuple(bytes(32) for _ in draft.edges))
@@ -433,7 +434,7 @@ class ComplainsAboutItself(Villain):
         return first(response, lambda group: _complaining(group, self.party.id, b"k" * 32))
 
 
-@script(refused="R2", guilty="R2", drops={Stage.CONTRIBUTION: ["ann"]}, setting=Setting(members=6))
+@script(refused="R2", guilty="R2", drops={Stage.CONTRIBUTION: ["ann"]}, setting=Setting(members=7))
 class ComplainsAboutOneWhoDroppedOut(Villain):
     def answers(self, response):
         def more(group: AnsweredGroup) -> AnsweredGroup:
@@ -661,6 +662,12 @@ def run(found: Script, seed: int = 0) -> Run:
         elif isinstance(record, GroupEnded) and record.end.code is EndCode.BAD_DEALING:
             guilty.update((who, "R5") for who in record.end.named)
     return Run(found, outcome, frozenset(guilty), frozenset(suspects))
+
+
+@cache
+def played(name: str) -> Run:
+    """What came of a script with the seed 0; played once in a process."""
+    return run(SCRIPTS[name])
 
 
 def figures(scripts: Iterable[Script], seed: int) -> dict[str, Any]:

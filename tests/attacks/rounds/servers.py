@@ -4,23 +4,30 @@
 
 scripts: attacks that were played; isolations: those after which the server and its puppets could compute the vector of
 one honest member, or a sum over two; stopped_at: how many ended at which check; open: those that the threat model
-leaves open, which are in none of the other figures; lifted: of the attacks that need only a check or two gone, how many
-succeed without them, and all of them have to; failures: everything that is not as it should be.
+leaves open, which are in none of the other figures; lifted: how many attacks succeed once the checks in their way are
+gone; failures: everything that is not as it should be.
 """
 
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
+from fedspallm_secure.errors import FedSpaError
 from tests.attacks.rounds import endorsements, keys, lists, plans, requests
-from tests.attacks.rounds.script import NOTHING, OPEN, SCRIPTS, Run, Script, run, run_lifted
+from tests.attacks.rounds.script import OPEN, SCRIPTS, Run, run, run_lifted
 
 FAMILIES = {module.__name__.rpartition(".")[2]: module for module in (lists, endorsements, plans, keys, requests)}
-STOPPED = [found for found in SCRIPTS.values() if found.stop != OPEN]
-LEFT_OPEN = [found for found in SCRIPTS.values() if found.stop == OPEN]
-LIFTED = [found for found in STOPPED if found.lifts]
+STOPPED = {name: found for name, found in SCRIPTS.items() if found.stop != OPEN}
+LEFT_OPEN = {name: found for name, found in SCRIPTS.items() if found.stop == OPEN}
+LIFTED = {name: found for name, found in STOPPED.items() if found.lifts}
+
+
+@cache
+def played(name: str) -> Run:
+    """What came of an attack with the seed 0; played once in a process."""
+    return run(SCRIPTS[name])
 
 
 def failure(found: Run) -> str:
@@ -33,6 +40,22 @@ def failure(found: Run) -> str:
     return ""
 
 
+def ends_at(check: str, error: type[FedSpaError], *names: str) -> None:
+    """Assert that each of these attacks ends with this error at this check, and that nobody is isolated."""
+    for name in names:
+        found = played(name)
+        assert failure(found) == ""
+        assert (found.stopped, found.refusals[0].error) == (check or error.__name__, error.__name__), name
+
+
+def opens_nothing(*names: str) -> None:
+    """Assert that nobody refuses anything in these attacks, and that nobody is isolated."""
+    for name in names:
+        found = played(name)
+        assert failure(found) == ""
+        assert found.refusals == [], name
+
+
 def failure_lifted(found: Run) -> str:
     """The same for an attack whose checks were taken out: it has to succeed, and what it isolates has to be true."""
     if not found.isolations:
@@ -40,29 +63,18 @@ def failure_lifted(found: Run) -> str:
     return "" if found.proved else f"{found.script.name} computes something that nobody contributed"
 
 
-def figures(scripts: Iterable[Script], seed: int) -> dict[str, Any]:
+def figures(seed: int) -> dict[str, Any]:
     """Play all of them."""
-    stopped: Counter[str] = Counter()
-    count, isolations, lifted, failures = 0, 0, 0, []
-    for script in scripts:
-        if script.stop == OPEN:
-            continue
-        found = run(script, seed)
-        count += 1
-        isolations += bool(found.isolations)
-        stopped[found.stopped] += 1
-        failures.append(failure(found))
-        if script.lifts:
-            without = run_lifted(script, seed)
-            lifted += bool(without.isolations)
-            failures.append(failure_lifted(without))
+    runs = [run(script, seed) for script in STOPPED.values()]
+    without = [run_lifted(script, seed) for script in LIFTED.values()]
+    places = Counter(found.stopped for found in runs)
     return {
-        "scripts": count,
-        "isolations": isolations,
-        "stopped_at": dict(sorted(stopped.items(), key=_order)),
+        "scripts": len(runs),
+        "isolations": sum(bool(found.isolations) for found in runs),
+        "stopped_at": dict(sorted(places.items(), key=_order)),
         "open": len(LEFT_OPEN),
-        "lifted": lifted,
-        "failures": [text for text in failures if text],
+        "lifted": sum(bool(found.isolations) for found in without),
+        "failures": [text for text in (*map(failure, runs), *map(failure_lifted, without)) if text],
         "seed": seed,
     }
 
@@ -75,7 +87,5 @@ def _order(item: tuple[str, int]) -> tuple[bool, str, int]:
 
 
 if __name__ == "__main__":
-    seed = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    sys.stdout.write(json.dumps(figures(SCRIPTS.values(), seed)) + "\n")
-
-__all__ = ["FAMILIES", "LEFT_OPEN", "LIFTED", "NOTHING", "STOPPED", "failure", "failure_lifted", "figures"]
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 0
+    sys.stdout.write(json.dumps(figures(number)) + "\n")

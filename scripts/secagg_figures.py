@@ -1,0 +1,198 @@
+"""The figures of secure aggregation, and the section of docs/SECURITY_FIGURES.md that shows them."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from figure_table import SEED, Figure, run_python, table, where
+
+
+def secagg(
+    what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str
+) -> Callable[[], list[Figure]]:
+    """A figure of secure aggregation, from a module that prints it.  tell: what is said of it."""
+
+    def run() -> list[Figure]:
+        words = ["-m", module, *arguments]
+        found: dict[str, Any] = json.loads(run_python(words))
+        return [Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])]
+
+    return run
+
+
+def dropouts(found: dict[str, Any]) -> str:
+    """Sums and ends, and how many there were to be judged."""
+    counts = found["counts"]
+    ends = sum(counts.get(code, 0) for code in ENDS)
+    judged = f"{counts['patterns']:,} patterns, {counts['played']:,} of them apart" if "played" in counts else ""
+    runs = f"{counts.get('runs', 0):,} runs over {found.get('dealings', 0)} dealings"
+    exact = f"{counts['exact sums']:,} sums, all but {counts['wrong sums']} bit for bit"
+    return f"{judged or runs}: {exact}; {ends:,} clean ends; {len(found['failures'])} others"
+
+
+def threshold(found: dict[str, Any]) -> str:
+    """What opened with one share too few, and with one more."""
+    counts = found["counts"]
+    groups = f"{counts['groups opened']} of {counts['cases']:,} groups"
+    less = f"{groups} and {counts['seeds opened']} of {counts['secrets']:,} seeds opened"
+    more = f"{counts['with one more: groups opened']:,} and {counts['with one more: seeds opened']:,}"
+    return f"{less}; with one answer more {more}"
+
+
+def attribution(found: dict[str, Any]) -> str:
+    """Who was found out and how, and what became of the sums."""
+    counts, ways = found["counts"], ("alone", "as the sender of a refused message", "in a pair", "not at all")
+    out = ", ".join(f"{counts.get(f'cheats found out {way}', 0):,} {way}" for way in ways)
+    ends = sum(counts.get(code, 0) for code in ENDS)
+    mixed = {name: counts[f"several kinds at once: {name}"] for name in ("runs", "exact sums", "clean ends")}
+    return (
+        f"{found['kinds']} kinds, {counts['runs']:,} runs with {counts['cheats']:,} cheats: found out {out}; "
+        f"{counts['innocent and guilty']} innocent called guilty, {counts['innocent and suspected alone']} suspected "
+        f"alone (see below); {counts['exact sums']:,} exact sums, {ends:,} clean ends. Several kinds at once: "
+        f"{mixed['runs']:,} runs, {mixed['exact sums']:,} exact sums, {mixed['clean ends']:,} clean ends, "
+        f"{counts['several kinds at once: innocent and blamed']} innocent blamed. {len(found['failures'])} not as "
+        "they have to be"
+    )
+
+
+def distinguishing(found: dict[str, Any]) -> str:
+    """How often the classifier was right."""
+    twins = "; ".join(f"{twin}: {accuracy:.1%}" for twin, accuracy in found["twins"].items())
+    accuracy = (
+        f"{found['accuracy']:.2%} right in {found['tests']:,} runs (standard error {found['standard_error']:.2%})"
+    )
+    return (
+        f"{accuracy}, after {found['training']:,} to learn from, with {found['statistics']} statistics. Twins — {twins}"
+    )
+
+
+def reuse(found: dict[str, Any]) -> str:
+    """Pieces of keystreams, and those that came again."""
+    counts = found["counts"]
+    rounds = f"{counts['rounds']:,} rounds with {counts['plans']:,} plans and {counts['crashes']:,} crashes of members"
+    pieces = f"{counts['pairs of key and tile']:,} pairs of key and tile, {counts['used again']} used again"
+    again = f"{counts['keys derived again']} derived again, {counts['keys shared with a third']} shared with a third"
+    keys = f"{counts['keys']:,} keys, {again}"
+    sums = f"{counts['sums']:,} sums, {counts['wrong sums']} wrong"
+    return (
+        f"{rounds}: {pieces}; {keys}; {sums}. Twin whose home is put back: {found['twin']['used again']:,} used again"
+    )
+
+
+def overflow(found: dict[str, Any]) -> str:
+    """The widest sums, and the errors that were noticed."""
+    counts = found["counts"]
+    widest = f"{counts['wrong widest sums']} wrong values, {counts['widest sums refused']} refused"
+    errors = f"{counts['injections']:,} errors, {counts['left the range']:,} of them out of range"
+    noticed = f"{counts['noticed']:,} noticed, {counts['honest sums refused']} honest sums refused"
+    return f"{counts['widths']} widths: {widest}; {errors}, {noticed}"
+
+
+def ledger(found: dict[str, Any]) -> str:
+    """Where the ledger and the attacker do not agree."""
+    refused = f"{found['refused']:,} of {found['histories']:,} histories refused"
+    return f"{refused}: {found['missed']} exposures missed, {found['refused_without_need']} refused without need"
+
+
+def servers(found: dict[str, Any]) -> str:
+    """How far malicious servers came."""
+    stopped = ", ".join(f"{check} {count}" for check, count in found["stopped_at"].items())
+    played = f"{found['scripts']:,} scripts: {found['isolations']} isolations"
+    return f"{played}; {found['lifted']} succeed once the checks that stop them are taken out; stopped at {stopped}"
+
+
+def views() -> list[Figure]:
+    """Every strategy of showing members different survivor lists, against the bound."""
+    code = "from tests.secagg.split_view import agreement; print(*map(agreement, range(3, 8)), sep='; ')"
+    result = run_python(["-c", code]).strip()
+    holds = all(f"{cases} cases, {cases} equal" in result for cases in re.findall(r"(\d+) cases", result))
+    return [Figure("Split views: the smallest set that any strategy isolates", result, f'python -c "{code}"', holds)]
+
+
+FIGURES, S = "tests.figures", str(SEED)
+ENDS = ("TOO_FEW_CONTRIBUTIONS", "TOO_FEW_ENDORSEMENTS", "TOO_FEW_RESPONSES", "BAD_DEALING", "SUM_OUT_OF_RANGE")
+SECAGG: dict[str, Callable[[], list[Figure]]] = {
+    "secagg-dropouts": secagg(
+        "Every pattern of dropouts at every stage, n = 3 to 8: 4^n with three trips, 3^n with two",
+        dropouts,
+        f"{FIGURES}.dropouts",
+        *("8", "8", S),
+    ),
+    "secagg-random-10": secagg(
+        "Random dropouts at every stage, n = 10", dropouts, f"{FIGURES}.random_dropouts", *("10", "110", "5", "2", S)
+    ),
+    "secagg-random-30": secagg("The same, n = 30", dropouts, f"{FIGURES}.random_dropouts", *("30", "25", "4", "10", S)),
+    "secagg-random-100": secagg(
+        "The same, n = 100", dropouts, f"{FIGURES}.random_dropouts", *("100", "2", "1", "15", S)
+    ),
+    "secagg-threshold": secagg("t − 1 answers, n = 5 to 12", threshold, f"{FIGURES}.threshold", "50", "20", S),
+    "secagg-attribution": secagg(
+        "Bad dealers, endorsers and holders, 1 to 3 of 10", attribution, f"{FIGURES}.attribution", "10", "3", "1", S
+    ),
+    "secagg-distinguishing": secagg(
+        "Two worlds with one sum, n = 5: a classifier", distinguishing, f"{FIGURES}.distinguishing", "10000", "20000", S
+    ),
+    "secagg-reuse": secagg("Keystreams in rounds with crashes", reuse, f"{FIGURES}.reuse", "1000", S),
+    "secagg-overflow": secagg(
+        "All members at the bound, in the largest cohort of each width; errors",
+        overflow,
+        f"{FIGURES}.overflow",
+        "10000",
+        S,
+    ),
+    "secagg-ledger": secagg(
+        "The disclosure ledger against an attacker who tries everything",
+        ledger,
+        "tests.secagg.disclosure_oracle",
+        "10000",
+        S,
+    ),
+    "secagg-views": views,
+    "secagg-servers": secagg("Malicious servers against real members", servers, "tests.attacks.rounds.servers", S),
+}
+
+
+SECTION = "## Secure aggregation\n"
+
+
+def secagg_page(figures: list[Figure]) -> str:
+    """The section about rounds."""
+    return f"""{SECTION}
+Rounds between the real machines, with real keys, seeds, shares and envelopes, but without packages around the messages,
+which the figures above are about. `python scripts/security_figures.py --only secagg` runs this section again.
+{where()}
+
+{table(figures)}
+
+*Dropouts.* In three trips a member is silent from the beginning, after its contribution, after its endorsement, or
+never; in two there is no endorsement. c is ⌊(n − 1)/3⌋. One dealing serves many patterns: contributions are made once
+for each cohort (and part of its patterns), lists, endorsements and answers once for all patterns that share them, and
+machines are restored from their records wherever patterns part. A group that ends before a pattern says who falls
+silent next is played once for all patterns that begin so. "Bit for bit" is against sums of the vectors in the open; the
+ends are held against the formulas of SPEC section 14, and somebody who is there has to take in how the round ended.
+
+*Threshold.* By hand: t − 1 shares of every secret of the group are combined as if they were enough, and the result is
+held against the commitment.
+
+*Cheats.* Every kind is played by 1, 2 and 3 members at once; as a suspect stands whoever may have lied. Named alone, by
+proof: who hands in what does not fit the own signature, deals twice, shares something else than it committed to, seals
+garbage or another row, gives a wrong share or one too few, or complains about a good envelope. As the sender of a
+refused message: who endorses or answers for another list, signs badly, or endorses twice. In a pair, of which nobody
+can tell who lied: the two ends of a single edge that committed to different seeds; dealer and holder of an envelope for
+which no key is shown that fits. Not at all: who sends numbers out of range, since nobody can say whose they are. And
+two or more that dispute their edges *to the same honest member*: check S8 leaves that one out and names it alone,
+although it is innocent. They are named when those edges open, unless they committed to the same wrong seed that they
+shared; then the sum is out of range, and nobody else is named. Both ways are among the kinds.
+
+*Distinguishing.* A classifier sees only what it looks for. It is given everything that the server has left when it has
+taken off what it knows, and as many statistics of it as came to mind; twins with one thing wrong show that it can see.
+Their seeds are drawn from the seed of the figure.
+
+*Reuse.* Tiles have 64 bytes here, so that short vectors have several. The two ends of an edge use one key by design,
+once each; the server takes the same keystreams off, and again after a crash.
+
+*Errors.* One word of an honest sum is changed. What stays within the range cannot be noticed by anybody.
+
+*Servers.* [THREAT_MODEL.md](THREAT_MODEL.md) lists what stays open. Checks are those of SPEC section 17.
+"""
