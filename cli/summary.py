@@ -1,11 +1,11 @@
 """A simulation's result as tables a person can read."""
 
+from textwrap import wrap
 from typing import Any
 
 import click
 from fedprune_cli.console import megabytes, number, printer, table
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from fedspallm_secure.app.reporting.numbers import SPACE, percent
@@ -33,7 +33,7 @@ def print_result(result: dict[str, Any]) -> None:
     )
     if result["secagg"]:
         out.print()
-        out.print(_secure(result))
+        out.print(_secure(result, out.width))
     click.echo(f"\nModel:  {result['model']}\nReport: {result['report']}")
     out.print(
         "The zeros make a dense engine no faster and need no less memory; fedprune export --format compact saves disk."
@@ -95,7 +95,7 @@ def _bytes(result: dict[str, Any]) -> Group:
     return table(title, columns, rows)
 
 
-def _secure(result: dict[str, Any]) -> Group:
+def _secure(result: dict[str, Any], width: int) -> Text:
     """All secure rounds: who was in the sums, how exact these were, what they give away, what they cost."""
     rounds = result["secagg"]
     exact, leak, first = Exact.of(rounds), rounds[-1]["leakage"], rounds[0]
@@ -106,7 +106,7 @@ def _secure(result: dict[str, Any]) -> Group:
     last = " in the last round" if len(rounds) > 1 else ""
     facts = [
         ("silos in the sums", _all_but(missing)),
-        *(("fell silent", told) for told in silent(result)),
+        *(("dropouts", told) for told in silent(result)),
         ("colluders assumed", f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"),
         ("keep counts", f"equal to plain ones on all {exact.weights:,} weights"),
         *([("kept sums", _kept_sums(exact))] if exact.bits else []),
@@ -128,7 +128,7 @@ def _secure(result: dict[str, Any]) -> Group:
         ("not hidden", "anything from this machine, where all parties lay; see the report for what is claimed"),
     ]
     times = "" if len(rounds) == 1 else f", {len(rounds)} rounds"
-    return _facts(f"Secure aggregation ({first['profile']}{times})", facts)
+    return _facts(f"Secure aggregation ({first['profile']}{times})", facts, width)
 
 
 def _kept_sums(exact: Exact) -> str:
@@ -144,14 +144,14 @@ def _all_but(missing: list[int]) -> str:
     return f"all but {missing[-1]} of every cohort" if missing[0] else f"all but {missing[-1]} at most of a cohort"
 
 
-def _facts(title: str, facts: list[tuple[str, str]]) -> Group:
-    """What and how much, as two columns of text; what does not fit goes on in its column."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    made.add_column(no_wrap=True)
-    made.add_column()
+def _facts(title: str, facts: list[tuple[str, str]], width: int) -> Text:
+    """What and how much, as two columns of text; what does not fit `width` goes on in its column."""
+    left = max(len(what) for what, _ in facts) + 2
+    lines = []
     for what, value in facts:
-        made.add_row(what, value)
-    return Group(Text(title, style="bold"), made)
+        first, *more = wrap(value, max(width - left, 20), break_on_hyphens=False)
+        lines += [f"{what:{left}}{first}", *(" " * left + line for line in more)]
+    return Text.assemble((title, "bold"), "\n", "\n".join(lines))
 
 
 def print_round(found: dict[str, Any]) -> None:
@@ -170,4 +170,5 @@ def print_round(found: dict[str, Any]) -> None:
         ("memory", f"{megabytes(found['peak_rss_bytes'])}, of all parties in one process"),
     ]
     title = f"Secure round ({found['profile']}): {found['members']:,} members, {found['weights']:,} weights"
-    printer().print(_facts(title, facts))
+    out = printer()
+    out.print(_facts(title, facts, out.width))

@@ -27,8 +27,8 @@ def dropouts(found: dict[str, Any]) -> str:
     ends = sum(counts.get(code, 0) for code in ENDS)
     judged = f"{counts['patterns']:,} patterns, {counts['played']:,} of them apart" if "played" in counts else ""
     runs = f"{counts.get('runs', 0):,} runs over {found.get('dealings', 0)} dealings"
-    exact = f"{counts['exact sums']:,} sums, all but {counts['wrong sums']} bit for bit"
-    return f"{judged or runs}: {exact}; {ends:,} clean ends; {len(found['failures'])} others"
+    exact = f"{counts['exact sums']:,} sums bit for bit, {counts['wrong sums']} wrong"
+    return f"{judged or runs}: {exact}; {ends:,} clean ends; {len(found['failures'])} other outcomes"
 
 
 def threshold(found: dict[str, Any]) -> str:

@@ -114,7 +114,11 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
             "Whether a text was used can be inferred from sums in some cases, and from published models.",
         ),
         ("That the sums are right.", "A silo can send any vector. Only what leaves the range is noticed."),
-        ("That a round ends.", "A few silent silos stop a layer, and the server can stop everything."),
+        (
+            "That a round ends.",
+            "A few silent silos stop a layer, and so does one that hides its vector wrongly, without being named. The "
+            "server can stop everything.",
+        ),
         (
             "Secrecy from a quantum computer of the future.",
             "Seeds that two silos share come from X25519 alone. Packages and envelopes are hybrid.",
@@ -125,6 +129,14 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
         ),
         ("Anything about who took part, when, and with how much.", "That is in clear."),
         ("That keys are erased.", "Python cannot promise it. Secrets are dropped as soon as they are not needed."),
+        (
+            "That sums of different rounds cannot be combined.",
+            "Where no honest silo was in all of them, nobody sees that together they give one away. A log will.",
+        ),
+        (
+            "That a seed is drawn once.",
+            "A server can open one round after another until it likes the seed. Silos see the numbers it skipped.",
+        ),
         (
             "Protection from a server that never shows anybody a log.",
             "Signed logs and their witnesses come with a later version.",

@@ -74,10 +74,10 @@ class MemberParty(Correspondent):
         """The plan of the present round.  Raises OutOfTurn while there is none."""
         return self.machine.round.plan
 
-    @property
-    def takes_part(self) -> bool:
-        """Whether it accepted the plan of this round."""
-        return self.machine.state is State.PLANNED
+    def takes_part(self, plan_hash: str) -> bool:
+        """Whether it accepted this plan, and has not contributed yet."""
+        accepted, state = self.machine.accepted, self.machine.state
+        return accepted is not None and accepted.plan_hash == plan_hash and state is State.PLANNED and not self.sealed
 
     def say(self, step: Step[MemberRecord]) -> None:
         """Keep the records of a step of the present round, and send its messages."""

@@ -118,7 +118,7 @@ class Round:
 
     def _contribute(self, silent: Collection[str], advance: Callable[[int], None]) -> None:
         for number, (name, member) in enumerate(self.members.items(), start=1):
-            if name not in silent and member.takes_part:
+            if name not in silent and member.takes_part(self.server.machine.plan_hash):
                 sending = member.contributions()
                 while self._timed("contribution", lambda: next(sending, None)) is not None:  # noqa: B023
                     self._timed("intake", self.server.collect)

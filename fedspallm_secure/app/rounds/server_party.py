@@ -38,9 +38,11 @@ class ServerParty(Correspondent):
         vault: Vault,
         wire: Wire,
         clock: Clock,
+        dishonest: int = 0,
     ) -> None:
+        """witnesses, dishonest: whose endorsements count, and how many of them may lie."""
         super().__init__(postbox, wire, clock)
-        own = ServerOwn(self.party, signer, self.trust, witnesses)
+        own = ServerOwn(self.party, signer, self.trust, witnesses, dishonest)
         self.machine, step = Server.open(own, plan)
         self.vault = vault
         self.released: dict[int, Released] = {}

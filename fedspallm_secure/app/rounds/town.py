@@ -145,7 +145,14 @@ class Town:
         """Send out a plan."""
         witnesses = tuple(witness.party.id for witness in self.witnesses)
         server = ServerParty(
-            self.federation[SERVER].signer, self._server_post, plan, witnesses, vault, self.wire, self.clock
+            self.federation[SERVER].signer,
+            self._server_post,
+            plan,
+            witnesses,
+            vault,
+            self.wire,
+            self.clock,
+            self.policy.dishonest,
         )
         server.say(server.machine.invite(self.bundles, seed.opening, dict(seed.beacons), {}))
         taking_part = {use.id: self.members[use.id] for use in plan.prekeys}

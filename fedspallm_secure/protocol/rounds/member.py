@@ -181,6 +181,8 @@ class Member(MemberState):
         unmask_checks.check_cohorts(plan, survivors, "E4")
         unmask_checks.check_sizes(plan, survivors, "E4")
         mine = [listed for listed in survivors.groups if self.me in listed.ids]
+        if not mine:  # nobody asks for an endorsement by somebody who is in no sum
+            return self._step(ListHeld(survivors.encode()))
         unmask_checks.check_disclosure(plan, mine, ledger, own.policy, "E5")
         step = self._step(Endorsed(survivors.encode(), endorse(own.signer, survivors)))
         return Step(step.records, self._endorsement(survivors))

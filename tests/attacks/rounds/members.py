@@ -259,9 +259,9 @@ class DealsTwice(Villain):
 # Dealers that are found out later: S8, R4, R5
 
 
-@script(suspect="S8", refused="N1", listed=False)
+@script(suspect="S8", listed=False)
 class LiesAboutAllEdges(Villain):
-    """It alone is left out, although each of its edges is one word against another; its endorsement counts no more."""
+    """It alone is left out, although each of its edges is one word against another."""
 
     def draft(self, draft):
         return replace(draft, edges=tuple(bytes(32) for _ in draft.edges))

@@ -509,18 +509,14 @@ def a_list_without_the_victim_in_the_next_round_in_two_trips(r: Rogue) -> None:
     r.end(following, r.but(r.victim))
 
 
-@script(OPEN, Setting(members=8, rounds=3, colluders=0))
-def three_cohorts_that_give_two_members_away_together(r: Rogue) -> None:
-    """Two disjoint halves and a whole that is two members short of them: nobody is in more than two of these sums.
+@script(OPEN, Setting(members=7, rounds=3, colluders=0))
+def three_cohorts_that_give_the_victim_away(r: Rogue) -> None:
+    """The sums over A and the victim, over B, and over A and B; A and B have nobody in common.
 
-    SPEC section 15 says that the ledger does not stop this: no honest member knows of all three.
+    SPEC section 15 says that the ledger does not stop this: nobody is in more than two of these sums.
     """
-    names = sorted(r.everybody)
-    pair = {r.victim, r.others[0]}
-    rest = [name for name in names if name not in pair]
-    left = sorted([r.victim, *rest[:3]])
-    right = sorted([r.others[0], *rest[3:]])
-    for cohort in (left, right, rest):
+    ours, theirs = r.others[:3], r.others[3:]
+    for cohort in ([r.victim, *ours], theirs, [*ours, *theirs]):
         plan = r.begin(r.bench.plan(r.bench.sampling(cohort)))
         r.end(plan, cohort)
         r.bench.revise()

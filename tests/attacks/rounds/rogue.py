@@ -20,6 +20,7 @@ from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.deals import Handover, handover_size
+from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.outcomes import Abort
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
@@ -143,7 +144,7 @@ class Rogue(Correspondent):
         """Let members, all that accepted a plan by default, contribute."""
         for name in names or self.everybody:
             actor = self.bench.members[name]
-            if actor.takes_part and not actor.sealed:
+            if actor.machine.state is State.PLANNED and not actor.sealed:
                 try:
                     actor.contribute()
                 except FedSpaError as error:

@@ -1,15 +1,16 @@
 """Whatever a wire does: a sum comes out right or not at all, and nobody says two things."""
 
+from itertools import cycle
+
 import pytest
 
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.attacks.rounds.wires import PLOTS, figures, run
-from tests.federation import Bench, Setting, play
+from tests.federation import Bench, Setting, drop, play, when
 
 
-@pytest.mark.parametrize("name", PLOTS)
-def test_a_sum_is_right_or_there_is_none(name):
-    profile = list(Profile)[len(name) % 3]
+@pytest.mark.parametrize(("name", "profile"), list(zip(PLOTS, cycle(Profile), strict=False)))
+def test_a_sum_is_right_or_there_is_none(name, profile):
     found = run(name, 0, profile)
     assert found.failures == []
     assert found.meddled > 5
@@ -30,6 +31,18 @@ def test_what_is_only_added_stops_nothing(name):
     found = run(name, 1)
     assert all(outcome.released and outcome.exact for outcome in found.outcomes)
     assert any(outcome.refusals for outcome in found.outcomes)
+
+
+def test_a_member_that_misses_a_plan_stays_out_of_that_round():
+    """It still waits for the end of the round before, and must not be taken for one that has accepted the new plan."""
+    bench = Bench(Setting(rounds=2))
+    bench.wire.meddle = when(lambda parcel: parcel.recipient.id == "ann" and parcel.type != "plan", drop)
+    first = play(bench)
+    assert first.exact and first.survivors[0] == bench.names
+    bench.revise()
+    bench.wire.meddle = when(lambda parcel: parcel.recipient.id == "ann", drop)
+    second = play(bench)
+    assert second.exact and "ann" not in second.survivors.get(0, ())
 
 
 @pytest.mark.slow

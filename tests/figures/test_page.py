@@ -1,0 +1,74 @@
+"""What a run writes: its own section, and nothing else of the page."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENT = ROOT / "docs/SECURITY_FIGURES.md"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import security_figures
+
+    yield security_figures
+    for name in ("security_figures", "secagg_figures", "figure_table"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def runs(script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Run the script with one suite in each section; gives its exit code and the page."""
+
+    def run(only: str, holds: bool = True, text: str | None = None) -> tuple[int, str]:
+        figure = script.Figure("what", "measured anew", "command", holds)
+        for suites in (script.SUITES, script.SECAGG):
+            suites.clear()
+        script.SUITES["mutations"] = lambda: [figure]
+        script.SECAGG["secagg-reuse"] = lambda: [figure]
+        out = tmp_path / "page.md"
+        out.write_text(DOCUMENT.read_text() if text is None else text)
+        monkeypatch.setattr(sys, "argv", ["security_figures.py", "--only", only, "--out", str(out)])
+        return script.main(), out.read_text()
+
+    return run
+
+
+def sections(script, text: str) -> tuple[str, str]:
+    first, _, second = text.partition(script.SECTION)
+    return first, second
+
+
+def test_a_section_of_which_nothing_was_run_stays_as_it_is(script, runs):
+    before = sections(script, DOCUMENT.read_text())
+    code, text = runs("secagg")
+    after = sections(script, text)
+    assert code == 0
+    assert after[0].rstrip() == before[0].rstrip()
+    assert "| what | measured anew | `command` |" in after[1]
+    after = sections(script, runs("mutations")[1])
+    assert "| what | measured anew | `command` |" in after[0]
+    assert after[1] == before[1]
+
+
+def test_nothing_of_the_page_changes_if_nothing_is_run(runs):
+    assert runs("none of them")[1] == DOCUMENT.read_text()
+
+
+def test_a_page_that_is_not_there_is_begun(script, runs):
+    text = runs("secagg", text="")[1]
+    assert text.index(script.SECTION) < text.index("measured anew")
+
+
+def test_what_does_not_hold_is_said_and_ends_with_one(runs):
+    code, text = runs("", holds=False)
+    assert code == 1
+    assert text.count("measured anew — **DOES NOT HOLD**") == 2
+
+
+def test_every_figure_of_rounds_is_found_by_one_word(script):
+    assert all(name.startswith("secagg-") for name in script.SECAGG) and len(script.SECAGG) >= 12
+    assert not any("secagg" in name for name in script.SUITES)
