@@ -159,8 +159,9 @@ SECTION = "## Secure aggregation\n"
 def secagg_page(figures: list[Figure]) -> str:
     """The section about rounds."""
     return f"""{SECTION}
-Rounds between the real machines, with real keys, seeds, shares and envelopes, but without packages around the messages,
-which the figures above are about. `python scripts/security_figures.py --only secagg` runs this section again.
+`python scripts/security_figures.py --only secagg` runs this section again. Rounds are played between the real machines,
+with real keys, seeds, shares and envelopes, but without packages around the messages; malicious servers send packages
+too. The classifier and the widest sums are the arithmetic alone, the ledger and split views their rules alone.
 {where()}
 
 {table(figures)}
@@ -175,10 +176,10 @@ ends are held against the formulas of SPEC section 14, and somebody who is there
 *Threshold.* By hand: t − 1 shares of every secret of the group are combined as if they were enough, and the result is
 held against the commitment.
 
-*Cheats.* Every kind is played by 1, 2 and 3 members at once; as a suspect stands whoever may have lied. Named alone, by
-proof: who hands in what does not fit the own signature, deals twice, shares something else than it committed to, seals
-garbage or another row, gives a wrong share or one too few, or complains about a good envelope. As the sender of a
-refused message: who endorses or answers for another list, signs badly, or endorses twice. In a pair, of which nobody
+*Cheats.* Every kind is played by 1, 2 and 3 members at once. Named alone, by proof: who hands in what does not fit the
+own signature, deals twice, shares something else than it committed to, seals garbage or another row, gives a wrong
+share or one too few, or complains about a good envelope. As the sender of a refused message: who endorses or answers
+for another list, signs badly, or endorses twice. In a pair, of which nobody
 can tell who lied: the two ends of a single edge that committed to different seeds; dealer and holder of an envelope for
 which no key is shown that fits. Not at all: who sends numbers out of range, since nobody can say whose they are. And
 two or more that dispute their edges *to the same honest member*: check S8 leaves that one out and names it alone,

@@ -85,8 +85,9 @@ def fewest_honest(result: Result) -> int:
     """The fewest honest silos that are mixed in a sum, if as many others as assumed work with the server."""
     colluders = result["secagg"][0]["colluders"]
     groups = [group for found in result["secagg"] for group in found["groups"]]
-    connected = [g["degree"] + 2 - g["shares"] for g in groups if g["degree"] < g["cohort"] - 1]
-    return min([*(len(group["survivors"]) - colluders for group in groups), *connected])
+    connected: list[int] = [g["degree"] + 2 - g["shares"] for g in groups if g["degree"] < g["cohort"] - 1]
+    mixed: list[int] = [len(group["survivors"]) - colluders for group in groups]
+    return min(mixed + connected)
 
 
 def _mixed(result: Result) -> str:

@@ -163,7 +163,8 @@ class MemberState:
     def releases(self) -> tuple[Release, ...]:
         """What may be released, as far as this member knows: it belongs into the ledger before an answer leaves.
 
-        That is what it answered for, and what others are listed for in groups that it has no part in (SPEC section 15).
+        That is what it answered for, and every list that it is not on (SPEC section 15): with a later sum that it is in,
+        the difference would be its vector.
         """
         if self.survivors is None:
             return ()
@@ -172,7 +173,7 @@ class MemberState:
         return tuple(
             Release(matrix.name, group.base, plan.round, lists[group.gid])
             for group in plan.groups
-            if group.gid in lists and (group.gid in answered or self.me not in group.cohort)
+            if group.gid in lists and (group.gid in answered or self.me not in lists[group.gid])
             for matrix in group.matrices
         )
 

@@ -12,7 +12,7 @@ from fedspallm_secure.app.rounds.town import SERVER, Town, member_ids
 from fedspallm_secure.app.rounds.vault import MemoryVault
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
 from fedspallm_secure.crypto.draws import seed_bytes
-from fedspallm_secure.errors import RoundAborted, TileMismatch
+from fedspallm_secure.errors import DisclosureRefused, RoundAborted, TileMismatch
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
 from fedspallm_secure.protocol.rounds.plans import Sampling
 from fedspallm_secure.pruning.strategies import Strategy
@@ -184,3 +184,12 @@ def test_the_server_takes_in_each_contribution_before_the_next_is_made():
 
     play(town(wire=Counting()))
     assert waiting == [0] * 5
+
+
+def test_who_was_dropped_out_of_a_sum_is_in_no_later_one_that_it_could_be_taken_from():
+    federation = town(rounds=2)
+    play(federation, {Stage.CONTRIBUTION: {"m-2"}}).check_complete()
+    play(federation)
+    dropped = federation.members["m-2"]
+    assert [release.survivors for release in dropped.ledger.releases] == [frozenset({"m-0", "m-1", "m-3", "m-4"})]
+    assert any(isinstance(error, DisclosureRefused) for _, error in dropped.refused)

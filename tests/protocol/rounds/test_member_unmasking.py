@@ -517,6 +517,13 @@ def test_what_an_answer_releases():
     assert step.releases == tuple(Release(one.name, base(0), 7, frozenset(FOUR)) for one in matrices(0))
 
 
+def test_a_list_without_me_is_a_release_too():
+    """Its sum, taken from a later one that I am in, would be my vector."""
+    step = Asked(lists={0: FOUR, 1: WITHOUT_ME}).give()
+    mine = {Release(one.name, base(0), 7, frozenset(FOUR)) for one in matrices(0)}
+    assert set(step.releases) == mine | {Release(one.name, base(1), 7, frozenset(WITHOUT_ME)) for one in matrices(1)}
+
+
 @pytest.mark.parametrize(
     "change",
     [
