@@ -42,14 +42,14 @@ def threshold(found: dict[str, Any]) -> str:
 
 def attribution(found: dict[str, Any]) -> str:
     """Who was found out and how, and what became of the sums."""
-    counts, ways = found["counts"], ("alone", "as the sender of a refused message", "in a pair", "not at all")
+    counts, ways = found["counts"], ("alone", "as the sender of a refused message", "among suspects", "not at all")
     out = ", ".join(f"{counts.get(f'cheats found out {way}', 0):,} {way}" for way in ways)
     ends = sum(counts.get(code, 0) for code in ENDS)
     mixed = {name: counts[f"several kinds at once: {name}"] for name in ("runs", "exact sums", "clean ends")}
     return (
         f"{found['kinds']} kinds, {counts['runs']:,} runs with {counts['cheats']:,} cheats: found out {out}; "
-        f"{counts['innocent and guilty']} innocent called guilty, {counts['innocent and suspected alone']} suspected "
-        f"alone (see below); {counts['exact sums']:,} exact sums, {ends:,} clean ends. Several kinds at once: "
+        f"{counts['innocent and guilty']} innocent called guilty, {counts['innocent among suspects']:,} suspected with "
+        f"them; {counts['exact sums']:,} exact sums, {ends:,} clean ends. Several kinds at once: "
         f"{mixed['runs']:,} runs, {mixed['exact sums']:,} exact sums, {mixed['clean ends']:,} clean ends, "
         f"{counts['several kinds at once: innocent and blamed']} innocent blamed. {len(found['failures'])} not as "
         "they have to be"
@@ -179,12 +179,12 @@ held against the commitment.
 *Cheats.* Every kind is played by 1, 2 and 3 members at once. Named alone, by proof: who hands in what does not fit the
 own signature, deals twice, shares something else than it committed to, seals garbage or another row, gives a wrong
 share or one too few, or complains about a good envelope. As the sender of a refused message: who endorses or answers
-for another list, signs badly, or endorses twice. In a pair, of which nobody
-can tell who lied: the two ends of a single edge that committed to different seeds; dealer and holder of an envelope for
-which no key is shown that fits. Not at all: who sends numbers out of range, since nobody can say whose they are. And
-two or more that dispute their edges *to the same honest member*: check S8 leaves that one out and names it alone,
-although it is innocent. They are named when those edges open, unless they committed to the same wrong seed that they
-shared; then the sum is out of range, and nobody else is named. Both ways are among the kinds.
+for another list, signs badly, or endorses twice. Among suspects, of whom nobody can tell who lied: all ends of edges
+whose two ends committed to different seeds: a pair for one edge, and everybody for somebody who lies about all of them;
+dealer and holder of an envelope for which no key is shown that fits. Two or more that dispute their edges to the same
+honest member have that one left out; they are named when those edges open, unless they committed to the wrong seed
+that they shared: then the sum is out of range. Not at all: who sends numbers out of range, since nobody can say whose
+they are.
 
 *Distinguishing.* A classifier sees only what it looks for. It is given everything that the server has left when it has
 taken off what it knows, and as many statistics of it as came to mind; twins with one thing wrong show that it can see.

@@ -19,7 +19,7 @@ HONEST: Final = 3  # honest members that are mixed in everything the server can 
 WORK_LIMIT: Final = 10_000_000  # numbers computed until a history counts as undecided, and is refused
 FORMAT: Final = "fedspallm-secure/1 ledger"
 _SCHEMA: dict[str, type] = {"format": str, "releases": list}
-_RELEASE_SCHEMA: dict[str, type] = {"round": int, "base": str, "survivors": list, "matrices": list}
+_RELEASE_SCHEMA: dict[str, type] = {"round": int, "base": str, "survivors": list, "split": bool, "matrices": list}
 
 Vector = list[int]
 
@@ -29,13 +29,15 @@ class Release:
     """One matrix whose sum came out, or may have: it counts from the moment at which a member decides to answer.
 
     matrix: name in the checkpoint; base: digest of the base weights of its group, 64 hex digits; round: from 1;
-    survivors: ids of the members in the sum.  Raises FormatError.
+    survivors: ids of the members in the sum; split: whether others may have been shown another list, as in the profile
+    `two-trip`.  Raises FormatError.
     """
 
     matrix: str
     base: str
     round: int
     survivors: frozenset[str]
+    split: bool = False
 
     def __post_init__(self) -> None:
         decode_hex(self.base, HASH_SIZE, "the base of a release")
@@ -68,13 +70,15 @@ class Ledger:
         colluders: int,
         *,
         epochs: int,
+        split: bool = False,
         step: str = "",
     ) -> None:
         """Raise DisclosureRefused unless a sum over `members` may be released for each of `matrices` at `base`.
 
         A member asks twice: with the whole cohort when a plan arrives, and with the survivors before it agrees to them.
         colluders: how many members may work with the server, over the whole federation; epochs: E_max, releases of one
-        matrix that this member's policy allows; step: number of the check for the message (SPEC section 17).
+        matrix that this member's policy allows; split: as in `Release`, of this sum; step: number of the check for the
+        message (SPEC section 17).
         Raises ValueError for no matrices and for fewer colluders than none.
         """
         histories = self._histories(matrices)
@@ -83,6 +87,7 @@ class Ledger:
         try:
             for matrix, history in histories.items():
                 _check_once(matrix, history, base, epochs)
+                _check_unsplit(matrix, history, split)
             _check_mixed(histories, frozenset(members), colluders)
         except DisclosureRefused as error:
             raise DisclosureRefused(str(error), check=step) from None
@@ -96,13 +101,14 @@ class Ledger:
         return histories
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for canonical JSON: one entry for all matrices with the same round, base and survivors."""
-        entries: dict[tuple[int, str, frozenset[str]], list[str]] = {}
+        """Plain data for canonical JSON: one entry for all matrices that share the rest."""
+        entries: dict[tuple[int, str, frozenset[str], bool], list[str]] = {}
         for release in self.releases:
-            entries.setdefault((release.round, release.base, release.survivors), []).append(release.matrix)
+            shared = release.round, release.base, release.survivors, release.split
+            entries.setdefault(shared, []).append(release.matrix)
         releases = [
-            {"round": number, "base": base, "survivors": sorted(survivors), "matrices": matrices}
-            for (number, base, survivors), matrices in entries.items()
+            {"round": number, "base": base, "survivors": sorted(survivors), "split": split, "matrices": matrices}
+            for (number, base, survivors, split), matrices in entries.items()
         ]
         return {"format": FORMAT, "releases": releases}
 
@@ -115,7 +121,7 @@ class Ledger:
             raise FormatError("the ledger: matrices and survivors are strings")
         ledger = cls(
             tuple(
-                Release(matrix, entry["base"], entry["round"], frozenset(entry["survivors"]))
+                Release(matrix, entry["base"], entry["round"], frozenset(entry["survivors"]), entry["split"])
                 for entry in entries
                 for matrix in entry["matrices"]
             )
@@ -125,8 +131,8 @@ class Ledger:
         return ledger
 
 
-def _order(release: Release) -> tuple[int, str, list[str], str]:
-    return release.round, release.base, sorted(release.survivors), release.matrix
+def _order(release: Release) -> tuple[int, str, list[str], bool, str]:
+    return release.round, release.base, sorted(release.survivors), release.split, release.matrix
 
 
 def _check_once(matrix: str, history: list[Release], base: str, epochs: int) -> None:
@@ -138,8 +144,15 @@ def _check_once(matrix: str, history: list[Release], base: str, epochs: int) -> 
         raise DisclosureRefused(f"{matrix} was released {len(history)} times, and the policy allows {epochs}")
 
 
+def _check_unsplit(matrix: str, history: list[Release], split: bool) -> None:
+    """Rule 3: where lists may differ, what was released is not known, and no second sum can be held against it."""
+    if history and (split or any(release.split for release in history)):
+        before = f"{matrix} was released in round {history[-1].round}"
+        raise DisclosureRefused(f"{before}, and in the profile two-trip a matrix is released once and never again")
+
+
 def _check_mixed(histories: dict[str, list[Release]], candidate: frozenset[str], colluders: int) -> None:
-    """Rules 3 and 4: enough members in the sum, and in whatever it and the earlier ones can be combined to."""
+    """Rules 4 and 5: enough members in the sum, and in whatever it and the earlier ones can be combined to."""
     if len(candidate) < colluders + HONEST:
         sum_over = f"a sum over {len(candidate)} members, of whom {colluders} may collude,"
         raise DisclosureRefused(f"{sum_over} mixes fewer than {HONEST} honest ones")

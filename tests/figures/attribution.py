@@ -3,10 +3,9 @@
     python -m tests.figures.attribution MEMBERS DEALINGS REPEATS SEED     prints the figures as JSON
 
 Every kind of cheat (tests/figures/cheats.py) is played by 1, 2, ... c members at once, REPEATS times for every dealing
-of the honest ones; and as often several kinds at once.  Nobody innocent may ever be found guilty.  A suspect is one of
-two or more of whom one lied, but where several cheats dispute their edges to the same innocent member: then check S8
-leaves that one out, and names it alone.  Where kinds are mixed, a group may end before a cheat comes to light, so there
-it counts only that nobody innocent is blamed, and that the sum is right or there is none.
+of the honest ones; and as often several kinds at once.  Nobody innocent may ever be found guilty, and of the suspects
+that are named together one has to have lied.  Where kinds are mixed, a group may end before a cheat comes to light, so
+there it counts only that nobody innocent is blamed, and that the sum is right or there is none.
 """
 
 import random
@@ -133,7 +132,7 @@ class Play:
         if cheat in self.guilty or any(one <= set(self.cheats) for one in sets):
             return Blame.ALONE
         if sets:
-            return Blame.PAIR
+            return Blame.SUSPECT
         return Blame.SENDER if cheat in self.senders else Blame.NOBODY
 
     @property
@@ -166,10 +165,10 @@ def one_kind(stage: Stage, name: str, cheats: int, draw: random.Random) -> tuple
     wrong = play.fault(kind.ends)
     if not wrong and any(one is not kind.blame for one in found):
         wrong = f"blamed {[one.value for one in found]}"
-    if not wrong and play.slandered is not kind.together:
-        wrong = "slander"
-    counts = {"runs": 1, "cheats": cheats, "innocent and guilty": len(play.guilty - set(members)), name: 1}
-    counts["innocent and suspected alone"] = int(play.slandered)
+    wrong = wrong or ("slander" if play.slandered else "")
+    innocent = set(stage.group.cohort) - set(members)
+    counts = {"runs": 1, "cheats": cheats, name: 1, "innocent and guilty": len(play.guilty & innocent)}
+    counts["innocent among suspects"] = len(innocent & set().union(*play.suspects))
     for one in found:
         counts[f"cheats found out {one.value}"] = counts.get(f"cheats found out {one.value}", 0) + 1
     counts["exact sums" if play.branch.code is None else str(play.branch.code)] = 1

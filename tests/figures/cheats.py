@@ -31,7 +31,7 @@ class Blame(Enum):
 
     ALONE = "alone"  # by name, and nobody else
     SENDER = "as the sender of a refused message"
-    PAIR = "in a pair"  # one of the two lied, and nobody can tell who
+    SUSPECT = "among suspects"  # one of them lied, and nobody can tell who
     NOBODY = "not at all"
 
 
@@ -212,15 +212,15 @@ DEALERS: Mapping[str, Kind] = {
     "another envelope than dealt": Kind(Blame.ALONE, lambda d: _with(d, _envelope)),
     "another vector than dealt": Kind(Blame.ALONE, lambda d: _with(d, _streams)),
     "two deals": Kind(Blame.ALONE, lambda d: [d.made(d.deal()), d.made(d.deal())]),
-    "another seed for every edge": Kind(Blame.ALONE, lambda d: _edges(d, d.others)),
+    "another seed for every edge": Kind(Blame.SUSPECT, lambda d: _edges(d, d.others)),
     "another seed for one edge": Kind(
-        Blame.PAIR, lambda d: _edges(d, d.one), ends=frozenset({EndCode.TOO_FEW_CONTRIBUTIONS})
+        Blame.SUSPECT, lambda d: _edges(d, d.one), ends=frozenset({EndCode.TOO_FEW_CONTRIBUTIONS})
     ),
     "two or more dispute their edges to the same member": Kind(
         Blame.ALONE, lambda d: _edges(d, d.one), ends=frozenset({EndCode.BAD_DEALING}), together=True
     ),
     "the same, with shares that fit": Kind(
-        Blame.NOBODY, _another_edge_seed, ends=frozenset({EndCode.SUM_OUT_OF_RANGE}), together=True
+        Blame.SUSPECT, _another_edge_seed, ends=frozenset({EndCode.SUM_OUT_OF_RANGE}), together=True
     ),
     "shares of another self seed": Kind(Blame.ALONE, lambda d: _shared(d, 0), ends=frozenset({EndCode.BAD_DEALING})),
     "shares of another edge seed": Kind(
@@ -238,10 +238,10 @@ DEALERS: Mapping[str, Kind] = {
     "an envelope with another row": Kind(Blame.ALONE, _another_row),
     "an envelope with no field elements": Kind(Blame.ALONE, _no_elements),
     "an envelope whose key is not the one committed to": Kind(
-        Blame.PAIR, lambda d: d.envelopes(d.one, lambda _, honest: flipped(honest, _KEY_AT))
+        Blame.SUSPECT, lambda d: d.envelopes(d.one, lambda _, honest: flipped(honest, _KEY_AT))
     ),
     "an envelope that cannot be unwrapped": Kind(
-        Blame.PAIR, lambda d: d.envelopes(d.one, lambda _, honest: flipped(honest, 0))
+        Blame.SUSPECT, lambda d: d.envelopes(d.one, lambda _, honest: flipped(honest, 0))
     ),
     "numbers out of range": Kind(Blame.NOBODY, _out_of_range, ends=frozenset({EndCode.SUM_OUT_OF_RANGE})),
 }
@@ -366,8 +366,8 @@ HOLDERS: Mapping[str, Kind] = {
     "two answers": Kind(Blame.ALONE, answered=lambda h: [h.honest.encode(), *_too_few(h)]),
     "a complaint about a good envelope": Kind(Blame.ALONE, answered=lambda h: _complaint(h, h.key)),
     "a complaint about itself": Kind(Blame.ALONE, answered=lambda h: [h.complaining(h.member, bytes(32))]),
-    "a complaint with another key": Kind(Blame.PAIR, answered=lambda h: _complaint(h, lambda _: bytes(32))),
-    "a complaint without a key": Kind(Blame.PAIR, answered=lambda h: _complaint(h, lambda _: b"")),
+    "a complaint with another key": Kind(Blame.SUSPECT, answered=lambda h: _complaint(h, lambda _: bytes(32))),
+    "a complaint without a key": Kind(Blame.SUSPECT, answered=lambda h: _complaint(h, lambda _: b"")),
 }
 
 KINDS: Mapping[str, Kind] = {**DEALERS, **ENDORSERS, **HOLDERS}

@@ -36,8 +36,8 @@ class Work(Protocol):
 class MemberParty(Correspondent):
     """A member, for any number of rounds.
 
-    machine: of the present round; ledger: what it answered for; pending: round -> what it contributed to and did not
-    answer for, where others may have; sealed: gid -> contribution as it left, if it keeps them, which takes as much
+    machine: of the present round; ledger: what it answered for; pending: (round, gid) -> what it contributed to and did
+    not answer for, where others may have; sealed: gid -> contribution as it left, if it keeps them, which takes as much
     memory as they have bytes; clipped: gid -> values of this round.
     """
 
@@ -64,7 +64,8 @@ class MemberParty(Correspondent):
         self.own = Own(self.party, participant.signer, self.trust, policy)
         self.machine = Member(self.own)
         self.ledger = Ledger()
-        self.pending: dict[int, tuple[Release, ...]] = {}
+        self.pending: dict[tuple[int, int], tuple[Release, ...]] = {}
+        self._early: list[Incoming] = []
         self.deals: set[str] = set()
         self.sealed: dict[int, Parcel] = {}
         self.clipped: dict[int, int] = {}
@@ -80,8 +81,10 @@ class MemberParty(Correspondent):
         return accepted is not None and accepted.plan_hash == plan_hash and state is State.PLANNED and not self.sealed
 
     def say(self, step: Step[MemberRecord]) -> None:
-        """Keep the records of a step of the present round, and send its messages."""
+        """Keep the records of a step of the present round, and send its messages; drop its secrets when it is over."""
         self.keep(step, self.plan.round, self.machine.round.plan_hash)
+        if self.machine.state is State.CLOSED:
+            self.records = [record for record in self.records if not record.secret]
 
     def act(self, parcel: Parcel) -> None:
         """Act on a message of the server."""
@@ -95,15 +98,24 @@ class MemberParty(Correspondent):
                 step = self.machine.on_survivors(incoming, self._ledger(self.plan.round), now)
                 self.ledger = self.ledger.with_release(*self.machine.releases)
                 self.say(step)
+                early, self._early = self._early, []
+                for request in early:
+                    self._on_unmask_request(request, now)
+            case "unmask-request" if self.machine.survivors is None and not self._early:
+                self._early.append(incoming)  # it overtook its list, which no courier may turn into a refusal
             case "unmask-request":
-                answer = self.machine.on_unmask_request(incoming, self._ledger(self.plan.round), now)
-                self.ledger = self.ledger.with_release(*answer.releases)
-                self.pending.pop(self.plan.round, None)
-                self.say(answer)
+                self._on_unmask_request(incoming, now)
             case "result":
                 self.say(self.machine.on_result(incoming))
             case _:
                 self.say(self.machine.on_abort(incoming))
+
+    def _on_unmask_request(self, incoming: Incoming, now: int) -> None:
+        answer = self.machine.on_unmask_request(incoming, self._ledger(self.plan.round), now)
+        self.ledger = self.ledger.with_release(*answer.releases)
+        for gid in () if self.machine.answer is None else self.machine.answer.gids:
+            self.pending.pop((self.plan.round, gid), None)
+        self.say(answer)
 
     def _on_plan(self, incoming: Incoming, now: int) -> None:
         accepted = self.machine.accepted
@@ -127,7 +139,7 @@ class MemberParty(Correspondent):
     def _ledger(self, number: int) -> Ledger:
         """All that is or may be released in other rounds than this one."""
         return self.ledger.with_release(
-            *(release for before, releases in self.pending.items() if before != number for release in releases)
+            *(release for (before, _), releases in self.pending.items() if before != number for release in releases)
         )
 
     def contribute(self) -> None:
@@ -159,6 +171,6 @@ class MemberParty(Correspondent):
 
     def _may_be_released(self, group: GroupPlan) -> None:
         # From here on others can answer for this vector without this member: it counts, whatever the server says.
-        number, everybody = self.plan.round, frozenset(group.cohort)
-        releases = tuple(Release(matrix.name, group.base, number, everybody) for matrix in group.matrices)
-        self.pending[number] = self.pending.get(number, ()) + releases
+        number, everybody, split = self.plan.round, frozenset(group.cohort), self.plan.split
+        releases = tuple(Release(matrix.name, group.base, number, everybody, split) for matrix in group.matrices)
+        self.pending[number, group.gid] = releases

@@ -10,7 +10,7 @@ from fedspallm_secure.app.postbox import Postbox
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.signing import Signer
-from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.errors import FedSpaError, PackageRefused, TrustError
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
@@ -21,7 +21,10 @@ Clock = Callable[[], int]
 
 
 class Correspondent:
-    """A party with a postbox at a wire, and a clock.  refused: what did not count, with the reason."""
+    """A party with a postbox at a wire, and a clock.
+
+    refused: what did not count, with the reason; unsent: whom nothing could be sealed to, with the reason.
+    """
 
     def __init__(self, postbox: Postbox, wire: Wire, clock: Clock) -> None:
         self.party = postbox.party
@@ -31,6 +34,7 @@ class Correspondent:
         self.clock = clock
         self.records: list[Any] = []
         self.refused: list[tuple[Parcel, FedSpaError]] = []
+        self.unsent: list[tuple[Party, FedSpaError]] = []
 
     def collect(self) -> None:
         """Receive everything that waits on the wire."""
@@ -54,10 +58,16 @@ class Correspondent:
         return Incoming(opened.head, bytes(opened.body))
 
     def keep(self, step: Step[Any], number: int, plan_hash: str) -> None:
-        """Write down the records of a step, and only then seal and send its messages."""
+        """Write down the records of a step, and only then seal and send its messages.
+
+        One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
+        """
         self.records += step.records
         for message in step.messages:
-            self.send(message.type, message.recipient, [message.body], number, plan_hash, message.group)
+            try:
+                self.send(message.type, message.recipient, [message.body], number, plan_hash, message.group)
+            except (TrustError, PackageRefused) as error:
+                self.unsent.append((message.recipient, error))
 
     def send(
         self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE

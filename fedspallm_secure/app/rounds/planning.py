@@ -103,7 +103,7 @@ def check_disclosures(rounds: Sequence[Mapping[int, Collection[str]]], silent: C
     rounds: layer -> ids of its cohort, for each round in turn; silent: who never contributes.  What it cannot foresee
     is a base that comes a second time.
     """
-    ledger = Ledger()
+    ledger, split = Ledger(), terms.profile is Profile.TWO_TRIP
     for number, cohorts in enumerate(rounds, start=1):
         base, releases = f"{number:064x}", []
         for layer, cohort in cohorts.items():
@@ -112,10 +112,10 @@ def check_disclosures(rounds: Sequence[Mapping[int, Collection[str]]], silent: C
                 continue  # this group gives no sum
             try:
                 for members in (cohort, survivors):
-                    ledger.check(matrix, base, members, terms.colluders, epochs=len(rounds))
+                    ledger.check(matrix, base, members, terms.colluders, epochs=len(rounds), split=split)
             except DisclosureRefused as error:
                 raise DisclosureRefused(f"round {number}, {error}") from None
-            releases.append(Release(matrix, base, number, survivors))
+            releases.append(Release(matrix, base, number, survivors, split))
         ledger = ledger.with_release(*releases)
 
 

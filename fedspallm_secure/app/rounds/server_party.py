@@ -84,13 +84,11 @@ class ServerParty(Correspondent):
         streams = _streams(opened.body[before:], group)
         root = vector_root([part.data for part in streams.parts])
 
-        def act(incoming: Incoming) -> Step[ServerRecord]:
-            step = machine.on_contribution(incoming, root)
-            if step.records:  # the vector is kept before anybody is told that it is
-                self.vault.keep(group.gid, incoming.head.context.sender.id, streams)
-            return step
-
-        self._hear(Incoming(opened.head, bytes(opened.body[:before])), act)
+        member = opened.head.context.sender.id
+        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
+            self.vault.keep(group.gid, member, streams)
+        incoming = Incoming(opened.head, bytes(opened.body[:before]))
+        self._hear(incoming, lambda found: machine.on_contribution(found, root))
 
     def close(self) -> None:
         """End the present stage with what is there.  Raises OutOfTurn when the round is over."""

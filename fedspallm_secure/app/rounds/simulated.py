@@ -33,7 +33,7 @@ from fedspallm_secure.protocol.rounds.plans import Sampling
 from fedspallm_secure.pruning.leakage import LeakageFigures, public_guess
 from fedspallm_secure.secagg.disclosure import Release
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
-from fedspallm_secure.secagg.thresholds import default_colluders
+from fedspallm_secure.secagg.thresholds import Profile, default_colluders
 from fedspallm_secure.storage.checkpoints.layers import load_layer
 from fedspallm_secure.storage.files import read_json, remove_tree, write_json
 
@@ -250,7 +250,8 @@ class SecureSilos:
         for group in known["groups"]:
             survivors = frozenset(self._ids[name] for name in group["survivors"])
             names = [linear.name for linear in self._blocks[group["layer"]].linears]
-            releases = [Release(name, group["base"], known["round"], survivors) for name in names]
+            split = known["profile"] == Profile.TWO_TRIP
+            releases = [Release(name, group["base"], known["round"], survivors, split) for name in names]
             for member in town.members.values():
                 member.ledger = member.ledger.with_release(*releases)
 

@@ -15,7 +15,14 @@ from fedspallm_secure.app.rounds.vault import Vault
 from fedspallm_secure.app.rounds.wire import Wire
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import RoundAborted
-from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon_seed, encode_opening, parse_beacon
+from fedspallm_secure.protocol.rounds.openings import (
+    Opening,
+    PrekeyUse,
+    beacon_seed,
+    check_beacon,
+    encode_opening,
+    parse_beacon,
+)
 from fedspallm_secure.protocol.rounds.plans import Plan, Sampling
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
@@ -113,8 +120,10 @@ class Town:
             server.send("opening", witness.party, [encode_opening(opening)], number, opening.hash)
             witness.collect()
             for parcel in self.wire.take(SERVER):
-                answer = server.open(parcel, frozenset({"beacon"}))
-                signatures.append((witness.party.id, parse_beacon(answer.body)))
+                if parcel.type == "beacon" and parcel.sender == witness.party:
+                    signature = parse_beacon(server.open(parcel, frozenset({"beacon"})).body)
+                    check_beacon(self.trust.roster.entry(witness.party).leaf.public, opening, signature)
+                    signatures.append((witness.party.id, signature))
         if len(signatures) != len(self.witnesses):
             raise RoundAborted("a witness did not sign the opening of the round")
         return Seed(beacon_seed(opening, [signature for _, signature in signatures]), opening, tuple(signatures))

@@ -1,7 +1,9 @@
 """What the server checks while contributions come in, and when the last one has (SPEC section 17, S1 to S8)."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import BadSignature, ContributionRefused, FormatError
@@ -59,22 +61,50 @@ def check_handover(head: Head, links: Links, body: bytes, root: bytes, roster: R
     return handover
 
 
-def disputed(links: Links, deals: Mapping[str, Deal]) -> tuple[str, ...]:
-    """S8: who is left out because the two ends of an edge committed to different seeds; sorted.
-
-    Those with the most unequal edges go first, of two with equally many both, until no inequality is left.  So one
-    liar cannot take several honest members with it, and of a single pair nobody can tell who lied.
-    """
+def unequal_edges(links: Links, deals: Mapping[str, Deal]) -> set[frozenset[str]]:
+    """S8: the edges whose two ends committed to different seeds.  One end of each lied, and it may be either."""
     said = {
         (member, other): edge
         for member, deal in deals.items()
         for other, edge in zip(links.neighbours(member), deal.edges, strict=True)
     }
-    unequal = {frozenset(ends) for ends, edge in said.items() if said.get(ends[::-1], edge) != edge}
-    left_out: set[str] = set()
-    while unequal:
-        counts = Counter(member for ends in unequal for member in ends)
-        most = max(counts.values())
-        left_out.update(member for member, count in counts.items() if count == most)
-        unequal = {ends for ends in unequal if ends.isdisjoint(left_out)}
-    return tuple(sorted(left_out))
+    return {frozenset(ends) for ends, edge in said.items() if said.get(ends[::-1], edge) != edge}
+
+
+@dataclass(frozen=True, slots=True)
+class Dispute:
+    """What follows from unequal edges, S8.
+
+    guilty: who has more of them than there can be liars; suspects: the ends of the others; left_out: whose vectors are
+    not added up.  All sorted.
+    """
+
+    guilty: tuple[str, ...]
+    suspects: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Guilty and suspects, sorted."""
+        return tuple(sorted({*self.guilty, *self.suspects}))
+
+    @classmethod
+    def of(cls, unequal: Collection[frozenset[str]], colluders: int) -> Self:
+        """Whom to blame and whom to leave out.  colluders: c; an honest member has unequal edges with liars alone.
+
+        The guilty are left out first.  Then those with the most unequal edges, of two with equally many both, until
+        none is left.  So one liar cannot take several honest members with it; but several liars can agree on an honest
+        one, which is why being left out proves nothing.
+        """
+        guilty = {member for member, count in _counts(unequal).items() if count > colluders}
+        open_edges = [ends for ends in unequal if ends.isdisjoint(guilty)]
+        suspects, left_out = set().union(*open_edges), set(guilty)
+        while open_edges:
+            counts = _counts(open_edges)
+            left_out.update(member for member, count in counts.items() if count == max(counts.values()))
+            open_edges = [ends for ends in open_edges if ends.isdisjoint(left_out)]
+        return cls(tuple(sorted(guilty)), tuple(sorted(suspects)), tuple(sorted(left_out)))
+
+
+def _counts(unequal: Collection[frozenset[str]]) -> Counter[str]:
+    return Counter(member for ends in unequal for member in ends)

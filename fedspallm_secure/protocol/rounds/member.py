@@ -175,11 +175,11 @@ class Member(MemberState):
         unmask_checks.check_same_list(survivors, self.survivors)  # E3
         if self.survivors is not None:
             return Step((), self._endorsement(survivors))
+        unmask_checks.check_cohorts(plan, survivors, "E4")
+        unmask_checks.check_sizes(plan, survivors, "E4")
         if plan.profile is not Profile.THREE_TRIP:
             return self._step(ListHeld(survivors.encode()))
         unmask_checks.check_own_deals(survivors, self.me, self.deals, "E4")
-        unmask_checks.check_cohorts(plan, survivors, "E4")
-        unmask_checks.check_sizes(plan, survivors, "E4")
         mine = [listed for listed in survivors.groups if self.me in listed.ids]
         if not mine:  # nobody asks for an endorsement by somebody who is in no sum
             return self._step(ListHeld(survivors.encode()))

@@ -163,15 +163,15 @@ class MemberState:
     def releases(self) -> tuple[Release, ...]:
         """What may be released, as far as this member knows: it belongs into the ledger before an answer leaves.
 
-        That is what it answered for, and every list that it is not on (SPEC section 15): with a later sum that it is in,
-        the difference would be its vector.
+        That is what it answered for, and every list that it is not on (SPEC section 15): taken from a later sum that it
+        is in, it would leave its vector.
         """
         if self.survivors is None:
             return ()
         plan, lists = self.round.plan, {listed.gid: frozenset(listed.ids) for listed in self.survivors.groups}
         answered = () if self.answer is None else self.answer.gids
         return tuple(
-            Release(matrix.name, group.base, plan.round, lists[group.gid])
+            Release(matrix.name, group.base, plan.round, lists[group.gid], plan.split)
             for group in plan.groups
             if group.gid in lists and (group.gid in answered or self.me not in lists[group.gid])
             for matrix in group.matrices

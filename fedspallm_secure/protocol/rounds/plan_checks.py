@@ -150,7 +150,8 @@ def check_disclosure(plan: Plan, own: Own, ledger: Ledger) -> None:
     """P13: with all that was released before, sums over my cohorts give nobody away.  Raises DisclosureRefused."""
     for group in plan.groups_of(own.party.id):
         names = [matrix.name for matrix in group.matrices]
-        ledger.check(names, group.base, group.cohort, plan.colluders, epochs=own.policy.epochs, step="P13")
+        epochs, split = own.policy.epochs, plan.split
+        ledger.check(names, group.base, group.cohort, plan.colluders, epochs=epochs, split=split, step="P13")
 
 
 def check_terms(plan: Plan, policy: Policy, now: int) -> None:

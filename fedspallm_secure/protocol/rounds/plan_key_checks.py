@@ -2,7 +2,7 @@
 
 from fedspallm_secure.crypto.certificates import check_leaf_revoked, check_leaf_time
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.crypto.sealing import x25519
+from fedspallm_secure.crypto.sealing import FILE_KEY_SIZE, wrap, x25519
 from fedspallm_secure.errors import PlanDeclined
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.protocol.receiving import Trust
@@ -62,8 +62,13 @@ def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[bytes
             _check_bundle(bundle, own.trust, situation.now)
             found[bundle.party.id] = _leaf(bundle, uses[bundle.party.id])
             x25519(_ANY_SECRET, found[bundle.party.id].exchange)
-    if len({_point(prekey) for prekey in found.values()}) != len(found):
-        raise PlanDeclined("two of us have the same X25519 key", check="P9")
+            # Sealing to the other half is tried now: later it would cost everybody the round.
+            wrap(bytes(FILE_KEY_SIZE), found[bundle.party.id].recipient, b"")
+    holders: dict[int, str] = {}
+    for member, prekey in sorted(found.items()):
+        other = holders.setdefault(_point(prekey), member)
+        if other != member:
+            raise PlanDeclined(f"{other} and {member} have the same X25519 key", check="P9")
     return tuple(found[member].raw for member in sorted(found))
 
 

@@ -21,7 +21,7 @@ from fedspallm_secure.secagg.context import GroupContext
 from fedspallm_secure.secagg.thresholds import Profile
 
 PLAN_VERSION = 1
-DRAWING_LIMIT = 1 << 26  # passes times layers times the layers of all members: what a reader is willing to draw again
+DRAWING_LIMIT = 1 << 24  # passes times layers times the layers of all members: what a reader is willing to draw again
 _WHAT = "the plan"
 _WORD = re.compile(r"[a-z0-9-]{1,32}")
 _SCHEMA: dict[str, type] = {
@@ -196,6 +196,11 @@ class Plan:
     def encode(self) -> bytes:
         """Canonical JSON: the bytes that the plan hash is over."""
         return canonical_json(self.to_dict())
+
+    @property
+    def split(self) -> bool:
+        """Whether nothing keeps the server from showing members different survivor lists (SPEC section 14)."""
+        return self.profile is Profile.TWO_TRIP
 
     @property
     def hash(self) -> str:

@@ -21,7 +21,7 @@ from fedspallm_secure.errors import (
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Unmasking, check_answer, judge, open_seeds
-from fedspallm_secure.protocol.rounds.collecting import check_handover, check_sender, disputed
+from fedspallm_secure.protocol.rounds.collecting import Dispute, check_handover, check_sender, unequal_edges
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.openings import Opening
@@ -130,12 +130,12 @@ class Server(ServerState):
         for group in self.plan.groups:
             present = [member for member in group.cohort if (group.gid, member) in self.received]
             deals = {member: self.handover(group.gid, member).deal for member in present}
-            out = disputed(self.links[group.gid], deals)
-            if out:
-                records.append(Blamed(group.gid, "S8", (), out))
-            left = [Listed(id, self.received[group.gid, id].deal) for id in present if id not in out]
+            dispute = Dispute.of(unequal_edges(self.links[group.gid], deals), self.plan.colluders)
+            if dispute.left_out:
+                records.append(Blamed(group.gid, "S8", dispute.guilty, dispute.suspects))
+            left = [Listed(id, self.received[group.gid, id].deal) for id in present if id not in dispute.left_out]
             if len(left) < group.survivors:
-                ended.append(Ended(group.gid, EndCode.TOO_FEW_CONTRIBUTIONS, out))
+                ended.append(Ended(group.gid, EndCode.TOO_FEW_CONTRIBUTIONS, dispute.named))
             else:
                 listed.append(ListedGroup(group.gid, tuple(left)))
         statement = SurvivorList.make(

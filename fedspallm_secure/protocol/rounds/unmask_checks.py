@@ -173,7 +173,8 @@ def check_disclosure(
     for listed in lists:
         group = find_group(plan, listed.gid, check)
         names = [matrix.name for matrix in group.matrices]
-        ledger.check(names, group.base, listed.ids, plan.colluders, epochs=policy.epochs, step=check)
+        epochs, split = policy.epochs, plan.split
+        ledger.check(names, group.base, listed.ids, plan.colluders, epochs=epochs, split=split, step=check)
 
 
 def check_kinds(answer: AnsweredGroup, survivors: Collection[str]) -> None:
