@@ -297,6 +297,18 @@ def test_a_ledger_is_a_set_of_facts():
     assert some_ledger() == Ledger(some_ledger().releases[::-1])
 
 
+def test_where_lists_may_differ_a_matrix_is_released_once():
+    """Rule 3: over the same members or others, at any base, before or after."""
+    for first, second in ((True, False), (False, True), (True, True)):
+        ledger = Ledger().with_release(Release(MATRIX, base(1), 1, people("abcdef"), first))
+        with pytest.raises(DisclosureRefused, match="released once and never again"):
+            ledger.check(MATRIX, base(2), people("abcdef"), 0, epochs=MANY, split=second)
+        ledger.check(OTHER, base(2), people("abcdef"), 0, epochs=MANY, split=second)
+    Ledger().with_release(Release(MATRIX, base(1), 1, people("abcdef"))).check(
+        MATRIX, base(2), people("abcdef"), 0, epochs=MANY
+    )
+
+
 def test_a_ledger_is_written_and_read_back():
     ledger = some_ledger()
     written = canonical_json(ledger.to_dict())
@@ -307,6 +319,7 @@ def test_a_ledger_is_written_and_read_back():
         "round": 2,
         "base": base(2),
         "survivors": ["a", "b", "c", "d"],
+        "split": False,
         "matrices": [OTHER, MATRIX],
     }
 

@@ -9,7 +9,7 @@ from fedspallm_secure.app.rounds.parties import Clock, Correspondent
 from fedspallm_secure.app.rounds.vault import word_sizes
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
-from fedspallm_secure.errors import UsageError
+from fedspallm_secure.errors import FedSpaError, UsageError
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.deals import vector_root
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -65,7 +65,7 @@ class MemberParty(Correspondent):
         self.machine = Member(self.own)
         self.ledger = Ledger()
         self.pending: dict[tuple[int, int], tuple[Release, ...]] = {}
-        self._early: list[Incoming] = []
+        self._early: list[tuple[Parcel, Incoming]] = []  # at most one: a request that came before its list
         self.deals: set[str] = set()
         self.sealed: dict[int, Parcel] = {}
         self.clipped: dict[int, int] = {}
@@ -98,17 +98,27 @@ class MemberParty(Correspondent):
                 step = self.machine.on_survivors(incoming, self._ledger(self.plan.round), now)
                 self.ledger = self.ledger.with_release(*self.machine.releases)
                 self.say(step)
-                early, self._early = self._early, []
-                for request in early:
-                    self._on_unmask_request(request, now)
-            case "unmask-request" if self.machine.survivors is None and not self._early:
-                self._early.append(incoming)  # it overtook its list, which no courier may turn into a refusal
+                self._catch_up(now)
+            case "unmask-request" if self._awaits_list and not self._early:
+                self._early.append((parcel, incoming))  # no courier may turn what overtook its list into a refusal
             case "unmask-request":
                 self._on_unmask_request(incoming, now)
             case "result":
                 self.say(self.machine.on_result(incoming))
             case _:
                 self.say(self.machine.on_abort(incoming))
+
+    @property
+    def _awaits_list(self) -> bool:
+        return self.machine.state is State.PLANNED and self.machine.survivors is None
+
+    def _catch_up(self, now: int) -> None:
+        early, self._early = self._early, []
+        for parcel, request in early:
+            try:
+                self._on_unmask_request(request, now)
+            except FedSpaError as error:  # of the request, and not of the list that was taken in before it
+                self.refused.append((parcel, error))
 
     def _on_unmask_request(self, incoming: Incoming, now: int) -> None:
         answer = self.machine.on_unmask_request(incoming, self._ledger(self.plan.round), now)
@@ -133,7 +143,7 @@ class MemberParty(Correspondent):
             known_deals=self.deals,
         )
         if machine is not self.machine:
-            self.machine, self.sealed, self.clipped = machine, {}, {}
+            self.machine, self.sealed, self.clipped, self._early = machine, {}, {}, []
         self.say(step)
 
     def _ledger(self, number: int) -> Ledger:

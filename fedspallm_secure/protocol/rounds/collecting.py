@@ -90,13 +90,15 @@ class Dispute:
 
     @classmethod
     def of(cls, unequal: Collection[frozenset[str]], colluders: int) -> Self:
-        """Whom to blame and whom to leave out.  colluders: c; an honest member has unequal edges with liars alone.
+        """Whom to blame and whom to leave out.
+
+        colluders: c.  An honest member has unequal edges with liars alone, who are at most c, and one if c is 0.
 
         The guilty are left out first.  Then those with the most unequal edges, of two with equally many both, until
         none is left.  So one liar cannot take several honest members with it; but several liars can agree on an honest
         one, which is why being left out proves nothing.
         """
-        guilty = {member for member, count in _counts(unequal).items() if count > colluders}
+        guilty = {member for member, count in _counts(unequal).items() if count > max(colluders, 1)}
         open_edges = [ends for ends in unequal if ends.isdisjoint(guilty)]
         suspects, left_out = set().union(*open_edges), set(guilty)
         while open_edges:

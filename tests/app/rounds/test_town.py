@@ -75,7 +75,7 @@ def test_names_are_ids_where_all_of_them_can_be(names, ids):
     assert [found[name] for name in (names if names == ids else sorted(names))] == ids
 
 
-@pytest.mark.parametrize("profile", list(Profile))
+@pytest.mark.parametrize("profile", [Profile.THREE_TRIP, Profile.WITNESSED])
 def test_rounds_follow_each_other_and_every_one_has_prekeys_of_its_own(profile):
     federation = town(profile, rounds=3)
     used, hashes = [], []
@@ -193,3 +193,11 @@ def test_who_was_dropped_out_of_a_sum_is_in_no_later_one_that_it_could_be_taken_
     dropped = federation.members["m-2"]
     assert [release.survivors for release in dropped.ledger.releases] == [frozenset({"m-0", "m-1", "m-3", "m-4"})]
     assert any(isinstance(error, DisclosureRefused) for _, error in dropped.refused)
+
+
+def test_in_two_trips_a_second_round_over_the_same_matrix_is_refused_by_everybody():
+    federation = town(Profile.TWO_TRIP, rounds=2)
+    play(federation).check_complete()
+    found = play(federation)
+    with pytest.raises(RoundAborted, match=r"P13: .* released once and never again"):
+        found.check_complete(NAMES)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import ContributionRefused, OutOfTurn
-from fedspallm_secure.protocol.rounds.collecting import contribution_size, disputed
+from fedspallm_secure.protocol.rounds.collecting import Dispute, contribution_size, unequal_edges
 from fedspallm_secure.protocol.rounds.deals import Deal, sign_deal
 from fedspallm_secure.protocol.rounds.links import Links
 from fedspallm_secure.protocol.rounds.outcomes import Receipt
@@ -233,7 +233,13 @@ def test_s8_is_what_the_spec_says(size: tuple[int, int], data: st.DataObject):
     silent = data.draw(st.sets(st.sampled_from(links.group.cohort), max_size=2))
     there = {member: dealt for member, dealt in deals(links, lies).items() if member not in silent}
     pairs = {frozenset(ends) for ends in lies if silent.isdisjoint(ends)}
-    assert disputed(links, there) == tuple(sorted(left_out(set(there), pairs)))
+    found = Dispute.of(unequal_edges(links, there), len(links.group.cohort))
+    assert found.left_out == tuple(sorted(left_out(set(there), pairs)))
+    assert (found.guilty, found.suspects) == ((), tuple(sorted(set().union(*pairs))))
+
+
+def dispute(links: Links, dealt: dict[str, Deal], colluders: int = 1) -> Dispute:
+    return Dispute.of(unequal_edges(links, dealt), colluders)
 
 
 def test_s8_one_liar_is_left_out_alone_whoever_it_lies_to():
@@ -242,17 +248,35 @@ def test_s8_one_liar_is_left_out_alone_whoever_it_lies_to():
         others = [member for member in links.group.cohort if member != liar]
         for many in range(2, 6):
             for told in combinations(others, many):
-                assert disputed(links, deals(links, {(liar, other) for other in told})) == (liar,)
+                lies = deals(links, {(liar, other) for other in told})
+                assert dispute(links, lies) == Dispute((liar,), (), (liar,))
         for other in others:  # of a pair nobody can tell
-            assert disputed(links, deals(links, {(liar, other)})) == tuple(sorted((liar, other)))
+            pair = tuple(sorted((liar, other)))
+            assert dispute(links, deals(links, {(liar, other)})) == Dispute((), pair, pair)
 
 
 def test_s8_those_left_out_take_no_part_in_later_counts():
     links = links_of(6)
     lies = {("ash", other) for other in ("birch", "cedar", "elm")} | {("birch", "cedar"), ("fir", "oak")}
     # ash has 3, birch and cedar 2: once ash is out they have 1 each, as fir and oak have.
-    assert disputed(links, deals(links, lies)) == ("ash", "birch", "cedar", "fir", "oak")
-    assert disputed(links, deals(links, lies - {("fir", "oak"), ("birch", "cedar")})) == ("ash",)
+    found = dispute(links, deals(links, lies), 3)
+    assert found.left_out == ("ash", "birch", "cedar", "fir", "oak") and found.guilty == ()
+    assert dispute(links, deals(links, lies - {("fir", "oak"), ("birch", "cedar")}), 3).left_out == ("ash",)
+
+
+def test_s8_who_disputes_more_edges_than_there_can_be_liars_is_guilty_and_goes_first():
+    links = links_of(6)
+    lies = {("ash", other) for other in ("birch", "cedar", "elm")} | {("birch", "cedar"), ("fir", "oak")}
+    assert dispute(links, deals(links, lies), 2) == Dispute(
+        ("ash",), ("birch", "cedar", "fir", "oak"), ("ash", "birch", "cedar", "fir", "oak")
+    )
+
+
+def test_s8_liars_who_agree_on_an_honest_member_stand_among_the_suspects():
+    links = links_of(6)
+    found = dispute(links, deals(links, {("ash", "birch"), ("cedar", "birch")}), 2)
+    assert found == Dispute((), ("ash", "birch", "cedar"), ("birch",))
+    assert found.named == ("ash", "birch", "cedar")
 
 
 def lying(place: World, liar: str, *told: str) -> Contribution:
@@ -264,7 +288,7 @@ def test_s8_a_liar_against_many_takes_nobody_with_it():
     play = Play(place)
     play.until_unmasking(lying(place, "birch", "ash", "cedar", "elm"), "ash", "cedar", "elm", "fir")
     assert play.survivors.groups[0].ids == ("ash", "cedar", "elm", "fir")
-    assert Blamed(GID, "S8", (), ("birch",)) in play.records
+    assert Blamed(GID, "S8", ("birch",), ()) in play.records
     assert play.server.blamed == {("birch", "S8", str(GID))}
     play.respond("ash", "cedar", "elm", "fir")
     honest = [place.contribution(member) for member in ("ash", "cedar", "elm", "fir")]

@@ -314,17 +314,20 @@ def test_the_cohorts_can_be_drawn_again():
         replace(SAMPLING, schedule=("1/2", "1/3")).draw(bytes(32))
 
 
+LAYERS = 2_300  # three members with all of them can be drawn, a fourth not
+
+
 def test_what_cannot_be_drawn_in_a_while_is_refused_unread():
-    many = tuple((f"m{number:04}", GROUPS_LIMIT) for number in range(3))
-    assert GROUPS_LIMIT * 3 * (GROUPS_LIMIT + 1) <= DRAWING_LIMIT < GROUPS_LIMIT * 4 * (GROUPS_LIMIT + 1)
-    replace(SAMPLING, schedule=("1/2",), layers=GROUPS_LIMIT, budgets=many)
+    many = tuple((f"m{number:04}", LAYERS) for number in range(3))
+    assert LAYERS * 3 * (LAYERS + 1) <= DRAWING_LIMIT < LAYERS * 4 * (LAYERS + 1)
+    replace(SAMPLING, schedule=("1/2",), layers=LAYERS, budgets=many)
     for changes in (
         {"schedule": ("1/2",) * 2, "budgets": many},
-        {"budgets": (*many, ("z", GROUPS_LIMIT))},
+        {"budgets": (*many, ("z", LAYERS))},
         {"schedule": ("1/2",) * 100, "budgets": tuple((f"m{number:04}", 0) for number in range(10_000))},
     ):
         with pytest.raises(FormatError, match="too long"):
-            replace(SAMPLING, **{"schedule": ("1/2",), "layers": GROUPS_LIMIT, **changes})
+            replace(SAMPLING, **{"schedule": ("1/2",), "layers": LAYERS, **changes})
 
 
 @pytest.mark.parametrize(
