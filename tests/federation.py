@@ -42,7 +42,8 @@ from fedspallm_secure.secagg.thresholds import Profile, default_colluders
 from fedspallm_secure.storage.memory import MemoryPrekeys
 
 NOW = 1_790_000_000  # 2026-09-21
-NAMES = tuple("ann ben cat dan eve fay gus hal ida jon kim lea max nia oda pia".split())  # noqa: SIM905
+_MANY = "ann ben cat dan eve fay gus hal ida jon kim lea max nia oda pia quy ray rex sam sky tam tia tom ula uma val vic"
+NAMES = (*_MANY.split(), "wes", "xia", "yan")
 WITNESSES = ("wit", "wop", "wyn")
 SPARE = Party(Role.SERVER.value, "spare")
 AUDITOR = Party(Role.AUDITOR.value, "watch")
@@ -256,7 +257,7 @@ class Bench(Town):
         self.clock = lambda: self.now
         self.wire: AdversaryWire = wire or AdversaryWire()
         self.names = NAMES[: setting.members]
-        self.revision = 1
+        self.revision, self.model = 1, ""
         colluders = default_colluders(setting.members) if setting.colluders is None else setting.colluders
         self.terms = Terms(setting.profile, colluders, setting.strategy, "magnitude")
         witnesses = [Party(Role.WITNESS.value, name) for name in WITNESSES]
@@ -305,8 +306,8 @@ class Bench(Town):
             gid: LayerBase(
                 f"{self.revision:02x}{gid:02x}" * 16,
                 (
-                    MatrixShape(f"layers.{gid}.up", 1, first),
-                    MatrixShape(f"layers.{gid}.down", 1, self.setting.weights - first),
+                    MatrixShape(f"layers.{gid}.up{self.model}", 1, first),
+                    MatrixShape(f"layers.{gid}.down{self.model}", 1, self.setting.weights - first),
                 ),
             )
             for gid in range(self.setting.layers)
@@ -317,6 +318,18 @@ class Bench(Town):
         self.revision += 1
         for work in self.works.values():
             work.layers = self.layers
+
+    def exchange(self) -> None:
+        """Everybody has another model from now on, with matrices of other names."""
+        self.model += "x"
+        self.revise()
+
+    def next_round(self) -> None:
+        """Everybody has what a next round may be about: in two trips another model, since a matrix is released once."""
+        if self.setting.profile is Profile.TWO_TRIP:
+            self.exchange()
+        else:
+            self.revise()
 
     def sampling(self, names: Collection[str] | None = None) -> Sampling:
         """Every layer for each of `names`, all members if None."""

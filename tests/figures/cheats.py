@@ -212,7 +212,7 @@ DEALERS: Mapping[str, Kind] = {
     "another envelope than dealt": Kind(Blame.ALONE, lambda d: _with(d, _envelope)),
     "another vector than dealt": Kind(Blame.ALONE, lambda d: _with(d, _streams)),
     "two deals": Kind(Blame.ALONE, lambda d: [d.made(d.deal()), d.made(d.deal())]),
-    "another seed for every edge": Kind(Blame.SUSPECT, lambda d: _edges(d, d.others)),
+    "another seed for every edge": Kind(Blame.ALONE, lambda d: _edges(d, d.others)),
     "another seed for one edge": Kind(
         Blame.SUSPECT, lambda d: _edges(d, d.one), ends=frozenset({EndCode.TOO_FEW_CONTRIBUTIONS})
     ),

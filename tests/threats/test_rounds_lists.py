@@ -36,7 +36,7 @@ def test_a_member_endorses_one_list():
 
 def test_in_two_trips_lists_that_differ_isolate_nobody():
     """THREAT_MODEL T124: what isolates two with the thresholds for one list; the strongest against the right ones."""
-    ends_at("Q5", UnmaskingDeclined, "lists.every_member_a_list_of_its_own_in_two_trips")
+    ends_at("E4", UnmaskingDeclined, "lists.every_member_a_list_of_its_own_in_two_trips")
     opens_nothing("lists.the_strongest_strategy_in_two_trips")
     assert run_lifted(LIFTED["lists.every_member_a_list_of_its_own_in_two_trips"]).isolations
 
@@ -62,6 +62,7 @@ def test_a_list_says_who_contributed_what():
         "lists.another_deal_than_the_members_own",
         "lists.a_stranger_on_the_list",
         "lists.a_group_that_the_plan_does_not_have",
+        "lists.a_stranger_on_the_list_in_two_trips",
     )
     ends_at(
         "Q3",
@@ -74,16 +75,16 @@ def test_a_list_says_who_contributed_what():
         UnmaskingDeclined,
         "lists.a_member_that_contributed_nothing_is_listed",
         "lists.another_deal_of_a_neighbour",
-        "lists.a_stranger_on_the_list_in_two_trips",
     )
 
 
 def test_a_sum_over_too_few_is_not_opened():
     """THREAT_MODEL T127: below the number of survivors, down to the victim alone."""
-    ends_at("E4", UnmaskingDeclined, "lists.fewer_than_the_plan_asks_for", "lists.nobody_but_the_victim")
     ends_at(
-        "Q5",
+        "E4",
         UnmaskingDeclined,
+        "lists.fewer_than_the_plan_asks_for",
+        "lists.nobody_but_the_victim",
         "lists.fewer_than_the_plan_asks_for_in_two_trips",
         "lists.fewer_than_the_plan_asks_for_past_a_witness",
     )
@@ -219,18 +220,23 @@ def test_a_request_comes_in_its_turn_and_from_the_server():
         "",
         OutOfTurn,
         "requests.before_any_plan",
-        "requests.before_the_list",
+        "requests.two_requests_before_the_list",
         "requests.after_the_round_was_aborted",
         "requests.after_the_result",
         "requests.after_the_last_deadline",
     )
     ends_at(
-        "Q2", UnmaskingDeclined, "requests.before_the_list_in_two_trips", "requests.for_a_list_that_was_never_shown"
+        "Q2",
+        UnmaskingDeclined,
+        "requests.before_the_list",
+        "requests.before_another_list_in_two_trips",
+        "requests.for_a_list_that_was_never_shown",
     )
     ends_at(
         "Q1",
         UnmaskingDeclined,
         "requests.for_the_last_round",
+        "requests.before_the_list_of_another_round",
         "requests.by_another_server",
         "requests.under_the_hash_of_another_plan",
     )

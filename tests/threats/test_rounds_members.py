@@ -4,6 +4,7 @@ import pytest
 
 from fedspallm_secure.app.rounds.playing import Stage
 from fedspallm_secure.errors import (
+    CertificateRevoked,
     ContributionRefused,
     KeyStoreError,
     NotAwaited,
@@ -12,10 +13,12 @@ from fedspallm_secure.errors import (
     RoundAborted,
 )
 from fedspallm_secure.protocol.rounds.member import Member
+from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.records_member import Dealt
+from fedspallm_secure.secagg.thresholds import Profile
 from tests.attacks.rounds import wires
 from tests.attacks.rounds.members import VILLAIN, played
-from tests.federation import Bench, play
+from tests.federation import Bench, Setting, play
 
 
 def gets(name: str, error: type[Exception] | None = None) -> None:
@@ -46,9 +49,9 @@ def test_who_deals_twice_is_proved_to():
 
 
 def test_who_lies_about_edges_is_left_out_before_the_list_is_made():
-    """THREAT_MODEL T142: about all of them alone; about one of them with the neighbour."""
+    """THREAT_MODEL T142: about all of them, it is guilty; about one of them, it or the neighbour."""
     gets("LiesAboutAllEdges")
-    assert played("LiesAboutAllEdges").suspects == {(VILLAIN, "S8")}
+    assert played("LiesAboutAllEdges").guilty == {(VILLAIN, "S8")}
     gets("LiesAboutOneEdge")
     assert len(played("LiesAboutOneEdge").suspects) == 2
 
@@ -157,3 +160,38 @@ def test_whatever_the_wire_does_a_sum_is_right_or_there_is_none():
     """THREAT_MODEL T156: lost, doubled, mixed up, held back, changed, cut, spliced, shown again and misdelivered."""
     found = wires.run("does_anything", 0)
     assert found.failures == [] and found.meddled
+
+
+def test_members_that_agree_against_one_stay_among_the_suspects():
+    """THREAT_MODEL T160: the third one is left out, the sum over the others is right, and nobody is convicted."""
+    gets("AgreesWithAnotherOnSeedsAgainstOne")
+    found = played("AgreesWithAnotherOnSeedsAgainstOne")
+    assert found.suspects == {("ann", "S8"), ("cat", "S8"), ("eve", "S8")} and not found.guilty
+    assert found.outcome.released and "eve" not in found.outcome.survivors[0]
+
+
+@pytest.mark.parametrize("profile", [Profile.TWO_TRIP, Profile.WITNESSED])
+def test_a_request_may_come_before_its_list(profile):
+    """THREAT_MODEL T161: every member gets its list last, in two rounds."""
+    found = wires.run("lets_requests_overtake", 0, profile)
+    assert found.failures == [] and found.meddled
+    assert all(outcome.released and outcome.refusals == {} for outcome in found.outcomes)
+
+
+def test_a_member_that_was_withdrawn_keeps_nothing_from_the_others():
+    """THREAT_MODEL T162: the server learns of it when all have contributed."""
+    bench = Bench(Setting(members=7))
+    newer = bench.federation.withdraw([bench.members["ann"].party], bench.now)
+    round = bench.open()
+    server = round.server
+
+    def imported(contributed):
+        if contributed == len(bench.names):
+            server.postbox.trust = newer.trust
+
+    round.play({}, imported)
+    (released,) = server.released.values()
+    assert released.streams.hashes == bench.sum_over(released.group, bench.names).hashes
+    assert {(party.id, error.__class__) for party, error in server.unsent} == {("ann", CertificateRevoked)}
+    states = {name: member.machine.state for name, member in bench.members.items()}
+    assert {name for name, state in states.items() if state is not State.CLOSED} == {"ann"}

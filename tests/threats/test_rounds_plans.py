@@ -4,8 +4,8 @@ import pytest
 
 from fedspallm_secure.errors import DisclosureRefused, OutOfTurn, PlanDeclined
 from fedspallm_secure.secagg.disclosure import Ledger
-from tests.attacks.rounds.script import SCRIPTS, run
-from tests.attacks.rounds.servers import ends_at, opens_nothing
+from tests.attacks.rounds.script import SCRIPTS, run, run_lifted
+from tests.attacks.rounds.servers import ends_at, opens_nothing, played
 from tests.federation import Bench, Setting, play
 
 
@@ -144,6 +144,7 @@ def test_no_two_of_us_have_one_key_and_none_is_weak():
         "keys.one_key_for_two_puppets",
         "keys.a_key_that_is_zero",
         "keys.a_key_of_order_one",
+        "keys.a_hybrid_key_to_which_nothing_can_be_sealed",
     )
 
 
@@ -196,21 +197,38 @@ def test_numbers_that_could_overflow_are_declined():
 
 
 def test_a_base_is_released_once():
-    """THREAT_MODEL T117: once more without the victim, also after a round that is said to have failed."""
+    """THREAT_MODEL T117: once more without the victim; after a round that is said to have failed, or was left half."""
     ends_at(
         "P13",
         DisclosureRefused,
         "plans.a_base_that_was_released_before",
         "plans.an_aborted_round_and_the_same_base_again",
         "plans.a_round_that_was_aborted_before_the_victim_answered",
+        "plans.a_round_in_which_the_victim_answered_for_one_group",
     )
+    victim = played("plans.a_round_in_which_the_victim_answered_for_one_group").rogue
+    assert set(victim.bench.members[victim.victim].pending) == {(1, 1)}
 
 
 def test_sums_that_give_few_members_away_together_are_refused():
     """THREAT_MODEL T118: the next round without the victim: by its cohort, and by its list in three and two trips."""
-    ends_at("P13", DisclosureRefused, "plans.a_cohort_without_the_victim")
+    ends_at(
+        "P13",
+        DisclosureRefused,
+        "plans.a_cohort_without_the_victim",
+        "plans.a_list_without_the_victim_in_the_next_round_in_two_trips",
+    )
     ends_at("E5", DisclosureRefused, "plans.a_list_without_the_victim_in_the_next_round")
-    ends_at("Q6", DisclosureRefused, "plans.a_list_without_the_victim_in_the_next_round_in_two_trips")
+    ends_at("Q6", DisclosureRefused, "plans.a_list_without_the_victim_in_the_next_round_past_a_witness")
+
+
+def test_a_matrix_is_released_once_in_two_trips():
+    """THREAT_MODEL T159: lists that differ, in two rounds; without the rule what opens gives the victim away."""
+    name = "plans.lists_that_differ_in_two_rounds_of_two_trips"
+    ends_at("P13", DisclosureRefused, name)
+    found = run_lifted(SCRIPTS[name])
+    assert found.refusals == [] and found.proved
+    assert [isolation.members for isolation in found.isolations] == [{found.rogue.victim}]
 
 
 def test_releases_that_no_member_knows_of_together_are_not_seen():

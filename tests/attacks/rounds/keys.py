@@ -208,6 +208,16 @@ def a_key_of_order_one(r: Rogue) -> None:
 
 
 @script("P9")
+def a_hybrid_key_to_which_nothing_can_be_sealed(r: Rogue) -> None:
+    """Its half of X25519 is zero; whoever found out only when sealing a share would have burned its prekey."""
+    other = r.puppets[0]
+    leaf = r.bench.bundles[other].leaves[0]
+    bad = replace(leaf.recipient, public=leaf.recipient.public[:-32] + LOW_ORDER[0])
+    surround(r, {other: bundle_of(r, other, [replace(leaf, recipient=bad)], own_signer(r, other))})
+    assert r.bench.members[r.victim].prekeys.next_index() == 0
+
+
+@script("P9")
 def keys_of_a_member_that_was_withdrawn(r: Rogue) -> None:
     """The victim has the newer revocation list; the server goes on with the puppet that stands on it."""
     withdrawn = r.bench.federation.withdraw([member(r.puppets[0])], NOW)

@@ -81,7 +81,7 @@ def every_member_a_list_of_its_own_with_one_witness_of_three_bought(r: Rogue) ->
         r.ask(plan, survivors, name)
 
 
-@script("Q5", SEVEN_TWO, [classical_thresholds])
+@script("E4", SEVEN_TWO, [classical_thresholds])
 def every_member_a_list_of_its_own_in_two_trips(r: Rogue) -> None:
     r.split(r.begin(), for_one_list(r))
 
@@ -228,13 +228,10 @@ def a_stranger_on_the_list(r: Rogue) -> None:
     r.show(plan, r.listing(plan, [*r.everybody, STRANGER.id]), *r.honest)
 
 
-@script("Q4", FIVE_TWO)
+@script("E4", FIVE_TWO)
 def a_stranger_on_the_list_in_two_trips(r: Rogue) -> None:
     plan = r.begin()
-    survivors = r.listing(plan, [*r.everybody, STRANGER.id])
-    r.show(plan, survivors, *r.honest)
-    named = r.listing(plan, r.everybody)
-    r.ask(plan, named, *r.honest, change=lambda request, _: replace(request, survivors=survivors.hash))
+    r.show(plan, r.listing(plan, [*r.everybody, STRANGER.id]), *r.honest)
 
 
 @script("E4")
@@ -250,7 +247,7 @@ def fewer_than_the_plan_asks_for(r: Rogue) -> None:
     r.end(plan, [r.victim, r.others[0], *r.puppets])
 
 
-@script("Q5", FIVE_TWO, [off("unmask_checks.check_sizes"), *NO_LEDGER])
+@script("E4", FIVE_TWO, [off("unmask_checks.check_sizes"), *NO_LEDGER])
 def fewer_than_the_plan_asks_for_in_two_trips(r: Rogue) -> None:
     """The victim with the puppet and one more, who is another one for everybody."""
     plan = r.begin()
@@ -258,7 +255,7 @@ def fewer_than_the_plan_asks_for_in_two_trips(r: Rogue) -> None:
     r.split(plan, views)
 
 
-@script("Q5", FIVE_WITNESSED)
+@script("E4", FIVE_WITNESSED)
 def fewer_than_the_plan_asks_for_past_a_witness(r: Rogue) -> None:
     plan = r.begin()
     r.end(plan, [r.victim, r.others[0], *r.puppets])

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.crypto.aead import encrypt
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.sealing import wrap
+from fedspallm_secure.protocol.rounds import dealing
 from fedspallm_secure.protocol.rounds.dealing import Draft, _edge_seed, draw
 from fedspallm_secure.protocol.rounds.deals import Handover, vector_root
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -174,7 +176,8 @@ class Script:
     """One malicious member.
 
     refused: where the server refuses it; guilty, suspect: the check at which it is proved to be, or may be, to blame;
-    ended: why its group gives no sum; listed: whether its vector is in the sum; drops: who else falls silent.
+    ended: why its group gives no sum; listed: whether its vector is in the sum; drops: who else falls silent; helpers:
+    who else is of its kind; suspected: everybody that is suspected, if that is to be checked.
     """
 
     kind: type[Villain]
@@ -185,6 +188,8 @@ class Script:
     listed: bool = True
     setting: Setting = field(default_factory=Setting)
     drops: Drops = field(default_factory=dict)
+    helpers: tuple[str, ...] = ()
+    suspected: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -259,9 +264,9 @@ class DealsTwice(Villain):
 # Dealers that are found out later: S8, R4, R5
 
 
-@script(suspect="S8", listed=False)
+@script(guilty="S8", listed=False)
 class LiesAboutAllEdges(Villain):
-    """It alone is left out, although each of its edges is one word against another."""
+    """Each of its edges is one word against another; but more than c liars there are not."""
 
     def draft(self, draft):
         return replace(draft, edges=tuple(bytes(32) for _ in draft.edges))
@@ -273,6 +278,29 @@ class LiesAboutOneEdge(Villain):
 
     def draft(self, draft):
         return replace(draft, edges=(bytes(32), *draft.edges[1:]))
+
+
+@script(suspect="S8", setting=Setting(members=7), helpers=("ann",), suspected=("ann", "cat", "eve"))
+class AgreesWithAnotherOnSeedsAgainstOne(Villain):
+    """Two that commit to seeds of their own for their edges to a third, share them and use them: that one is left out.
+
+    Nobody can tell who lied, so all three are suspects; and the sum over the others is right.
+    """
+
+    AGAINST = "eve"
+
+    def contributions(self):
+        whole, contributions = dealing._edge_seed, super().contributions()
+
+        def lie(links, member, other, *rest):
+            return draw_element() if other == self.AGAINST else whole(links, member, other, *rest)
+
+        while True:
+            with mock.patch.object(dealing, "_edge_seed", lie):
+                gid = next(contributions, None)
+            if gid is None:
+                return
+            yield gid
 
 
 @script(ended=EndCode.SUM_OUT_OF_RANGE, setting=Setting(weights=33))
@@ -618,7 +646,7 @@ class Run:
     @property
     def honest_convicted(self) -> bool:
         """Whether somebody innocent was proved guilty."""
-        return any(who != VILLAIN for who, _ in self.guilty)
+        return not {who for who, _ in self.guilty} <= {VILLAIN, *self.script.helpers}
 
     @property
     def failures(self) -> list[str]:
@@ -635,6 +663,7 @@ class Run:
             "not proved": bool(script.guilty) and (VILLAIN, script.guilty) not in self.guilty,
             "proved": not script.guilty and not script.ended and bool(self.guilty) and not script.refused,
             "not suspected": bool(script.suspect) and (VILLAIN, script.suspect) not in self.suspects,
+            "others suspected": bool(script.suspected) and {who for who, _ in self.suspects} != {*script.suspected},
             f"the group ended: {end}": end != script.ended,
             f"listed: {listed}": end is None and listed != script.listed,
         }
@@ -643,7 +672,7 @@ class Run:
 
 def run(found: Script, seed: int = 0) -> Run:
     """Play a round with the malicious member in it."""
-    bench = Bench(found.setting, seed, kinds={VILLAIN: found.kind})
+    bench = Bench(found.setting, seed, kinds=dict.fromkeys((VILLAIN, *found.helpers), found.kind))
     if issubclass(found.kind, Vector):
         work = BadWork(seed, VILLAIN, bench.layers)
         work.kind = found.kind

@@ -1,8 +1,11 @@
 """Plans: with rules bent, people chosen, histories hidden, and others for some members than for the rest."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import cycle, islice
 from typing import Any
+from unittest import mock
 
 from fedspallm_secure.app.rounds.planning import make_group
 from fedspallm_secure.crypto.encoding import canonical_json, encode_base64, parse_canonical_json
@@ -17,7 +20,7 @@ from fedspallm_secure.secagg.fields import CountField, SumWord
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.attacks.rounds.lists import for_one_list
 from tests.attacks.rounds.rogue import Rogue
-from tests.attacks.rounds.script import FIVE, NO_LEDGER, NOTHING, OPEN, SEVEN, TWO, off, script
+from tests.attacks.rounds.script import FIVE, NO_LEDGER, NOTHING, OPEN, SEVEN, TWO, WITNESSED, off, script
 from tests.federation import NOW, SPARE, STRANGER, WITNESSES, Setting
 
 TWICE = Setting(rounds=2)
@@ -500,13 +503,52 @@ def a_list_without_the_victim_in_the_next_round(r: Rogue) -> None:
     r.end(following, r.but(r.victim))
 
 
-@script("Q6", Setting(members=8, rounds=2, profile=TWO), NO_LEDGER)
+@script("Q6", Setting(members=8, rounds=2, profile=WITNESSED, witnesses=1), NO_LEDGER)
+def a_list_without_the_victim_in_the_next_round_past_a_witness(r: Rogue) -> None:
+    plan = r.begin()
+    r.end(plan, r.everybody)
+    r.bench.revise()
+    following = r.begin()
+    r.end(following, r.but(r.victim))
+
+
+@script("P13", Setting(members=8, rounds=2, profile=TWO), NO_LEDGER)
 def a_list_without_the_victim_in_the_next_round_in_two_trips(r: Rogue) -> None:
     plan = r.begin()
     r.end(plan, r.everybody)
     r.bench.revise()
     following = r.begin()
     r.end(following, r.but(r.victim))
+
+
+def _unsplit() -> AbstractContextManager[Any]:
+    """Members who take lists in two trips for what everybody was shown (SPEC section 15, rule 3)."""
+    return mock.patch("fedspallm_secure.secagg.disclosure._check_unsplit", lambda *_: None)
+
+
+@script("P13", Setting(members=31, rounds=2, colluders=6, profile=TWO), [_unsplit])
+def lists_that_differ_in_two_rounds_of_two_trips(r: Rogue) -> None:
+    """No two lists give anybody away.  What opens does: a sum over four honest members, then over these and the victim.
+
+    In each round some have no one on their lists whom the others do not have too, so that sums over few come apart.
+    """
+    four, first, second = r.others[:4], r.others[4:14], r.others[14:23]
+    for near, far in ((four, first), ([*four, r.victim], second)):
+        cohort = sorted({*near, *far, *r.puppets})
+        plan = r.begin(r.bench.plan(r.bench.sampling(cohort)))
+        r.split(plan, _apart(r, near, far))
+        r.bench.revise()
+
+
+def _apart(r: Rogue, near: Sequence[str], far: Sequence[str]) -> Mapping[str, Collection[str]]:
+    """Lists of 14 each.  Those far leave six of their own off; those near, six of the far ones, of each one another."""
+    turns, ends, views = cycle(far), [*far, *far], {}
+    for name in near:
+        puppets = r.puppets[:3] if r.victim in near and name != r.victim else []
+        views[name] = {*islice(turns, 6 - len(puppets)), *puppets}
+    for place, name in enumerate(far):
+        views[name] = set(ends[place + 1 : place + 7])
+    return {name: {*near, *far, *r.puppets} - off for name, off in views.items()}
 
 
 @script(OPEN, Setting(members=7, rounds=3, colluders=0))
@@ -549,6 +591,22 @@ def a_round_that_was_aborted_before_the_victim_answered(r: Rogue) -> None:
     r.ask(plan, survivors, *r.others[:-1])
     r.abort(plan)
     r.invite(r.bench.plan(), r.victim)
+
+
+@script("P13", Setting(layers=2, rounds=2))
+def a_round_in_which_the_victim_answered_for_one_group(r: Rogue) -> None:
+    """The others answered for both, so what it contributed to the other one counts."""
+    plan = r.begin()
+    survivors = r.listing(plan, r.everybody)
+    r.show(plan, survivors)
+    r.ask(plan, survivors, *r.others)
+    r.ask(plan, survivors, r.victim, gids=[0])
+    bases = dict(r.bench.works[r.victim].layers)
+    r.bench.revise()
+    r.bench.works[r.victim].layers = {0: r.bench.layers[0], 1: bases[1]}
+    following = r.bench.plan()
+    second = replace(following.groups[1], base=bases[1].base)
+    r.invite(replace(following, groups=(following.groups[0], second)), r.victim)
 
 
 # Times, and who is told: P14

@@ -345,17 +345,41 @@ def the_deal_of_a_neighbour_is_left_out(r: Rogue) -> None:
 # When, and by whom
 
 
-@script("OutOfTurn")
+@script("Q2")
 def before_the_list(r: Rogue) -> None:
+    """It is held until the list is there, and then nobody has endorsed that."""
     plan = r.begin()
     survivors = r.listing(plan, r.everybody)
     r.ask(plan, survivors)
+    r.show(plan, survivors)
 
 
 @script("Q2", FIVE_TWO)
-def before_the_list_in_two_trips(r: Rogue) -> None:
+def before_another_list_in_two_trips(r: Rogue) -> None:
+    """It is held until a list is there, and that is not the one that it names."""
+    plan = r.begin()
+    r.ask(plan, r.listing(plan, r.but(r.victim)), *r.others)
+    r.show(plan, r.listing(plan, r.everybody))
+
+
+@script("OutOfTurn")
+def two_requests_before_the_list(r: Rogue) -> None:
+    """One is held, and no more."""
     plan = r.begin()
     r.ask(plan, r.listing(plan, r.everybody))
+    r.ask(plan, r.listing(plan, r.but(r.victim)))
+
+
+@script("Q1", TWICE)
+def before_the_list_of_another_round(r: Rogue) -> None:
+    """What one round held is not there in the next one."""
+    first = r.begin()
+    r.ask(first, r.listing(first, r.everybody))
+    r.bench.revise()
+    plan = r.begin()
+    assert all(not r.bench.members[name]._early for name in r.honest)
+    r.ask(first, r.listing(first, r.everybody))
+    r.show(plan, r.listing(plan, r.everybody))
 
 
 @script("Q2")

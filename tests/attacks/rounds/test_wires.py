@@ -23,7 +23,7 @@ def test_over_a_good_wire_nothing_is_refused(profile):
         found = play(bench)
         assert found.exact and set(found.released) == {0, 1}
         assert found.refusals == {}
-        bench.revise()
+        bench.next_round()
 
 
 @pytest.mark.parametrize("name", ["doubles", "shows_again", "flips_a_bit_and_delivers_both"])
@@ -31,6 +31,13 @@ def test_what_is_only_added_stops_nothing(name):
     found = run(name, 1)
     assert all(outcome.released and outcome.exact for outcome in found.outcomes)
     assert any(outcome.refusals for outcome in found.outcomes)
+
+
+@pytest.mark.parametrize("profile", [Profile.TWO_TRIP, Profile.WITNESSED])
+def test_a_request_that_overtakes_its_list_stops_nothing(profile):
+    found = run("lets_requests_overtake", 1, profile)
+    assert found.failures == [] and found.meddled == 20
+    assert all(outcome.released and outcome.refusals == {} for outcome in found.outcomes)
 
 
 def test_a_member_that_misses_a_plan_stays_out_of_that_round():

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedspallm_secure.app.rounds.wire import Parcel
+from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.protocol.rounds.records_member import Answered, Endorsed
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.federation import AdversaryWire, Bench, Outcome, Setting, drop, flipped, play, spliced, twice, when
@@ -115,6 +116,22 @@ def misdelivers(wire: AdversaryWire, draws: random.Random) -> None:
 
 
 @plot
+def lets_requests_overtake(wire: AdversaryWire, draws: random.Random) -> None:
+    """Every member gets its list after its request, or not at all where nothing is asked before it is endorsed."""
+
+    def later(parcel: Parcel) -> Iterable[Parcel]:
+        if parcel.recipient.role_name != Role.MEMBER.value or parcel.type not in ("survivors", "unmask-request"):
+            return (parcel,)
+        if parcel.type == "survivors":
+            return wire.hold(parcel)
+        mine = [held for held in wire.held if held.recipient == parcel.recipient]
+        wire.held = [held for held in wire.held if held not in mine]
+        return (parcel, *mine)
+
+    wire.meddle = later
+
+
+@plot
 def does_anything(wire: AdversaryWire, draws: random.Random) -> None:
     """All of the above, in turn."""
     names = [name for name in PLOTS if name != "does_anything"]
@@ -152,7 +169,7 @@ class Run:
 
 
 def run(name: str, seed: int, profile: Profile = Profile.THREE_TRIP) -> Run:
-    """Two rounds, the second of them on a new base."""
+    """Two rounds, the second of them on a new base, or about another model."""
     draws = random.Random(f"{seed} {name} {profile}")
     witnesses = 1 if profile is Profile.WITNESSED else 0
     wire = AdversaryWire()
@@ -168,7 +185,7 @@ def run(name: str, seed: int, profile: Profile = Profile.THREE_TRIP) -> Run:
     wire.meddle = counted
     for _ in range(2):
         found.outcomes.append(play(bench))
-        bench.revise()
+        bench.next_round()
     found.twice = [name for name, member in bench.members.items() if _spoke_twice(member.records)]
     return found
 
