@@ -8,6 +8,7 @@ the cost grows as the cohort does, 0 that it does not grow.
 
 import json
 import math
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -60,11 +61,18 @@ def play(members: int) -> dict[str, Any]:
     command += ["--strategy", "votes", "--profile", "three-trip", "--seed", str(SEED), "--json"]
     if members > COMPLETE[-1]:
         command += ["--collude", str(members // 20)]
-    start = monotonic()
+    start, before = monotonic(), _cpu_seconds()
     finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=LIMIT)
+    whole, cpu = monotonic() - start, _cpu_seconds() - before
     found: dict[str, Any] = json.loads(finished.stdout)
-    bytes_sent = sum(kind["bytes"] for kind in found["wire"]["by_type"].values())
-    return {**found, "member_bytes": bytes_sent / members, "whole_seconds": monotonic() - start}
+    sent = sum(kind["bytes"] for kind in found["wire"]["by_type"].values())
+    return {**found, "member_bytes": sent / members, "whole_seconds": whole, "cpu_seconds": cpu}
+
+
+def _cpu_seconds() -> float:
+    """What all processes that this one started and waited for have used."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
@@ -85,5 +93,6 @@ def _sizes(found: dict[int, dict[str, Any]]) -> Row:
         "peak": f"{whole['peak_rss_bytes'] / 2**20:,.0f} MiB",
     }
     for members, one in found.items():
-        row.figures[f"stages at n = {members}"] = ", ".join(f"{key} {value:g}" for key, value in one["seconds"].items())
+        stages = ", ".join(f"{key} {value:.3g}" for key, value in one["seconds"].items())
+        row.figures[f"n = {members}"] = f"{one['whole_seconds']:.0f} s, {one['cpu_seconds']:.0f} s of CPU ({stages})"
     return row

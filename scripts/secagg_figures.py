@@ -177,14 +177,15 @@ ends are held against the formulas of SPEC section 14, and somebody who is there
 held against the commitment.
 
 *Cheats.* Every kind is played by 1, 2 and 3 members at once. Named alone, by proof: who hands in what does not fit the
-own signature, deals twice, shares something else than it committed to, seals garbage or another row, gives a wrong
-share or one too few, or complains about a good envelope. As the sender of a refused message: who endorses or answers
-for another list, signs badly, or endorses twice. Among suspects, of whom nobody can tell who lied: all ends of edges
-whose two ends committed to different seeds: a pair for one edge, and everybody for somebody who lies about all of them;
-dealer and holder of an envelope for which no key is shown that fits. Two or more that dispute their edges to the same
-honest member have that one left out; they are named when those edges open, unless they committed to the wrong seed
-that they shared: then the sum is out of range. Not at all: who sends numbers out of range, since nobody can say whose
-they are.
+own signature, deals twice, commits to other seeds than its neighbours for more than c edges, shares something else than
+it committed to, seals garbage or another row, gives a wrong share or one too few, or complains about a good envelope.
+As the sender of a refused message: who endorses or answers for another list, signs badly, or endorses twice. Among
+suspects, of whom nobody can tell who lied: the ends of fewer edges whose two ends committed to different seeds; dealer
+and holder of an envelope for which no key is shown that fits. Two or more that dispute their edges *to the same honest
+member* have that one left out, and all of them are suspects. Who shared another seed than it committed to is named when
+those edges open. Who shares what it committed to is not: if it masks with the common seed, the sum is out of range; if
+it masks with its own, the sum over the others is right, and nobody is ever named alone. Not at all: who sends numbers
+out of range, since nobody can say whose they are.
 
 *Distinguishing.* A classifier sees only what it looks for. It is given everything that the server has left when it has
 taken off what it knows, and as many statistics of it as came to mind; twins with one thing wrong show that it can see.

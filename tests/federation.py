@@ -42,7 +42,9 @@ from fedspallm_secure.secagg.thresholds import Profile, default_colluders
 from fedspallm_secure.storage.memory import MemoryPrekeys
 
 NOW = 1_790_000_000  # 2026-09-21
-_MANY = "ann ben cat dan eve fay gus hal ida jon kim lea max nia oda pia quy ray rex sam sky tam tia tom ula uma val vic"
+_MANY = (
+    "ann ben cat dan eve fay gus hal ida jon kim lea max nia oda pia quy ray rex sam sky tam tia tom ula uma val vic"
+)
 NAMES = (*_MANY.split(), "wes", "xia", "yan")
 WITNESSES = ("wit", "wop", "wyn")
 SPARE = Party(Role.SERVER.value, "spare")
