@@ -106,7 +106,7 @@ TRUST_PATH: dict[str, list[str]] = {
     "protocol/rounds/witness.py": [f"{ROUNDS}witness.py"],
     "protocol/statements.py": ["tests/protocol/test_statements.py", "tests/protocol/test_key_statements.py"],
     "secagg/commitments.py": ["tests/secagg/test_commitments.py"],
-    "secagg/context.py": ["tests/secagg/test_seeds.py"],
+    "secagg/context.py": ["tests/secagg/test_context.py"],
     "secagg/disclosure.py": ["tests/secagg/test_disclosure.py"],
     "secagg/envelopes.py": ["tests/secagg/test_envelopes.py"],
     "secagg/fields.py": ["tests/secagg/test_fields.py"],

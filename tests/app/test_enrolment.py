@@ -45,7 +45,7 @@ from fedspallm_secure.errors import (
     WrongPassword,
 )
 from fedspallm_secure.protocol.enrolment import Enrolment, Request
-from fedspallm_secure.protocol.limits import CLOCK_SKEW
+from fedspallm_secure.protocol.limits import CLOCK_SKEW, ROSTER_LIMIT
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.documents import document_path, read_document, write_document
@@ -658,7 +658,7 @@ def test_what_is_not_imported_is_named(made: Ceremony, tmp_path: Path):
     with pytest.raises(HostileFile):
         import_files(made.home("member/north"), [link], lambda root, pinned: None)
     with pytest.raises(LimitExceeded):
-        made.take("member/north", bytes((4 << 20) + 1))
+        made.take("member/north", bytes(ROSTER_LIMIT + 1))
 
 
 def test_a_party_hears_what_concerns_it(made: Ceremony, clock: Clock):

@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 
 from fedspallm_secure.crypto.encoding import canonical_json
-from fedspallm_secure.protocol.rounds.deals import sign_deal
+from fedspallm_secure.protocol.rounds.deals import sign_deal, vector_root
 from fedspallm_secure.protocol.rounds.messages import Outgoing
 from fedspallm_secure.protocol.rounds.records_member import Dealt, PrekeyHeld
 from fedspallm_secure.protocol.rounds.survivors import EndCode, Endorsement
 from fedspallm_secure.protocol.rounds.unmasking import Complaint, UnmaskResponse
 from fedspallm_secure.secagg.commitments import Row, row_commitment
 from fedspallm_secure.secagg.envelopes import envelope_hash, seal_row, unwrap_key
+from fedspallm_secure.secagg.keystreams import Kind as SeedKind
+from fedspallm_secure.secagg.keystreams import Stream, stream_key
+from fedspallm_secure.secagg.masking import Term, add_keystreams
 from fedspallm_secure.secagg.seeds import ELEMENT_SIZE, draw_element, edge_commitment, encode_element
 from tests.figures.stage import GID, SERVER, Branch, Made, Stage, handover
-from tests.protocol.rounds.dealing import Contribution, deal, forged
+from tests.protocol.rounds.dealing import Contribution, deal, edge, forged
 
 _KEY_AT = 1168  # bytes of an envelope before its key commitment
 
@@ -152,13 +155,22 @@ def _edge_to_the_gone(dealer: Dealer) -> list[Made]:
     return _shared(dealer, 1 + near.index(dealer.gone[0]))
 
 
-def _another_edge_seed(dealer: Dealer) -> list[Made]:
-    """Commitment and shares are of one seed, and the vector is masked with another."""
+def _another_edge_seed(dealer: Dealer, masks_with_it: bool) -> list[Made]:
+    """Commitment and shares are of one seed, and the vector is masked with it or with the common one."""
     seed, world = draw_element(), dealer.stage.world
     ends = sorted((dealer.member, dealer.victim))
     number = 1 + world.neighbours(dealer.member, GID).index(dealer.victim)
     said = {dealer.victim: edge_commitment(world.context(GID), *ends, seed)}
-    return [dealer.made(dealer.deal(edges=said, shared={number: seed}))]
+    found = dealer.deal(edges=said, shared={number: seed})
+    if masks_with_it:
+        second, common = dealer.victim < dealer.member, edge(world, dealer.member, dealer.victim, GID)
+        streams = tuple(map(bytearray, found.streams))
+        for streamed, kind, size in zip(streams, Stream, (1, 4), strict=True):
+            keys = [stream_key(one, world.context(GID), SeedKind.PAIR, kind) for one in (common, seed)]
+            add_keystreams(streamed, [Term(keys[0], not second), Term(keys[1], second)], size)
+        root = vector_root([memoryview(stream) for stream in streams])
+        found = dealer.signed(replace(found, streams=streams), vector_root=root)
+    return [dealer.made(found)]
 
 
 def _off_the_polynomial(dealer: Dealer) -> list[Made]:
@@ -220,7 +232,13 @@ DEALERS: Mapping[str, Kind] = {
         Blame.ALONE, lambda d: _edges(d, d.one), ends=frozenset({EndCode.BAD_DEALING}), together=True
     ),
     "the same, with shares that fit": Kind(
-        Blame.SUSPECT, _another_edge_seed, ends=frozenset({EndCode.SUM_OUT_OF_RANGE}), together=True
+        Blame.SUSPECT,
+        lambda d: _another_edge_seed(d, masks_with_it=False),
+        ends=frozenset({EndCode.SUM_OUT_OF_RANGE}),
+        together=True,
+    ),
+    "the same, with shares and a vector that fit": Kind(
+        Blame.SUSPECT, lambda d: _another_edge_seed(d, masks_with_it=True), together=True
     ),
     "shares of another self seed": Kind(Blame.ALONE, lambda d: _shared(d, 0), ends=frozenset({EndCode.BAD_DEALING})),
     "shares of another edge seed": Kind(
