@@ -33,7 +33,10 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[R]):
-    """What follows from a message: records, to be durable before any of the messages leaves."""
+    """What follows from a message: records, to be durable before any of the messages leaves.
+
+    The records of one step are written together, all or none: between two of them a verdict could be lost.
+    """
 
     records: tuple[R, ...] = ()
     messages: tuple[Outgoing, ...] = ()
