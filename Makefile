@@ -51,5 +51,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,test,lint]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,metrics,test,lint]'
 	touch $@

@@ -1,0 +1,1 @@
+"""The running server and the running client: where stations, transport, clock and signals meet."""
