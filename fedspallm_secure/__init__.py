@@ -14,4 +14,6 @@ from fedspallm_secure.errors import FedSpaError
 
 __version__ = "0.1.0"
 
+SOFTWARE = f"fedspallm-secure/{__version__}"  # what this program calls itself in plans and offers (SPEC section 16)
+
 __all__ = ["FedSpaError", "__version__"]

@@ -21,11 +21,11 @@ CTX |= {"kem": '"(x25519|mlkem768-x25519)"', "seq": "[1-9][0-9]*", "created": NA
 CTX = ",".join(f'"{name}":{form}' for name, form in sorted({**CTX, "body_type": '"(bytes|json)"'}.items()))
 HEADER = rf'\{{"body_len":{NAT},"body_root":{HEX},"ctx":(?P<ctx>\{{{CTX}\}}),"enc":"[A-Za-z0-9+/]*=*","tiles":{NAT}\}}'
 KEMS = {"x25519": (80, hpke.KEM.X25519), "mlkem768-x25519": (1168, hpke.KEM.MLKEM768_X25519)}
-TYPES = """file * * bytes 36, prekeys member server bytes 20, opening server (witness|member) json 20,
+TYPES = """file * * bytes 36, prekeys member server bytes 20, offer member server json 20, opening server (witness|member) json 20,
 beacon witness server json 20, plan server (member|auditor) json 28, contribution member server bytes 36,
 receipt server member json 20, survivors server (member|witness) json 26, endorsement (member|witness) server json 20,
 unmask-request server member json 28, unmask-response member server json 28, result server (member|auditor) bytes 36,
-abort server * json 20"""
+layer server (member|auditor) bytes 36, abort server * json 20"""
 TYPES = {name: row for name, *row in (line.replace("*", ROLE).split() for line in TYPES.split(","))}  # log2 of size
 PROFILE = {x509.BasicConstraints(False, None): True, x509.KeyUsage(True, *[False] * 8): True}  # value: critical
 PROFILE |= {x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.25.253809565053869446045003847362290417585")]): False}
@@ -77,7 +77,7 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         at = 5, "NotAllowed"
         senders, recipients, body_type, log = TYPES[ctx["type"]]
         assert re.fullmatch(f"{senders}/.*", ctx["sender"]) and re.fullmatch(f"{recipients}/.*", me)
-        assert (ctx["type"] in ("file", "prekeys")) == (ctx["round"] == 0) == (ctx["plan_hash"] == "*")
+        assert (ctx["type"] in ("file", "prekeys", "offer")) == (ctx["round"] == 0) == (ctx["plan_hash"] == "*")
         assert ctx["body_type"] == body_type and length <= 2 ** int(log) and (ctx["round"] or ctx["gid"] == "*")
         at = 6, "CertificateRefused"
         assert crypto_sign_open(leaf.signature + leaf.tbs_certificate_bytes, root_key) and leaf.issuer == root.subject

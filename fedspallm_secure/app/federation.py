@@ -7,15 +7,17 @@ certificates say that they are for development.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from fedspallm_secure.crypto.certificates import Purpose, Root, parse_leaf, parse_root
 from fedspallm_secure.crypto.certificates import root_certificate as make_root
 from fedspallm_secure.crypto.certificates import signing_certificate as issue
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.crypto.profiles import DAY, Profiles
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW, Reason, RevocationList, Revoked, revocation_list
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, supported_kems
-from fedspallm_secure.crypto.signing import Ed25519Signer
+from fedspallm_secure.crypto.signing import Ed25519Signer, Signer
 from fedspallm_secure.errors import LimitExceeded, UnknownSender, UsageError
 from fedspallm_secure.protocol.key_statements import KeyStatement
 from fedspallm_secure.protocol.limits import PARTIES_LIMIT
@@ -28,6 +30,19 @@ from fedspallm_secure.storage.profiles import default_profiles
 _FEWER = "take fewer members"
 
 
+class Supply(Protocol):
+    """The prekeys that a member has left, in memory or in a key file."""
+
+    def next_index(self) -> int:
+        """The index of the first that was not burned."""
+
+    def public_leaves(self, first: int | None = None) -> list[bytes]:
+        """What is published of those from index `first` on."""
+
+    def burn(self, index: int) -> PrekeySecret:
+        """Use up one, and all before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Participant:
     """One party with its secrets.  secrets: key identifier -> recipient secret; entry: its own in the roster.
@@ -36,10 +51,10 @@ class Participant:
     """
 
     party: Party
-    signer: Ed25519Signer = field(repr=False)
+    signer: Signer = field(repr=False)
     secrets: Mapping[str, RecipientSecret] = field(repr=False)
     entry: RosterEntry
-    prekeys: MemoryPrekeys | None = field(default=None, repr=False)
+    prekeys: Supply | None = field(default=None, repr=False)
 
     @property
     def reader(self) -> Reader:

@@ -1,11 +1,13 @@
-"""One party's sealing and opening of packages in memory, by the steps of SPEC section 9 that need no disk.
+"""One party's sealing and opening of packages in rounds, by the steps of SPEC section 9 that need no disk.
 
-The checks, their order and their errors are those of `app.packages`; the clock is an argument.
+The checks, their order and their errors are those of `app.packages`; the clock is an argument.  Where a package lies,
+in memory or in a file, is up to whoever hands over its reader or its sink.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.crypto.body import body_length
@@ -16,6 +18,8 @@ from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.packages import Context, Head, Header, equivocation_proof
 from fedspallm_secure.protocol.receiving import (
     Awaited,
+    Known,
+    Reader,
     Slot,
     Trust,
     check_awaited,
@@ -25,7 +29,8 @@ from fedspallm_secure.protocol.receiving import (
 )
 from fedspallm_secure.storage.memory import Buffer, MemoryDraft, MemoryPlaintext, MemoryRegister, read_package
 from fedspallm_secure.storage.package_reader import PackageReader
-from fedspallm_secure.storage.package_writer import write_to
+from fedspallm_secure.storage.package_writer import Plaintext, Sink, write_to
+from fedspallm_secure.storage.register import Received
 
 _PIECE = 1 << 20  # bytes that are wiped at once
 
@@ -38,20 +43,41 @@ class Opened:
     body: memoryview
 
 
+class Register(Protocol):
+    """What a party remembers of packages: a replay register and a counter."""
+
+    def find(self, slot: Slot) -> Known | None:
+        """What fills the slot; None if it is free."""
+
+    def received(self, slot: Slot) -> Received | None:
+        """The same with both signed parts."""
+
+    def fill(self, head: Head, output: str, at: int) -> None:
+        """Fill the slot of a verified package.  Raises ReplayedPackage or Equivocation."""
+
+    def publish(self, head: Head) -> None:
+        """Mark the slot: the package was taken in.  Raises ReplayedPackage."""
+
+    def next_sequence(self) -> int:
+        """Use up and return the next sequence number."""
+
+
 class Postbox:
     """Where one party seals what it sends and opens what it gets.
 
     evidence: digest of the first of two packages under one number, in hex -> proof as in SPEC section 9.
     """
 
-    def __init__(self, owner: Participant, trust: Trust, register: MemoryRegister | None = None) -> None:
-        """register: what the party remembers from before, None for nothing."""
+    def __init__(
+        self, owner: Participant, trust: Trust, register: Register | None = None, reader: Reader | None = None
+    ) -> None:
+        """register: what the party remembers from before, None for nothing; reader: None for the owner's own."""
         self.party = owner.party
         self.trust = trust
-        self.register = MemoryRegister() if register is None else register
+        self.register: Register = MemoryRegister() if register is None else register
         self.evidence: dict[str, bytes] = {}
         self._owner = owner
-        self._reader = owner.reader
+        self._reader = owner.reader if reader is None else reader
 
     def seal(
         self,
@@ -72,6 +98,23 @@ class Postbox:
         the roster, FormatError for a value that no header can have, OutOfMemory, and what `check_sealing` raises.
         """
         plain = MemoryPlaintext(body) if isinstance(body, Buffer) else MemoryPlaintext(*body)
+        file = MemoryDraft()
+        self.seal_to(file, type, recipient, round, plan_hash, group, plain, now, not_after)
+        return file.finish()
+
+    def seal_to(
+        self,
+        sink: Sink,
+        type: str,
+        recipient: Party,
+        round: int,
+        plan_hash: str,
+        group: str,
+        plain: Plaintext,
+        now: int,
+        not_after: int,
+    ) -> Head:
+        """As `seal`, into a sink; the head of what was made.  Raises what writing to the sink raises, too."""
         row = PACKAGE_TYPES.get(type)
         if row is None:
             raise NotAllowed(f"there is no type {type[:64]!r} of packages")
@@ -98,17 +141,35 @@ class Postbox:
             body_type=row.body,
         )
         check_type(_expected(context, plain.length))
-        file = MemoryDraft()
-        write_to(file, plain, context, key, self._owner.signer, lambda _: None)
-        return file.finish()
+        return write_to(sink, plain, context, key, self._owner.signer, lambda _: None)
 
     def open(self, package: Buffer, awaited: Awaited, now: int) -> Opened:
         """Open `package` and take it in: once, and nothing of it is handed out before everything about it was checked.
 
         Raises what the steps of SPEC section 9 raise.
         """
-        reader = self._check(package, awaited, now)
+        return self.open_from(read_package(package), awaited, now)
+
+    def open_from(self, reader: PackageReader, awaited: Awaited, now: int) -> Opened:
+        """As `open`, of a package that lies wherever its reader says."""
+        self.check(reader, awaited, now)
         return self._take_in(reader, memoryview(bytearray(reader.head.header.plaintext_length)), now)
+
+    def open_through(
+        self, reader: PackageReader, awaited: Awaited, now: int, write: Callable[[memoryview], None]
+    ) -> Head:
+        """As `open_from`, with the plaintext handed to `write`, piece by piece: none of it counts before this returns.
+
+        The register is left alone: whoever keeps the plaintext calls `take_in` when it is durable.
+        """
+        self.check(reader, awaited, now)
+        reader.decrypt(self._owner.secrets[reader.head.context.recipient_key], write, lambda _: None)
+        return reader.head
+
+    def take_in(self, head: Head, now: int) -> None:
+        """Step 12 for a package that `open_through` has read.  Raises ReplayedPackage or Equivocation."""
+        self.register.fill(head, "", now)
+        self.register.publish(head)
 
     def open_into(self, buffer: bytearray | memoryview, package: Buffer, awaited: Awaited, now: int) -> Opened:
         """As `open`, with the plaintext in `buffer`, which it has to fill exactly.
@@ -119,14 +180,15 @@ class Postbox:
         view = memoryview(buffer).cast("B")
         if view.readonly:
             raise TypeError("the plaintext is written to the buffer: it must not be read-only")
-        return self._take_in(self._check(package, awaited, now, view.nbytes), view, now)
+        reader = read_package(package)
+        self.check(reader, awaited, now, view.nbytes)
+        return self._take_in(reader, view, now)
 
-    def _check(self, package: Buffer, awaited: Awaited, now: int, room: int | None = None) -> PackageReader:
+    def check(self, reader: PackageReader, awaited: Awaited, now: int, room: int | None = None) -> None:
         """Steps 1 to 9, and the first part of 10: no room is made for what a header promises and nothing holds.
 
         room: bytes that the plaintext has to fill, None for any number.
         """
-        reader = read_package(package)
         try:
             check_head(reader.head, self._reader, self.trust, self.register, awaited, now)
         except Equivocation:
@@ -134,7 +196,6 @@ class Postbox:
             raise
         check_awaited(reader.head, Awaited(plaintext_length=room))
         reader.check_length()
-        return reader
 
     def _take_in(self, reader: PackageReader, plain: memoryview, now: int) -> Opened:
         """Steps 10 to 12."""
@@ -147,8 +208,7 @@ class Postbox:
 
         try:
             reader.decrypt(self._owner.secrets[head.context.recipient_key], write, lambda _: None)
-            self.register.fill(head, "", now)
-            self.register.publish(head)
+            self.take_in(head, now)
         except BaseException as error:
             _wipe(plain)
             if isinstance(error, Equivocation):

@@ -4,14 +4,16 @@ Nothing here reads one member's contribution except to add it.  Secure aggregati
 showing any contribution; then `write_aggregate` is all that is left to do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedspallm_secure.app.rounds.vectors import MatrixMeans
 from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block
 from fedspallm_secure.errors import RecordDamaged
-from fedspallm_secure.pruning.aggregation import Group, MatrixSums, Strategy, aggregate
+from fedspallm_secure.pruning.aggregation import Aggregate, Group, MatrixSums, Strategy, aggregate
 from fedspallm_secure.pruning.patterns import Pattern
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
 
@@ -37,30 +39,62 @@ def aggregate_layer(
     if file.exists():
         return file
     sums = sum_contributions(block, contributions, spec.strategy)
-    return write_aggregate(block, revision, sums, spec, folder, len(contributions))
+    return write_aggregate(block, revision, emptied(sums), spec, folder, len(contributions))
 
 
-def write_aggregate(
-    block: Block, revision: Revision, sums: dict[str, MatrixSums], spec: ServerSpec, folder: Path, members: int
-) -> Path:
+Sums = Iterable[tuple[str, MatrixSums | MatrixMeans]]
+
+
+def write_aggregate(block: Block, revision: Revision, sums: Sums, spec: ServerSpec, folder: Path, members: int) -> Path:
     """Take the server step on the sums of one layer, however they were made, and write its file in `folder`.
 
-    sums: of every matrix of the layer, by checkpoint name, emptied on the way; members: how many were added up.
+    sums: of every matrix of the layer by checkpoint name, in any order.  One is taken, pruned and packed before the
+    next, so memory holds what is kept of the layer and one matrix.  members: how many were added up.
+    Raises RecordDamaged unless every matrix of the layer comes once.
     """
     file = layer_file(folder, block.index)
-    base = revision.matrices(block)
-    pruned_before = block.index in revision.layers
-    matrices = {}
     metadata = {"layer": str(block.index), "members": str(members)}
-    for linear in block.linears:
-        before = base.pop(linear.name)
-        frozen = ~before.keep if pruned_before else None
-        result = aggregate(sums.pop(linear.name), before.weight.float(), spec.target, spec.group, frozen)
-        matrices[linear.name] = LayerMatrix(result.weight, result.keep)
-        metadata[f"histogram {linear.name}"] = ",".join(map(str, result.histogram))
-        metadata[f"restored {linear.name}"] = str(result.restored)
-    save_layer(file, matrices, metadata)
+    save_layer(file, _pruned(block, revision, sums, spec, metadata), metadata)
     return file
+
+
+def _pruned(
+    block: Block, revision: Revision, sums: Sums, spec: ServerSpec, metadata: dict[str, str]
+) -> Iterator[tuple[str, LayerMatrix]]:
+    """The server step, matrix by matrix; what is to be said about each goes into `metadata`."""
+    left = {linear.name: linear for linear in block.linears}
+    for name, total in sums:
+        linear = left.pop(name, None)
+        if linear is None:
+            raise RecordDamaged(f"there are sums of {name} twice, or layer {block.index} has no such matrix")
+        result = _server_step(block, linear, revision, total, spec)
+        metadata[f"histogram {name}"] = ",".join(map(str, result.histogram))
+        metadata[f"restored {name}"] = str(result.restored)
+        matrix = LayerMatrix(result.weight, result.keep)
+        del total, result  # not held while the matrix is packed and the next one is made
+        yield name, matrix
+        del matrix
+    if left:
+        raise RecordDamaged(f"there are no sums of {', '.join(left)}")
+
+
+def _server_step(
+    block: Block, linear: Linear, revision: Revision, total: MatrixSums | MatrixMeans, spec: ServerSpec
+) -> Aggregate:
+    pruned = block.index in revision.layers
+    if isinstance(total, MatrixSums):
+        before = revision.matrix(block, linear)
+        frozen = ~before.keep if pruned else None
+        return aggregate(total, before.weight.float(), spec.target, spec.group, frozen)
+    frozen = ~revision.matrix(block, linear).keep if pruned else None
+    # Without kept sums `aggregate` takes the dense weight for the average, and a mean is the average already.
+    return aggregate(MatrixSums(total.count, None, total.members), total.mean, spec.target, spec.group, frozen)
+
+
+def emptied(sums: dict[str, MatrixSums]) -> Iterator[tuple[str, MatrixSums]]:
+    """The sums one by one; none is held here once it was handed out."""
+    for name in list(sums):
+        yield name, sums.pop(name)
 
 
 def sum_contributions(block: Block, contributions: Sequence[Path], strategy: Strategy) -> dict[str, MatrixSums]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, load_matrix
 from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
 
 
@@ -38,12 +38,15 @@ class Revision:
         """The matrices of one layer as (out, in), on the CPU, by checkpoint name; a dense layer keeps everything."""
         if block.index in self.layers:
             return load_layer(self.layers[block.index])[0]
-        found = {}
-        for linear in block.linears:
-            tensor = self.checkpoint.read(linear.name).float()
-            weight = tensor.T.contiguous() if linear.transposed else tensor
-            found[linear.name] = LayerMatrix(weight, torch.ones(linear.shape, dtype=torch.bool))
-        return found
+        return {linear.name: self.matrix(block, linear) for linear in block.linears}
+
+    def matrix(self, block: Block, linear: Linear) -> LayerMatrix:
+        """One matrix of a layer, as in `matrices`, read alone."""
+        if block.index in self.layers:
+            return load_matrix(self.layers[block.index], linear.name)
+        tensor = self.checkpoint.read(linear.name).float()
+        weight = tensor.T.contiguous() if linear.transposed else tensor
+        return LayerMatrix(weight, torch.ones(linear.shape, dtype=torch.bool))
 
     def frozen(self, block: Block) -> dict[str, Tensor]:
         """Weights earlier rounds dropped, by checkpoint name, (out, in) bool; empty for a dense layer."""

@@ -33,6 +33,7 @@ class Purpose(Enum):
     TLS = "tls"
     RECIPIENT = "recipient"
     PREKEYS = "prekeys"
+    JOURNAL = "journal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,28 @@ class PrekeySecrets:
         return cls(found["next"], tuple(PrekeySecret.from_dict(key) for key in found["keys"]))
 
 
-Record = SigningSeed | TlsSecret | RecipientSecrets | PrekeySecrets
+@dataclass(frozen=True, slots=True)
+class JournalSecret:
+    """Of the purpose `journal`: what secret records of rounds are encrypted under.  key: AES-256, 32 bytes."""
+
+    key: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.key) != KEY_SIZE:
+            raise FormatError(f"the key of a journal has {KEY_SIZE} bytes, not {len(self.key)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data as it is encrypted."""
+        return {"aes256": encode_base64(self.key)}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> "JournalSecret":
+        """Read plain data.  Raises FormatError."""
+        found = fields(value, {"aes256": str}, "journal key")
+        return cls(decode_base64(found["aes256"], "aes256"))
+
+
+Record = SigningSeed | TlsSecret | RecipientSecrets | PrekeySecrets | JournalSecret
 
 RECORDS: Final[dict[Purpose, type[Record]]] = {
     Purpose.ROOT: SigningSeed,
@@ -195,6 +217,7 @@ RECORDS: Final[dict[Purpose, type[Record]]] = {
     Purpose.TLS: TlsSecret,
     Purpose.RECIPIENT: RecipientSecrets,
     Purpose.PREKEYS: PrekeySecrets,
+    Purpose.JOURNAL: JournalSecret,
 }
 
 

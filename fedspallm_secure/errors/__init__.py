@@ -55,17 +55,25 @@
     │   ├── ExposedKeyFile             93
     │   ├── KeyFileExists              94
     │   └── PrekeysExhausted           95
-    └── RoundError                    100   a round of secure aggregation: the message names the check
-        ├── CapacityExceeded          101
-        ├── PlanDeclined              102
-        ├── UnmaskingDeclined         103
-        ├── DisclosureRefused         104
-        ├── ContributionRefused       105
-        ├── ResponseRefused           106
-        ├── OutOfTurn                 107
-        ├── BadShare                  108
-        ├── SumOutOfRange             109
-        └── RoundAborted              110
+    ├── RoundError                    100   a round of secure aggregation: the message names the check
+    │   ├── CapacityExceeded          101
+    │   ├── PlanDeclined              102
+    │   ├── UnmaskingDeclined         103
+    │   ├── DisclosureRefused         104
+    │   ├── ContributionRefused       105
+    │   ├── ResponseRefused           106
+    │   ├── OutOfTurn                 107
+    │   ├── BadShare                  108
+    │   ├── SumOutOfRange             109
+    │   ├── RoundAborted              110
+    │   └── LayerRefused              118
+    └── TransportError                111   packages could not be moved over the network
+        ├── Unreachable               112
+        ├── ProxyRefused              113
+        ├── ConnectionBroken          114
+        ├── NotAdmitted               115
+        ├── Throttled                 116
+        └── ProtocolViolation         117
 
 Every message says what happened; every hint says what to do about it.  The codes are documented in
 docs/EXIT_CODES.md, and a test holds the two together.
@@ -103,6 +111,7 @@ from fedspallm_secure.errors.rounds import (
     CapacityExceeded,
     ContributionRefused,
     DisclosureRefused,
+    LayerRefused,
     OutOfTurn,
     PlanDeclined,
     ResponseRefused,
@@ -110,6 +119,15 @@ from fedspallm_secure.errors.rounds import (
     RoundError,
     SumOutOfRange,
     UnmaskingDeclined,
+)
+from fedspallm_secure.errors.transport import (
+    ConnectionBroken,
+    NotAdmitted,
+    ProtocolViolation,
+    ProxyRefused,
+    Throttled,
+    TransportError,
+    Unreachable,
 )
 from fedspallm_secure.errors.trust import (
     BadSignature,
@@ -153,6 +171,7 @@ __all__ = [
     "CertificateExpired",
     "CertificateRefused",
     "CertificateRevoked",
+    "ConnectionBroken",
     "ContributionRefused",
     "CorruptWeights",
     "DisclosureRefused",
@@ -167,11 +186,13 @@ __all__ = [
     "InputError",
     "KeyFileExists",
     "KeyStoreError",
+    "LayerRefused",
     "LimitExceeded",
     "MissingExtra",
     "MissingInput",
     "ModelError",
     "NoPassword",
+    "NotAdmitted",
     "NotAllowed",
     "NotAwaited",
     "NotEnoughText",
@@ -186,6 +207,8 @@ __all__ = [
     "PlanDeclined",
     "PlanRefused",
     "PrekeysExhausted",
+    "ProtocolViolation",
+    "ProxyRefused",
     "RecordDamaged",
     "ReplayedPackage",
     "ResponseRefused",
@@ -196,14 +219,17 @@ __all__ = [
     "RunLocked",
     "StorageError",
     "SumOutOfRange",
+    "Throttled",
     "TileMismatch",
     "TokenizerMismatch",
     "TrailingBytes",
+    "TransportError",
     "Truncated",
     "TrustError",
     "UnknownSender",
     "UnknownVersion",
     "UnmaskingDeclined",
+    "Unreachable",
     "UnsupportedModel",
     "UsageError",
     "WeakKey",

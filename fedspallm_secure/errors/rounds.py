@@ -85,3 +85,10 @@ class RoundAborted(RoundError):
 
     exit_code = 110
     hint = "the reason stands in the message; a new round needs a new plan and new prekeys"
+
+
+class LayerRefused(RoundError):
+    """A pruned layer is not the one that the result names, or not what the plan asked for."""
+
+    exit_code = 118
+    hint = "do not use this layer; ask the server for it again, and show the auditor the check that failed"

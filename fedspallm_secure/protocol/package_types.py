@@ -33,6 +33,7 @@ class PackageType:
 _ROWS = (
     PackageType("file", _ANY, _ANY, BodyType.BYTES, 1 << 36, in_round=False),
     PackageType("prekeys", _MEMBER, _SERVER, BodyType.BYTES, 1 << 20, in_round=False),
+    PackageType("offer", _MEMBER, _SERVER, BodyType.JSON, 1 << 20, in_round=False),
     PackageType("opening", _SERVER, _WITNESS | _MEMBER, BodyType.JSON, 1 << 20),
     PackageType("beacon", _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("plan", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.JSON, 1 << 28),
@@ -43,6 +44,7 @@ _ROWS = (
     PackageType("unmask-request", _SERVER, _MEMBER, BodyType.JSON, 1 << 28),
     PackageType("unmask-response", _MEMBER, _SERVER, BodyType.JSON, 1 << 28),
     PackageType("result", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),
+    PackageType("layer", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),
     PackageType("abort", _SERVER, _ANY, BodyType.JSON, 1 << 20),
 )
 

@@ -28,7 +28,8 @@ from fedspallm_secure.storage.register import Received
 Buffer = bytes | bytearray | memoryview
 _HERE = "the package"
 _ON_DISK = "seal from a file into a file, which takes a few MiB of memory"
-_ORDER = "prekeys are used in the order of their indices, each once; a lost one is made up for by the next"
+_ORDER = "prekeys are used in the order of their indices, each once; a lost one is made up for by a later one"
+_NEVER = "whoever named it has an older or newer bundle than this file; publish the bundle again"
 _FULL = "use up the prekeys that are there first"
 _BUNDLE = "that is what a bundle holds"
 
@@ -199,17 +200,18 @@ class MemoryPrekeys:
         return [key.leaf for key in reversed(self._keys) if first is None or key.index >= first]
 
     def burn(self, index: int) -> PrekeySecret:
-        """Use up prekey `index`, which must be the next one, and hand out its secret.
+        """Use up prekey `index` and all those before it, and hand out its secret.
 
-        Raises PrekeysExhausted; KeyStoreError for any other index.
+        Raises PrekeysExhausted where none is left; KeyStoreError for one that was used up before or was never made.
         """
         following = self.next_index()
         if index < following:
             raise KeyStoreError(f"prekey {index} was used up before; the next one is {following}", hint=_ORDER)
         if not self._keys:
             raise PrekeysExhausted("the member holds no prekey any more")
-        if index > following:
-            raise KeyStoreError(f"prekey {index} is not the next one, which is {following}", hint=_ORDER)
+        if index >= self._end:
+            raise KeyStoreError(f"prekey {index} was never made; the last one is {self._end - 1}", hint=_NEVER)
+        del self._keys[self._end - index :]
         return self._keys.pop()
 
     def extend(self, count: int) -> int:

@@ -1,6 +1,6 @@
 """One-time keys on disk, each handed out once (SPEC sections 6.4, 7 and 11).
 
-The file is rewritten without a prekey, durably, before its secret is handed out: after a crash at any moment a prekey
+The file is rewritten without a prekey and those before it, durably, before its secret is handed out: after a crash at any moment a prekey
 is still there, or gone for good, and never handed out twice.  Putting back an older copy of the file would undo that;
 what went back while it was open is noticed here, and whoever keeps `next_index` elsewhere can notice the rest.
 """
@@ -21,7 +21,8 @@ from fedspallm_secure.storage.files import disk_errors, replace_private
 from fedspallm_secure.storage.keystore import create_key_file, open_key_file
 
 LOCK_WAIT = 10.0  # seconds that one process waits for another to burn a prekey
-_ORDER = "prekeys are used in the order of their indices, each once; a lost one is made up for by the next"
+_ORDER = "prekeys are used in the order of their indices, each once; a lost one is made up for by a later one"
+_NEVER = "whoever named it has an older or newer bundle than this file; publish the bundle again"
 _OLDER = "never use an older copy of this file: make new prekeys with fedprune certs prekeys"
 _FULL = "use up the prekeys that are there first"
 _BUNDLE = "that is what a bundle holds"
@@ -66,11 +67,21 @@ class PrekeyFile:
         record = self._read()
         return [key.leaf for key in record.keys if first is None or key.index >= first]
 
-    def burn(self, index: int) -> PrekeySecret:
-        """Use up prekey `index`, which must be the next one, and hand out its secret.
+    def look(self, index: int) -> PrekeySecret:
+        """Prekey `index`, which stays: for whoever keeps it elsewhere, durably, before it is burned.
 
-        Raises PrekeysExhausted; KeyStoreError for any other index; RunLocked, DiskFull or StorageError, after which the
-        prekey may be lost but was not handed out.
+        Raises KeyStoreError for one that is not there.
+        """
+        record = self._read()
+        if not record.next <= index < record.end:
+            raise KeyStoreError(f"prekey {index} is not there; those left are {record.next} to {record.end - 1}")
+        return record.keys[index - record.next]
+
+    def burn(self, index: int) -> PrekeySecret:
+        """Use up prekey `index` and all those before it, and hand out its secret.
+
+        Raises PrekeysExhausted where none is left; KeyStoreError for one that was used up before or was never made;
+        RunLocked, DiskFull or StorageError, after which prekeys may be lost but none was handed out.
         """
         with self._held():
             record = self._read()
@@ -78,10 +89,11 @@ class PrekeyFile:
                 raise KeyStoreError(f"prekey {index} was used up before; the next one is {record.next}", hint=_ORDER)
             if not record.keys:
                 raise PrekeysExhausted(f"{self._path} holds no prekey any more")
-            if index > record.next:
-                raise KeyStoreError(f"prekey {index} is not the next one, which is {record.next}", hint=_ORDER)
-            self._write(PrekeySecrets(record.next + 1, record.keys[1:]))
-            return record.keys[0]
+            if index >= record.end:
+                raise KeyStoreError(f"prekey {index} was never made; the last one is {record.end - 1}", hint=_NEVER)
+            place = index - record.next
+            self._write(PrekeySecrets(index + 1, record.keys[place + 1 :]))
+            return record.keys[place]
 
     def extend(self, count: int) -> int:
         """Add `count` prekeys, whose indices go on where the last ones ended; returns the first new index.

@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS received (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """
+_TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('received', 'counters')"
 _WAIT = 10.0  # seconds for another process to finish its transaction
 LOST = "do not restore an old one; enrol again in a new --home, with new keys"
 
@@ -45,7 +46,7 @@ class SqliteRegister:
     """The register of one home.  Made by `open_register`."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
+        self.connection = connection
         self._path = path
 
     def find(self, slot: Slot) -> Known | None:
@@ -56,7 +57,7 @@ class SqliteRegister:
     def received(self, slot: Slot) -> Received | None:
         """The whole row of the slot."""
         with self._errors():
-            row = self._connection.execute(
+            row = self.connection.execute(
                 "SELECT digest, header, signature, output, at, published FROM received "
                 "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sender_key = ? AND sequence = ?",
                 _key(slot),
@@ -74,7 +75,7 @@ class SqliteRegister:
         """
         with self._transaction():
             check_first(head, self)
-            self._connection.execute(
+            self.connection.execute(
                 "INSERT INTO received VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0) "
                 "ON CONFLICT DO UPDATE SET output = excluded.output, at = excluded.at",
                 (*_key(Slot.of(head.context)), head.digest, head.encoded, head.signature, output, at),
@@ -88,7 +89,7 @@ class SqliteRegister:
         with self._transaction():
             check_first(head, self)
             give_name()
-            changed = self._connection.execute(
+            changed = self.connection.execute(
                 "UPDATE received SET published = 1 "
                 "WHERE federation = ? AND round = ? AND type = ? AND sender = ? AND sender_key = ? AND sequence = ?",
                 _key(Slot.of(head.context)),
@@ -99,16 +100,22 @@ class SqliteRegister:
     def empty(self, head: Head, output: str) -> None:
         """Make the slot free again that was filled for `output`, unless it is marked: the plaintext got no name."""
         with self._transaction():
-            self._connection.execute(
+            self.connection.execute(
                 "DELETE FROM received WHERE federation = ? AND round = ? AND type = ? AND sender = ? "
                 "AND sender_key = ? AND sequence = ? AND output = ? AND published = 0",
                 (*_key(Slot.of(head.context)), output),
             )
 
+    def last_sequence(self) -> int:
+        """The sequence number that was used up last, 0 if none was."""
+        with self._errors():
+            row = self.connection.execute("SELECT value FROM counters WHERE name = 'sequence'").fetchone()
+        return 0 if row is None else int(row[0])
+
     def next_sequence(self) -> int:
         """Use up and return the next sequence number, from 1.  A number that was returned never comes again."""
         with self._transaction():
-            row = self._connection.execute(
+            row = self.connection.execute(
                 "INSERT INTO counters VALUES ('sequence', 1) "
                 "ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
             ).fetchone()
@@ -116,14 +123,17 @@ class SqliteRegister:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self.connection.in_transaction:  # of a journal, in whose transaction this is one of several things
+            yield
+            return
         with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
+            self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                self._connection.execute("COMMIT")
+                self.connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
-                    self._connection.execute("ROLLBACK")
+                if self.connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                    self.connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
@@ -172,7 +182,7 @@ def open_register(path: Path, *, make: bool = True) -> Iterator[SqliteRegister]:
                 raise RecordDamaged(f"{path} is damaged", hint="do not restore it from a backup; enrol again")
             if make:
                 connection.executescript(_SCHEMA)
-            elif connection.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone() != (2,):
+            elif connection.execute(_TABLES).fetchone() != (2,):
                 raise RecordDamaged(f"{path} has lost what was in it", hint=LOST)
         yield SqliteRegister(connection, path)
 

@@ -129,7 +129,7 @@ class Home:
 
     def __init__(self, name: str, federation: Federation, prekeys: int, draw: random.Random, watch: Watch) -> None:
         actor = federation[f"member/{name}"]
-        policy = Policy(SERVER, 1)
+        policy = Policy(SERVER, 1, profiles=frozenset({Profile.TWO_TRIP, Profile.THREE_TRIP}))
         self.name, self.draw, self.watch = name, draw, watch
         self.own = Own(actor.party, actor.signer, federation.trust, policy)
         self.prekeys = MemoryPrekeys(prekeys)

@@ -391,8 +391,8 @@ def test_prekeys_are_handed_out_in_order_and_once(prekeys):
     for number, index in enumerate(range(10, 13)):
         assert (prekeys.next_index(), prekeys.remaining()) == (index, 3 - number)
         assert prekeys.public_leaves() == leaves[number:]
-        with pytest.raises(KeyStoreError, match="is not the next one"):
-            prekeys.burn(index + 1)
+        with pytest.raises(KeyStoreError, match="was never made"):
+            prekeys.burn(13)
         secret = prekeys.burn(index)
         assert (secret.index, secret.leaf) == (index, leaves[number])
         with pytest.raises(KeyStoreError, match="was used up before"):
@@ -400,6 +400,18 @@ def test_prekeys_are_handed_out_in_order_and_once(prekeys):
     assert (prekeys.next_index(), prekeys.remaining(), prekeys.public_leaves()) == (13, 0, [])
     with pytest.raises(PrekeysExhausted):
         prekeys.burn(13)
+
+
+@pytest.mark.parametrize("index", [10, 11, 12])
+def test_those_before_a_burned_prekey_are_burned_with_it(prekeys, index):
+    leaves = prekeys.public_leaves()
+    secret = prekeys.burn(index)
+    assert (secret.index, secret.leaf) == (index, leaves[index - 10])
+    assert (prekeys.next_index(), prekeys.public_leaves()) == (index + 1, leaves[index - 9 :])
+    for gone in range(10, index + 1):
+        with pytest.raises(KeyStoreError, match="was used up before"):
+            prekeys.burn(gone)
+    assert prekeys.extend(1) == 13
 
 
 def test_more_prekeys_go_on_where_the_last_ones_ended(prekeys):

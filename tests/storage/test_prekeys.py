@@ -81,13 +81,37 @@ def test_a_burned_secret_is_not_in_the_file_when_it_is_handed_out(tmp_path, monk
     assert listing(tmp_path) == [".prekeys.key.lock", "prekeys.key"]
 
 
-@pytest.mark.parametrize("index", [-1, 0, 9, 11, 13, 14, 2**60])
-def test_only_the_next_prekey_is_burned(tmp_path, index):
+@pytest.mark.parametrize(("index", "tells"), [(-1, "10"), (0, "10"), (9, "10"), (14, "13"), (15, "13"), (2**60, "13")])
+def test_only_a_prekey_that_is_there_is_burned(tmp_path, index, tells):
     file = make(tmp_path)
     before = (tmp_path / "prekeys.key").read_bytes()
-    with pytest.raises(KeyStoreError, match=f"prekey {index} .* 10"):
+    with pytest.raises(KeyStoreError, match=f"prekey {index} .* {tells}"):
         file.burn(index)
     assert (tmp_path / "prekeys.key").read_bytes() == before
+
+
+def test_those_before_a_burned_prekey_are_burned_with_it(tmp_path):
+    """A server goes on after a plan that was never accepted, and what was left out is never asked for again."""
+    file = make(tmp_path)
+    secrets, leaves = held(tmp_path / "prekeys.key").keys, file.public_leaves()
+    assert file.burn(12) == secrets[2]
+    assert held(tmp_path / "prekeys.key") == PrekeySecrets(13, secrets[3:])
+    assert (file.next_index(), file.remaining(), file.public_leaves()) == (13, 1, leaves[3:])
+    for index in (10, 11, 12):
+        with pytest.raises(KeyStoreError, match=f"prekey {index} was used up before"):
+            file.burn(index)
+    assert file.burn(13) == secrets[3]
+    with pytest.raises(PrekeysExhausted):
+        file.burn(14)
+
+
+def test_a_copy_from_before_a_gap_is_noticed(tmp_path):
+    file = make(tmp_path)
+    copy = (tmp_path / "prekeys.key").read_bytes()
+    file.burn(12)
+    (tmp_path / "prekeys.key").write_bytes(copy)
+    with pytest.raises(RolledBack, match="from prekey 13 to prekey 10"):
+        file.burn(13)
 
 
 def test_a_burned_prekey_is_never_burned_again(tmp_path):

@@ -148,13 +148,13 @@ def test_no_two_of_us_have_one_key_and_none_is_weak():
     )
 
 
-def test_a_prekey_is_the_next_one_of_a_bundle_that_is_valid_now():
-    """THREAT_MODEL T112: used, skipped, not there, expired, withdrawn; of a neighbour an old one gives nothing away."""
+def test_a_prekey_is_one_that_is_left_of_a_bundle_that_is_valid_now():
+    """THREAT_MODEL T112: used, left out before, not there, expired, withdrawn; of a neighbour an old one gives nothing away."""
     ends_at(
         "P9",
         PlanDeclined,
         "keys.the_victims_prekey_of_the_last_round",
-        "keys.a_prekey_of_the_victim_that_is_not_its_next",
+        "keys.a_prekey_of_the_victim_that_was_left_out",
         "keys.an_index_that_the_bundle_does_not_have",
         "keys.a_bundle_that_has_run_out",
         "keys.keys_of_a_member_that_was_withdrawn",

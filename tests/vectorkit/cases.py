@@ -12,6 +12,8 @@ FORM = "PackageFormatError"
 FILE = Draft(context())
 CONTRIBUTION = Draft(context("contribution", recipient="server/coordinator", gid="7"))
 PLAN = Draft(context("plan", sender="server/coordinator"))
+OFFER = Draft(context("offer", recipient="server/coordinator"))
+LAYER = Draft(context("layer", sender="server/coordinator", gid="7"))
 
 
 def fault(

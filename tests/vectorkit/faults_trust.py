@@ -1,7 +1,7 @@
 """Step 5: version, federation, roster, recipient, sender, and what may be sent."""
 
 from tests.vector_format import Vector
-from tests.vectorkit.cases import CONTRIBUTION, FILE, PLAN, fault, flipped, home_of, with_ctx, with_fields
+from tests.vectorkit.cases import CONTRIBUTION, FILE, LAYER, OFFER, PLAN, fault, flipped, home_of, with_ctx, with_fields
 from tests.vectorkit.packages import PLAN_HASH, Draft, context
 from tests.vectorkit.primitives import (
     Value,
@@ -116,6 +116,12 @@ ROLES = (
     ("unmask-response", "member/birch", "member/alder"),
     ("result", "member/birch", "member/alder"),
     ("result", "server/coordinator", "witness/notary"),
+    ("layer", "member/birch", "member/alder"),
+    ("layer", "server/coordinator", "witness/notary"),
+    ("offer", "server/coordinator", "member/alder"),
+    ("offer", "member/birch", "member/alder"),
+    ("prekeys", "server/coordinator", "member/alder"),
+    ("prekeys", "auditor/inspector", "server/coordinator"),
     ("abort", "member/birch", "member/alder"),
     ("abort", "witness/notary", "server/coordinator"),
 )
@@ -139,6 +145,11 @@ def rows() -> list[Vector]:
         ("contribution-without-plan", "A contribution names no plan.", CONTRIBUTION, {"plan_hash": "*"}),
         ("file-in-a-round-of-a-plan", "A file names a round and a plan.", FILE, {"round": 4, "plan_hash": PLAN_HASH}),
         ("plan-as-a-file", "A plan names neither round nor plan hash.", PLAN, {"round": 0, "plan_hash": "*"}),
+        ("offer-in-a-round", "An offer names a round and a plan.", OFFER, {"round": 4, "plan_hash": PLAN_HASH}),
+        ("offer-with-gid", "An offer names a group.", OFFER, {"gid": "0"}),
+        ("offer-of-bytes", "An offer says that its body is bytes.", OFFER, {"body_type": "bytes"}),
+        ("layer-in-no-round", "A layer names neither round nor plan.", LAYER, {"round": 0, "plan_hash": "*"}),
+        ("layer-of-json", "A layer says that its body is JSON.", LAYER, {"body_type": "json"}),
         ("file-of-json", "A file says that its body is JSON.", FILE, {"body_type": "json"}),
         ("plan-of-bytes", "A plan says that its body is bytes.", PLAN, {"body_type": "bytes"}),
         ("contribution-of-json", "A contribution says that its body is JSON.", CONTRIBUTION, {"body_type": "json"}),
@@ -158,6 +169,9 @@ LIMITS = (
     ("unmask-request", 2**28, "server/coordinator", "member/alder"),
     ("unmask-response", 2**28, "member/birch", "server/coordinator"),
     ("result", 2**36, "server/coordinator", "member/alder"),
+    ("layer", 2**36, "server/coordinator", "member/alder"),
+    ("offer", 2**20, "member/birch", "server/coordinator"),
+    ("prekeys", 2**20, "member/birch", "server/coordinator"),
     ("abort", 2**20, "server/coordinator", "member/alder"),
     ("opening", 2**20, "server/coordinator", "witness/notary"),
     ("beacon", 2**20, "witness/notary", "server/coordinator"),

@@ -21,7 +21,11 @@ TYPES = (
     ("unmask-response", "member/birch", "server/coordinator"),
     ("result", "server/coordinator", "member/alder"),
     ("result", "server/coordinator", "auditor/inspector"),
+    ("layer", "server/coordinator", "member/alder"),
+    ("layer", "server/coordinator", "auditor/inspector"),
     ("abort", "server/coordinator", "key-holder/keeper"),
+    ("offer", "member/birch", "server/coordinator"),
+    ("prekeys", "member/birch", "server/coordinator"),
     ("file", "witness/notary", "auditor/inspector"),
     ("file", "key-holder/keeper", "server/coordinator"),
 )

@@ -29,6 +29,8 @@ from tests.vectorkit.world import CAST, FEDERATION, HYBRID, NOW, X25519, Party, 
 MAGIC = b"FSPKG1\r\n"
 LABEL = "FSPKG1"
 PLAN_HASH = seeded("plan").hex()
+OUTSIDE = ("file", "prekeys", "offer")  # of rounds
+BYTES = ("file", "prekeys", "contribution", "result", "layer")
 HELLO = b"Nothing in here is secret.\n"
 JSON_BODY = b'{"greeting":"Nothing in here is secret.","number":7}'
 RECORDED = Path(__file__).parents[1] / "vectors" / "recorded.json"
@@ -84,8 +86,8 @@ def context(
         "type": kind,
         "fed": FEDERATION,
         "roster": world().rosters[roster].hash,
-        "round": 0 if kind == "file" else 4,
-        "plan_hash": "*" if kind == "file" else PLAN_HASH,
+        "round": 0 if kind in OUTSIDE else 4,
+        "plan_hash": "*" if kind in OUTSIDE else PLAN_HASH,
         "gid": "*",
         "sender": sender,
         "sender_key": CAST[sender].key_id,
@@ -95,7 +97,7 @@ def context(
         "seq": 17,
         "created": NOW - 3_600,
         "not_after": NOW + 7 * 86_400,
-        "body_type": "bytes" if kind in ("file", "contribution", "result") else "json",
+        "body_type": "bytes" if kind in BYTES else "json",
     }
     return {**fields, **changes}
 

@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from fedspallm_secure.app.federation import Participant
+from fedspallm_secure.app.federation import Participant, Supply
 from fedspallm_secure.app.postbox import Postbox
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent
 from fedspallm_secure.app.rounds.vault import word_sizes
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import FedSpaError, UsageError
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.deals import vector_root
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.protocol.rounds.member import LocalModel, Member, Own
+from fedspallm_secure.protocol.rounds.member import Ending, LocalModel, Member, Own
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -58,7 +59,7 @@ class MemberParty(Correspondent):
         super().__init__(postbox, wire, clock)
         if participant.prekeys is None:
             raise UsageError(f"{participant.party} has no prekeys")
-        self.prekeys = participant.prekeys
+        self.prekeys: Supply = participant.prekeys
         self.bundle = bundle
         self.work = work
         self.own = Own(self.party, participant.signer, self.trust, policy)
@@ -86,6 +87,10 @@ class MemberParty(Correspondent):
         if self.machine.state is State.CLOSED:
             self.records = [record for record in self.records if not record.secret]
 
+    def end(self, ending: Ending) -> None:
+        """Take in the result of the round."""
+        self.say(ending)
+
     def act(self, parcel: Parcel) -> None:
         """Act on a message of the server."""
         incoming, now = self.open(parcel, self._AWAITED), self.clock()
@@ -104,7 +109,7 @@ class MemberParty(Correspondent):
             case "unmask-request":
                 self._on_unmask_request(incoming, now)
             case "result":
-                self.say(self.machine.on_result(incoming))
+                self.end(self.machine.on_result(incoming))
             case _:
                 self.say(self.machine.on_abort(incoming))
 
@@ -161,23 +166,31 @@ class MemberParty(Correspondent):
         """As `contribute`, one by one: the number of each group whose contribution was sent."""
         prekey = self.prekeys.burn(self.machine.round.index)
         for group in self.plan.groups_of(self.party.id):
-            streams, self.clipped[group.gid] = self.work.streams(group)
-            self.say(self.machine.freeze(group.gid, streams.hash))
-            draft = self.machine.prepare(group.gid, prekey)
-            terms = (draft.count_terms, draft.sum_terms)
-            for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
-                add_keystreams(part, these, size)
-            step = self.machine.hand_over(draft, vector_root([part.data for part in streams.parts]))
-            self.records += step.records
-            self.deals.add(self.machine.deals[group.gid])
-            self._may_be_released(group)
-            for message in step.messages:
-                parts = [message.body, *(part.data for part in streams.parts)]
-                number, plan_hash = self.plan.round, self.machine.round.plan_hash
-                sent = self.send(message.type, message.recipient, parts, number, plan_hash, message.group)
-                if self.keeps_sealed:
-                    self.sealed[group.gid] = sent
+            self.contribute_to(group, prekey)
             yield group.gid
+
+    def contribute_to(self, group: GroupPlan, prekey: PrekeySecret) -> None:
+        """Make and send the contribution to one group, once (SPEC section 16.3).  prekey: burned before."""
+        streams, self.clipped[group.gid] = self.work.streams(group)
+        self.freeze(group, streams)
+        draft = self.machine.prepare(group.gid, prekey)
+        terms = (draft.count_terms, draft.sum_terms)
+        for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
+            add_keystreams(part, these, size)
+        step = self.machine.hand_over(draft, vector_root([part.data for part in streams.parts]))
+        self.note(step.records, self.plan.round)
+        self.deals.add(self.machine.deals[group.gid])
+        self._may_be_released(group)
+        for message in step.messages:
+            parts = [message.body, *(part.data for part in streams.parts)]
+            number, plan_hash = self.plan.round, self.machine.round.plan_hash
+            sent = self.send(message.type, message.recipient, parts, number, plan_hash, message.group)
+            if self.keeps_sealed:
+                self.sealed[group.gid] = sent
+
+    def freeze(self, group: GroupPlan, streams: Streams) -> None:
+        """Fix the vector for a group, durably, before any seed is drawn for it."""
+        self.say(self.machine.freeze(group.gid, streams.hash))
 
     def _may_be_released(self, group: GroupPlan) -> None:
         # From here on others can answer for this vector without this member: it counts, whatever the server says.

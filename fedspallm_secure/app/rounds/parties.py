@@ -3,7 +3,7 @@
 A party does what a home on disk does: records first, then messages.  Everything here that is kept lives in memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from fedspallm_secure.app.postbox import Postbox
@@ -62,12 +62,16 @@ class Correspondent:
 
         One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
         """
-        self.records += step.records
+        self.note(step.records, number)
         for message in step.messages:
             try:
                 self.send(message.type, message.recipient, [message.body], number, plan_hash, message.group)
             except (TrustError, PackageRefused) as error:
                 self.unsent.append((message.recipient, error))
+
+    def note(self, records: Iterable[Any], number: int) -> None:
+        """Write down records of round `number`."""
+        self.records += records
 
     def send(
         self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fedspallm_secure import SOFTWARE
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import DisclosureRefused, PlanRefused
@@ -73,6 +74,7 @@ def make_plan(
         nonce=random_bytes(32).hex(),
         roster=trust.roster.hash,
         crl=trust.crl.number,
+        software=SOFTWARE,
         profile=terms.profile,
         colluders=terms.colluders,
         strategy=terms.strategy,

@@ -1,22 +1,26 @@
 """Where the server keeps masked vectors until it knows whose are added up.
 
-One file per member and group, read tile by tile when the sum is made: memory is one sum and one tile, whatever the
-number of members.
+One file per member and group.  For the sum all of them are read side by side: a tile of the sum stays in the cache
+while the same tile of every member is added to it.  Memory is one sum and a few tiles, whatever the number of members.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from queue import SimpleQueue
+from typing import Final, Protocol
 
-import numpy as np
-
-from fedspallm_secure.app.rounds.vectors import Streams
+from fedspallm_secure.app.rounds.vectors import Octets, Streams
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.secagg.masking import add_into
-from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.files import atomic_write, disk_errors
 
-_TILE = 1 << 20  # bytes
+_TILE: Final = 1 << 19  # bytes; two of them lie in the cache of a core
+_READERS: Final = 2  # tiles of the sum that are worked on at once
+_OPEN: Final = 64  # files that are open at once
 
 
 class Vault(Protocol):
@@ -54,32 +58,27 @@ class MemoryVault:
 class FolderVault:
     """For vectors that do not: a folder of files, which the caller empties."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, durable: bool = False) -> None:
+        """durable: whether a vector outlives the machine's crash once it was kept."""
+        self._folder, self._durable = folder, durable
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
 
     def keep(self, gid: int, member: str, streams: Streams) -> None:
-        """Write one vector.  Raises DiskFull or StorageError."""
+        """Write one vector; where it has to be durable, whole or not at all.  Raises DiskFull or StorageError."""
         path = self._path(gid, member)
-        with disk_errors(path), path.open("wb") as file:
+        with disk_errors(path), atomic_write(path) if self._durable else path.open("wb") as file:
             for part in streams.parts:
                 file.write(part.data)
 
     def total(self, group: GroupPlan, members: Iterable[str]) -> Streams:
-        """Their sum, read tile by tile.  Raises RecordDamaged for a vector that is gone or shorter, StorageError."""
-        result, tile = Streams.empty(group), memoryview(bytearray(_TILE))
+        """Their sum.  Raises RecordDamaged for a vector that is gone or not as long as it was, StorageError."""
+        result, paths = Streams.empty(group), []
         for member in members:
-            path = self._path(group.gid, member)
-            if not path.exists():
+            paths.append(self._path(group.gid, member))
+            if not paths[-1].exists():
                 raise _gone(group, member)
-            with disk_errors(path), path.open("rb") as file:
-                for total, size in zip(result.parts, word_sizes(group), strict=True):
-                    for start in range(0, len(total), _TILE):
-                        piece = tile[: min(_TILE, len(total) - start)]
-                        if file.readinto(piece) != len(piece):
-                            raise RecordDamaged(f"{path} is shorter than it was")
-                        add_into(total[start : start + len(piece)], np.frombuffer(piece, np.uint8), size)
+        add_files(result, group, paths)
         return result
 
     def _path(self, gid: int, member: str) -> Path:
@@ -94,3 +93,51 @@ def word_sizes(group: GroupPlan) -> tuple[int, ...]:
     """Bytes of a word of each stream, in the order in which they travel."""
     count = group.counts.word.itemsize
     return (count,) if group.sums is None else (count, group.sums.word.itemsize)
+
+
+def add_files(result: Streams, group: GroupPlan, paths: Sequence[Path], before: int = 0) -> None:
+    """Add to `result` the vectors in files, each holding `before` other bytes, its streams, and nothing else.
+
+    Raises RecordDamaged for a file of another length, StorageError; `result` must then be thrown away.
+    """
+    length = before + sum(map(len, result.parts))
+    for start in range(0, len(paths), _OPEN):
+        with ExitStack() as stack:
+            files = []
+            for path in paths[start : start + _OPEN]:
+                with disk_errors(path):
+                    files.append(stack.enter_context(path.open("rb", buffering=0)))
+                    if os.fstat(files[-1].fileno()).st_size != length:
+                        raise RecordDamaged(f"{path} does not have the {length} bytes that it had")
+            _add_side_by_side(result, group, [(file.fileno(), Path(file.name)) for file in files], before)
+
+
+def _add_side_by_side(result: Streams, group: GroupPlan, files: Sequence[tuple[int, Path]], before: int) -> None:
+    spare: SimpleQueue[memoryview] = SimpleQueue()  # a buffer for each reader, made once
+    for _ in range(_READERS):
+        spare.put(memoryview(bytearray(_TILE)))
+
+    def add(tile: tuple[Octets, int, int]) -> None:
+        total, size, offset = tile
+        buffer = spare.get()
+        try:
+            for descriptor, path in files:
+                piece = buffer[: len(total)]
+                with disk_errors(path):
+                    if os.preadv(descriptor, [piece], offset) != len(piece):
+                        raise RecordDamaged(f"{path} became shorter while it was read")
+                add_into(total, piece, size)
+        finally:
+            spare.put(buffer)
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="vault") as pool:
+        for _ in pool.map(add, _tiles(result, group, before)):
+            pass
+
+
+def _tiles(streams: Streams, group: GroupPlan, before: int) -> Iterator[tuple[Octets, int, int]]:
+    """Pieces of the streams, the size of their words, and where they begin in a file."""
+    for part, size in zip(streams.parts, word_sizes(group), strict=True):
+        for start in range(0, len(part), _TILE):
+            yield part[start : start + _TILE], size, before + start
+        before += len(part)

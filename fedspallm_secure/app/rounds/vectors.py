@@ -1,9 +1,9 @@
 """From a pruned layer to the vector that is added up, and from the sums back (SPEC section 12)."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from fedspallm_secure.secagg.quantization import dequantize, quantize
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
 
 Octets = NDArray[np.uint8]
+_TILE: Final = 1 << 18  # weights that are checked at once; even, so that none begins within a byte of counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,25 @@ def layer_streams(
 
 
 @dataclass(slots=True)
+class MatrixMeans:
+    """What the sums of one matrix come to.
+
+    count: (out, in) int32; mean: (out, in) float32, of those who kept a weight, and the base weight where nobody did or
+    nothing but votes was summed; members: how many were added up.
+    """
+
+    count: Tensor
+    mean: Tensor
+    members: int
+
+    def sums(self, kept: bool) -> MatrixSums:
+        """C, and S unless only votes were summed."""
+        # The product is exact, and divided by C it is the mean again.
+        total = self.mean.double().mul_(self.count) if kept else None
+        return MatrixSums(self.count, total, self.members)
+
+
+@dataclass(slots=True)
 class Released:
     """What a group's sums gave.  survivors: how many members are in them; violations: of check R6."""
 
@@ -90,14 +110,21 @@ class Released:
 
     @classmethod
     def of(cls, group: GroupPlan, streams: Streams, survivors: int) -> "Released":
-        """Check the range of unmasked sums and count what they show."""
-        counts = group.counts.unpack(streams.count, group.weights)
+        """Check the range of unmasked sums and count what they show, a tile at a time."""
         spare = group.counts.bits == 4 and group.weights % 2 and int(streams.count[-1]) >> 4
-        totals = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
-        violations = check_range(counts, totals, survivors, group.sums)
-        unanimous = int(np.count_nonzero((counts == 0) | (counts == survivors)))
-        violations += bool(spare)  # nobody counts in the half byte after the last weight
-        return cls(group, streams, survivors, violations, unanimous, int(np.count_nonzero(counts == 1)))
+        words = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
+        violations = int(bool(spare))  # nobody counts in the half byte after the last weight
+        unanimous = single = 0
+        for start in range(0, group.weights, _TILE):
+            length = min(_TILE, group.weights - start)
+            counts = group.counts.unpack(streams.count[group.counts.piece(start, length)], length, start)
+            totals = None if words is None else words[start : start + length]
+            violations += check_range(counts, totals, survivors, group.sums)
+            unanimous += int(np.count_nonzero(counts == 0)) + (survivors > 0) * int(
+                np.count_nonzero(counts == survivors)
+            )
+            single += int(np.count_nonzero(counts == 1))
+        return cls(group, streams, survivors, violations, unanimous, single)
 
     def totals(self) -> dict[str, Tensor]:
         """The sums of every matrix as they came out, (out, in) in quantisation steps; nothing under `votes`."""
@@ -112,26 +139,33 @@ class Released:
         return found
 
     def matrix_sums(self, base: Mapping[str, Tensor]) -> dict[str, MatrixSums]:
-        """C and S of every matrix, as plain aggregation would have them but for the rounding of S.
+        """C and S of every matrix, as plain aggregation would have them but for the rounding of S; all at once.
 
+        Raises SumOutOfRange when the sums cannot be those of honest members.
+        """
+        return {name: found.sums(self.group.sums is not None) for name, found in self.each_matrix(base.__getitem__)}
+
+    def each_matrix(self, base: Callable[[str], Tensor]) -> Iterator[tuple[str, MatrixMeans]]:
+        """What the sums come to, one matrix after the other, by checkpoint name.
+
+        base: reads the public weights of a matrix; nothing of one matrix is held when the next one is asked for.
         Raises SumOutOfRange when the sums cannot be those of honest members.
         """
         if self.violations:
             raise SumOutOfRange(f"group {self.group.gid}: {self.violations} sums are out of range", check="R6")
-        found, start = {}, 0
+        start = 0
         for shape in self.group.matrices:
-            count = self.group.counts.unpack(
-                self.streams.count[self.group.counts.piece(start, shape.weights)], shape.weights, start
-            )
-            keepers = torch.from_numpy(count.astype(np.int32)).view(shape.rows, shape.columns)
-            kept = None
-            if self.group.sums is not None and self.streams.total is not None:
-                words = self.streams.total.view(self.group.sums.signed)[start : start + shape.weights]
-                mean = torch.from_numpy(dequantize(_array(base[shape.name]), count, words, self.group.sums))
-                kept = mean.double() * keepers  # exact, and divided by C it is the mean again
-            found[shape.name] = MatrixSums(keepers, kept, self.survivors)
+            yield shape.name, self._means(shape, start, _array(base(shape.name)))
             start += shape.weights
-        return found
+
+    def _means(self, shape: MatrixShape, start: int, base: NDArray[np.float32]) -> MatrixMeans:
+        piece = self.group.counts.piece(start, shape.weights)
+        count, mean = self.group.counts.unpack(self.streams.count[piece], shape.weights, start), base
+        if self.group.sums is not None and self.streams.total is not None:
+            words = self.streams.total.view(self.group.sums.signed)[start : start + shape.weights]
+            mean = dequantize(base, count, words, self.group.sums)
+        keepers = torch.from_numpy(count.astype(np.int32)).view(shape.rows, shape.columns)
+        return MatrixMeans(keepers, torch.from_numpy(mean), self.survivors)
 
 
 def _array(weight: Tensor) -> NDArray[np.float32]:

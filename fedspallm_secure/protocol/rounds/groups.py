@@ -174,6 +174,19 @@ def base_digest(matrices: Iterable[tuple[MatrixShape, bytes]]) -> str:
     return digest(Label.DIGEST_BASE, *parts).hex()
 
 
+def layer_digest(matrices: Iterable[tuple[MatrixShape, bytes, bytes]]) -> str:
+    """Digest of the pruned weights of a group, hex (SPEC section 16.4).
+
+    matrices: in the order of the vector, each with the SHA-256 of its packed keep-mask and that of its float32 values,
+    little-endian, row-major, +0 where dropped.
+    """
+    parts: list[bytes] = []
+    for shape, keep, values in matrices:
+        parts += [shape.name.encode(), shape.rows.to_bytes(8, "little"), shape.columns.to_bytes(8, "little")]
+        parts += [keep, values]
+    return digest(Label.DIGEST_LAYER, *parts).hex()
+
+
 def is_ascending(items: Sequence[Any]) -> bool:
     """Whether the items are in strictly ascending order, hence each there once."""
     return all(earlier < later for earlier, later in pairwise(items))

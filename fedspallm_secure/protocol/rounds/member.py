@@ -91,12 +91,12 @@ class Member(MemberState):
         plan_checks.check_groups(plan, own)  # P7
         plan_checks.check_cohorts(plan)  # P8
         check_seed(body, own)
-        leaves = check_prekeys(body, own, situation)  # P9
+        index, leaves = check_prekeys(body, own, situation)  # P9
         plan_checks.check_base(plan, own, model)  # P10
         plan_checks.check_load(plan, own, model)  # P11
         plan_checks.check_disclosure(plan, own, ledger)  # P13
         plan_checks.check_terms(plan, own.policy, now)  # P14
-        return self._step(PlanAccepted(plan.encode(), plan_hash, next_prekey, leaves))
+        return self._step(PlanAccepted(plan.encode(), plan_hash, index, leaves))
 
     # The own contribution
 

@@ -49,6 +49,7 @@ _GROUP_SCHEMA: dict[str, type] = {
     "sums": str,
     "unanimous": int,
     "single": int,
+    "layer": str,
 }
 
 
@@ -108,7 +109,8 @@ class GroupResult:
     """What is told to everybody about the sum of a group.
 
     weights: N; survivors: |U|; counts, sums: SHA-256 of the unmasked streams, hex, sums `*` where there are none;
-    unanimous: how many weights have C = 0 or C = |U|; single: how many have C = 1.  Raises FormatError.
+    unanimous: how many weights have C = 0 or C = |U|; single: how many have C = 1; layer: digest of the layer that was
+    made of the sums, hex, or `*` where none was.  Raises FormatError.
     """
 
     gid: int
@@ -118,6 +120,7 @@ class GroupResult:
     sums: str
     unanimous: int
     single: int
+    layer: str = NONE
 
     def __post_init__(self) -> None:
         what = f"the result of group {self.gid}"
@@ -125,6 +128,8 @@ class GroupResult:
         decode_hex(self.counts, HASH_SIZE, f"{what}: counts")
         if self.sums != NONE:
             decode_hex(self.sums, HASH_SIZE, f"{what}: sums")
+        if self.layer != NONE:
+            decode_hex(self.layer, HASH_SIZE, f"{what}: layer")
         if not 1 <= self.weights < INTEGER_BOUND or not 1 <= self.survivors <= COHORT_LIMIT:
             raise FormatError(f"{what} is over {self.weights} weights of {self.survivors} survivors")
         if not 0 <= self.unanimous <= self.weights or not 0 <= self.single <= self.weights:
@@ -200,6 +205,10 @@ class Result:
         ended = tuple(map(Ended.from_dict, found["ended"]))
         lists = {"groups": groups, "ended": ended, "answered": read_ids(found["answered"])}
         return cls(statement, **{**found, **lists})
+
+    def group(self, gid: int) -> GroupResult | None:
+        """What is told about the sum of this group."""
+        return next((group for group in self.groups if group.gid == gid), None)
 
     def encode(self) -> bytes:
         """The statement file, which is the body of a package `result`."""

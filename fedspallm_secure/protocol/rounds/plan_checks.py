@@ -16,6 +16,7 @@ from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.software import is_trusted
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.secagg.graphs import group_thresholds
 from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
@@ -101,6 +102,10 @@ def check_groups(plan: Plan, own: Own) -> None:
         raise PlanDeclined(few, check="P7")
     if plan.profile not in policy.profiles:
         raise PlanDeclined(f"I do not take part in rounds of the profile {plan.profile}", check="P7")
+    for group in plan.groups_of(own.party.id):
+        if len(group.cohort) < policy.least_cohort:
+            few = f"the cohort of group {group.gid} has {len(group.cohort)} members; I ask for {policy.least_cohort}"
+            raise PlanDeclined(few, check="P7")
     with declining("P7"):
         if plan.profile is Profile.WITNESSED:
             witness_quorum(len(policy.witnesses), policy.dishonest)
@@ -155,7 +160,7 @@ def check_disclosure(plan: Plan, own: Own, ledger: Ledger) -> None:
 
 
 def check_terms(plan: Plan, policy: Policy, now: int) -> None:
-    """P14: there is time, not too much of it, and the counts are told to nobody who should not know them."""
+    """P14: there is time, not too much of it; nobody is told the counts who should not be; I trust the programs."""
     if plan.deadlines.contribution < now:
         raise PlanDeclined("the time to contribute is over", check="P14")
     if plan.deadlines.abort > now + policy.horizon:
@@ -164,3 +169,7 @@ def check_terms(plan: Plan, policy: Policy, now: int) -> None:
     if told:
         roles = ", ".join(sorted(role.value for role in told))
         raise PlanDeclined(f"the counts would be told to others than I allow: {roles}", check="P14")
+    if policy.software is not None and not is_trusted(plan.software, policy.software):
+        raise PlanDeclined(f"the server runs {plan.software}, which I do not trust", check="P14")
+    if policy.pruners is not None and plan.pruner not in policy.pruners:
+        raise PlanDeclined(f"I do not prune with {plan.pruner}", check="P14")

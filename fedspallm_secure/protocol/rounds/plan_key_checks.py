@@ -45,17 +45,17 @@ def _check_opening(body: PlanBody, opening: Opening, own: Own) -> None:
         raise PlanDeclined("the round was opened to draw cohorts in another way", check="P8")
 
 
-def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[bytes, ...]:
-    """P9: the prekeys are those of my neighbours and my own, and no two of us have the same.
+def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[int, tuple[bytes, ...]]:
+    """P9: the prekeys are those of my neighbours and one of mine that is not burned, and no two of us have the same.
 
-    Returns the leaves of all of them, in order of their ids.
+    Returns the index of mine, and the leaves of all of them in order of their ids.
     """
     plan, me = body.plan, own.party.id
     uses = {use.id: use for use in plan.prekeys}
     if [bundle.party.id for bundle in body.bundles] != sorted(plan.neighbours_of(me)):
         raise PlanDeclined("the prekey bundles are not those of my neighbours", check="P9")
-    if uses[me].index != situation.next_prekey:
-        raise PlanDeclined(f"prekey {uses[me].index} is not my next one, {situation.next_prekey}", check="P9")
+    if uses[me].index < situation.next_prekey:
+        raise PlanDeclined(f"prekey {uses[me].index} is burned; my next one is {situation.next_prekey}", check="P9")
     found = {me: _leaf(situation.bundle, uses[me])}
     with declining("P9"):
         for bundle in body.bundles:
@@ -69,7 +69,7 @@ def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[bytes
         other = holders.setdefault(_point(prekey), member)
         if other != member:
             raise PlanDeclined(f"{other} and {member} have the same X25519 key", check="P9")
-    return tuple(found[member].raw for member in sorted(found))
+    return uses[me].index, tuple(found[member].raw for member in sorted(found))
 
 
 def _check_bundle(bundle: Prekeys, trust: Trust, now: int) -> None:

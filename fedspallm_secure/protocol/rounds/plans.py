@@ -15,6 +15,7 @@ from fedspallm_secure.protocol.plan import RoundPlan, plan_rounds
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, is_ascending
 from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT, ROUND_LIMIT
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
+from fedspallm_secure.protocol.software import check_software
 from fedspallm_secure.pruning.patterns import parse_target, spell_target
 from fedspallm_secure.pruning.strategies import Group, Strategy
 from fedspallm_secure.secagg.context import GroupContext
@@ -31,6 +32,7 @@ _SCHEMA: dict[str, type] = {
     "nonce": str,
     "roster": str,
     "crl": int,
+    "software": str,
     "profile": str,
     "colluders": int,
     "strategy": str,
@@ -151,13 +153,17 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One round, the same for all its members.  nonce, roster, seed: hex, 32 bytes; previous: hex or `*`."""
+    """One round, the same for all its members.
+
+    nonce, roster, seed: hex, 32 bytes; previous: hex or `*`; software: the server's program, NAME/VERSION.
+    """
 
     federation: str
     round: int
     nonce: str
     roster: str
     crl: int
+    software: str
     profile: Profile
     colluders: int
     strategy: Strategy
@@ -178,6 +184,7 @@ class Plan:
             decode_hex(text, HASH_SIZE, f"{_WHAT}: {name}")
         if self.previous != NONE:
             decode_hex(self.previous, HASH_SIZE, f"{_WHAT}: previous")
+        check_software(self.software, _WHAT)
         if not _WORD.fullmatch(self.pruner):
             raise FormatError(f"{_WHAT}: {self.pruner[:64]!r} is no pruner")
         if not 1 <= self.round < ROUND_LIMIT or self.colluders < 0 or self.crl < 1:
@@ -236,6 +243,7 @@ class Plan:
             "nonce": self.nonce,
             "roster": self.roster,
             "crl": self.crl,
+            "software": self.software,
             "profile": self.profile.value,
             "colluders": self.colluders,
             "strategy": self.strategy.value,

@@ -6,7 +6,7 @@ order.  The keep-mask decides: a kept weight may be 0.0.  All matrices stand as 
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,14 +31,20 @@ class LayerMatrix:
     keep: Tensor
 
 
-def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mapping[str, str]) -> None:
-    """Write one layer durably under `path`, complete or not at all.  Raises StorageError or DiskFull."""
+def save_layer(
+    path: Path, matrices: Mapping[str, LayerMatrix] | Iterable[tuple[str, LayerMatrix]], metadata: Mapping[str, str]
+) -> None:
+    """Write one layer durably under `path`, complete or not at all.  Raises StorageError or DiskFull.
+
+    matrices: taken one by one, each packed before the next; metadata: looked at when all were taken.
+    """
     tensors: dict[str, Tensor] = {}
-    for name, matrix in matrices.items():
+    for name, matrix in matrices.items() if isinstance(matrices, Mapping) else matrices:
         keep = matrix.keep.cpu()
         tensors[f"{name}.keep"] = pack_bits(keep)
         tensors[f"{name}.kept"] = matrix.weight.cpu().reshape(-1)[_where(keep)]
         tensors[f"{name}.shape"] = torch.tensor(keep.shape, dtype=torch.int64)
+        del matrix, keep  # not held while the next one is made
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
@@ -68,6 +74,15 @@ def load_layer(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
                 raise ValueError("it does not hold keep, kept and shape of each matrix and nothing else")
             metadata = dict(file.metadata() or {})
             return {name: _matrix(file, name) for name in names}, metadata
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise RecordDamaged(f"{path} does not read back as it was written: {error}") from error
+
+
+def load_matrix(path: Path, name: str) -> LayerMatrix:
+    """Read back one matrix of what `save_layer` wrote.  Raises RecordDamaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _matrix(file, name)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise RecordDamaged(f"{path} does not read back as it was written: {error}") from error
 

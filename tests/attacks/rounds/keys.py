@@ -137,11 +137,20 @@ def the_victims_prekey_of_the_last_round(r: Rogue) -> None:
     r.invite(replace(plan, prekeys=tuple(used[use.id] if use.id == r.victim else use for use in plan.prekeys)))
 
 
+def with_prekey(r: Rogue, plan: Plan, index: int) -> Plan:
+    """The plan with another prekey of the victim's own."""
+    return replace(
+        plan, prekeys=tuple(replace(use, index=index) if use.id == r.victim else use for use in plan.prekeys)
+    )
+
+
 @script("P9", TWICE)
-def a_prekey_of_the_victim_that_is_not_its_next(r: Rogue) -> None:
-    plan = r.bench.plan()
-    ahead = tuple(replace(use, index=1) if use.id == r.victim else use for use in plan.prekeys)
-    r.invite(replace(plan, prekeys=ahead), r.victim)
+def a_prekey_of_the_victim_that_was_left_out(r: Rogue) -> None:
+    """The first plan takes its second prekey, and the first one is burned with it."""
+    first = r.begin(with_prekey(r, r.bench.plan(), 1))
+    r.end(first, r.everybody)
+    r.bench.revise()
+    r.invite(with_prekey(r, r.bench.plan(), 0))
 
 
 @script("P9")

@@ -191,6 +191,7 @@ def make_world(
         nonce="0c" * 32,
         roster=federation.roster.hash,
         crl=federation.crl.number,
+        software="fedspallm-secure/0.1.0",
         profile=profile,
         colluders=colluders,
         strategy=Strategy.FEDSPALLM if sum_bits else Strategy.VOTES,

@@ -114,6 +114,7 @@ def plan(profile: Profile = Profile.THREE_TRIP, sums: bool = True, **changes: An
         nonce="5a" * 32,
         roster=lungs().roster.hash,
         crl=2,
+        software="fedspallm-secure/0.1.0",
         profile=profile,
         colluders=COLLUDERS,
         strategy=Strategy.FEDSPALLM if sums else Strategy.VOTES,

@@ -18,7 +18,7 @@ from tests.protocol.altering import altered
 from tests.protocol.rounds.altering import HEX, OTHER_HEX, faults, near, refuses, replaced
 
 SERVER, NORTH = signer("server/hub"), signer("member/north")
-GROUPS = (GroupResult(2, 100, 5, HEX, OTHER_HEX, 60, 40), GroupResult(7, 1, 3, HEX, "*", 0, 0))
+GROUPS = (GroupResult(2, 100, 5, HEX, OTHER_HEX, 60, 40, HEX), GroupResult(7, 1, 3, HEX, "*", 0, 0))
 ENDED = (Ended(4, EndCode.TOO_FEW_RESPONSES),)
 ANSWERED = ("east", "north", "south")
 GOOD = Result.make(SERVER, FEDERATION, 3, HEX, OTHER_HEX, GROUPS, ENDED, ANSWERED)
@@ -36,8 +36,9 @@ VALUE = {
             "sums": OTHER_HEX,
             "unanimous": 60,
             "single": 40,
+            "layer": HEX,
         },
-        {"gid": 7, "weights": 1, "survivors": 3, "counts": HEX, "sums": "*", "unanimous": 0, "single": 0},
+        {"gid": 7, "weights": 1, "survivors": 3, "counts": HEX, "sums": "*", "unanimous": 0, "single": 0, "layer": "*"},
     ],
     "ended": [{"gid": 4, "code": "TOO_FEW_RESPONSES", "named": []}],
     "answered": ["east", "north", "south"],
@@ -60,6 +61,7 @@ def test_what_is_made_says_what_the_specification_lists_and_reads_back():
     assert Result.parse(GOOD.encode()) == GOOD == Result.parse(said(VALUE))
     assert (GOOD.federation, GOOD.round, GOOD.plan_hash, GOOD.survivors) == (FEDERATION, 3, HEX, OTHER_HEX)
     assert (GOOD.groups, GOOD.ended, GOOD.answered) == (GROUPS, ENDED, ANSWERED)
+    assert (GOOD.group(7), GOOD.group(4)) == (GROUPS[1], None)
     assert GOOD.hash == GOOD.statement.digest.hex()
     GOOD.check(SERVER.public, FEDERATION, 3, HEX)
 
@@ -87,7 +89,7 @@ def test_only_the_server_states_it():
 
 
 def test_no_number_of_it_can_be_changed():
-    for path, by in ((("groups", 0, "unanimous"), 59), (("groups", 0, "counts"), OTHER_HEX), (("answered",), [])):
+    for path, by in ((("groups", 0, "unanimous"), 59), (("groups", 0, "layer"), OTHER_HEX), (("answered",), [])):
         with pytest.raises(BadSignature):
             forged(payload=canonical_json(replaced(VALUE, *path, by=by))).check(SERVER.public, FEDERATION, 3, HEX)
 
@@ -105,6 +107,8 @@ def test_a_single_fault_is_refused(fault):
         (("round",), 0),
         (("plan_hash",), "*"),
         (("survivors",), "*"),
+        (("groups", 0, "layer"), ""),
+        (("groups", 0, "layer"), HEX.upper()),
         (("survivors",), HEX.upper()),
         (("groups", 0, "gid"), 4),
         (("groups", 0, "gid"), 7),
@@ -207,6 +211,7 @@ def test_nothing_is_half_valid_however_it_is_made():
         lambda: Abort(None, EndCode.STOPPED, ("b", "a")),
         lambda: Abort(1, EndCode.STOPPED, ("",)),
         lambda: GroupResult(-1, 1, 1, HEX, HEX, 0, 0),
+        lambda: GroupResult(0, 1, 1, HEX, HEX, 0, 0, ""),
         lambda: GroupResult(0, 0, 1, HEX, HEX, 0, 0),
         lambda: GroupResult(0, 2**53, 1, HEX, HEX, 0, 0),
     ):

@@ -8,7 +8,7 @@ import pytest
 
 from fedspallm_secure.crypto.encoding import canonical_json, parse_canonical_json
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import DisclosureRefused, PlanDeclined, RoundError
+from fedspallm_secure.errors import DisclosureRefused, KeyStoreError, PlanDeclined, RoundError
 from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.protocol.rounds.deals import deal_digest, handover_size, sign_deal
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
@@ -227,6 +227,7 @@ FAULTS = [
         lambda c: (in_plan(profile=Profile.WITNESSED)(c), given(policy={"witnesses": ()})(c)),
         "are no witnesses",
     ),
+    Fault("P7", "cohort too small for me", given(policy={"least_cohort": 6}), "has 5 members; I ask for 6"),
     Fault("P7", "more shares", in_group(shares=5, survivors=5), "needs 4 shares"),
     Fault("P7", "fewer shares", in_group(shares=3), "needs 4 shares"),
     Fault("P7", "more survivors", in_group(survivors=5), "4 survivors"),
@@ -258,8 +259,9 @@ FAULTS = [
     Fault("P9", "bundle of the future", bundle_of("east", not_before=NOW + 1), "not valid yet"),
     Fault("P9", "revoked neighbour", revoked, "north was withdrawn"),
     Fault("P9", "certificate past", much_later, "certificate of member/east is no longer valid"),
-    Fault("P9", "not my next", given(next_prekey=NEXT + 1), "is not my next one, 43"),
-    Fault("P9", "another of mine", prekey_of(ME, NEXT + 1), "is not my next one, 42"),
+    Fault("P9", "burned", given(next_prekey=NEXT + 1), "prekey 42 is burned; my next one is 43"),
+    Fault("P9", "an earlier one of mine", prekey_of(ME, NEXT - 1), "prekey 41 is burned; my next one is 42"),
+    Fault("P9", "never made", prekey_of(ME, FIRST + 4), "has no prekey 44"),
     Fault("P9", "not my bundle", prekey_of(ME, digest=DIGEST), f"another bundle of {ME}"),
     Fault("P9", "my bundle has ended", lambda c: (prekey_of(ME, 44)(c), given(next_prekey=44)(c)), "no prekey 44"),
     Fault("P9", "key twice", bundle_of("west", leaf=prekeys("east")[NEXT - FIRST].leaf[:32]), "the same X25519 key"),
@@ -278,6 +280,9 @@ FAULTS = [
     Fault("P14", "too late", given(now=NOW + DAY + 1), "time to contribute is over"),
     Fault("P14", "too long", given(policy={"horizon": 4 * DAY - 1}), "may last longer"),
     Fault("P14", "counts", in_plan(counts_to=(Role.AUDITOR, Role.MEMBER, Role.SERVER)), "others than I allow: member"),
+    Fault("P14", "software", given(policy={"software": frozenset({"fedspallm-secure/0.2"})}), "0.1.0, which I do not"),
+    Fault("P14", "no software", given(policy={"software": frozenset()}), "which I do not trust"),
+    Fault("P14", "pruner", given(policy={"pruners": frozenset({"sparsegpt"})}), "do not prune with wanda"),
 ]
 # P12 is found when the plan is read, before anything else of it is known.
 CAPACITY = [
@@ -372,14 +377,50 @@ def test_the_numbers_are_those_of_the_profile():
         drawn("ant", "bee"),
         given(opening=opened(plan(), ["ant"])[1], beacons=opened(plan(), ["cat"])[2]),
         bundle_of("east", not_before=NOW, not_after=NOW),
+        given(policy={"least_cohort": 5}),
+        given(policy={"software": frozenset({"other/1", "fedspallm-secure/0.1"})}),
+        given(policy={"software": frozenset({"fedspallm-secure/0.1.0"})}),
+        given(policy={"pruners": frozenset({"wanda", "magnitude"})}),
+        given(next_prekey=NEXT),
+        given(next_prekey=FIRST),
     ],
-    ids=range(16),
+    ids=range(22),
 )
 def test_the_last_thing_that_is_allowed(change):
     case = Case()
     change(case)
     machine, records = case.run()
     assert machine.state is State.PLANNED and len(records) == 1
+
+
+def test_a_server_may_leave_prekeys_out():
+    """P9: it cannot know which plans were never accepted, and goes on with a later prekey."""
+    case = Case(next_prekey=FIRST)
+    last = FIRST + 3
+    prekey_of(ME, last)(case)
+    machine, (record,) = case.run()
+    assert record.index == last > NEXT
+    assert machine.accepted is not None and machine.accepted.uses[ME].prekey.raw == prekeys(ME)[-1].leaf
+    machine.freeze(LAYERS[0], bytes(32))
+    with pytest.raises(KeyStoreError, match="is not the one that the plan names"):
+        machine.prepare(LAYERS[0], prekeys(ME)[NEXT - FIRST])
+
+
+def test_cohorts_of_others_may_be_small():
+    """P7: the least cohort is about the groups that I am in."""
+    others = tuple(one for one in MEMBERS if one != ME)
+    for small, allowed in ((others, True), (tuple(sorted((*others[1:], ME))), False)):
+        numbers = {size: group_thresholds(size, 0, Profile.THREE_TRIP) for size in (4, 5)}
+        groups = tuple(
+            regrouped(gid, cohort, numbers[len(cohort)].shares, numbers[len(cohort)].survivors)
+            for gid, cohort in enumerate((MEMBERS, small))
+        )
+        made, mine = plan(colluders=0, groups=groups), own(colluders=0, least_cohort=5)
+        if allowed:
+            check_groups(made, mine)
+        else:
+            with pytest.raises(PlanDeclined, match="P7: the cohort of group 1 has 4 members; I ask for 5"):
+                check_groups(made, mine)
 
 
 @pytest.mark.parametrize("profile", Profile)

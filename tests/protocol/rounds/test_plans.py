@@ -50,6 +50,7 @@ PLAN = Plan(
     nonce=HEX,
     roster=OTHER_HEX,
     crl=2,
+    software="fedspallm-secure/0.1.0",
     profile=Profile.WITNESSED,
     colluders=1,
     strategy=Strategy.FEDSPALLM,
@@ -71,6 +72,7 @@ VALUE = {  # by hand, from SPEC section 16.2
     "nonce": HEX,
     "roster": OTHER_HEX,
     "crl": 2,
+    "software": "fedspallm-secure/0.1.0",
     "profile": "two-trip-witnessed",
     "colluders": 1,
     "strategy": "fedspallm",
@@ -171,6 +173,7 @@ def test_what_is_accepted_with_another_value_is_another_plan():
         (("nonce",), OTHER_HEX),
         (("roster",), HEX),
         (("crl",), 3),
+        (("software",), "fedspallm-secure/0.1.1"),
         (("profile",), "two-trip"),
         (("colluders",), 0),
         (("pruner",), "wanda"),
@@ -189,7 +192,7 @@ def test_what_is_accepted_with_another_value_is_another_plan():
         (("counts_to",), ["auditor"]),
     ):
         hashes.add(Plan.from_dict(replaced(copy.deepcopy(VALUE), *path, by=other)).hash)
-    assert len(hashes) == 22
+    assert len(hashes) == 23
 
 
 @pytest.mark.parametrize(
@@ -202,6 +205,15 @@ def test_what_is_accepted_with_another_value_is_another_plan():
         ({"previous": "**"}, "previous must be 64"),
         ({"pruner": "Wanda"}, "no pruner"),
         ({"pruner": ""}, "no pruner"),
+        ({"software": ""}, "no software"),
+        ({"software": "name"}, "no software"),
+        ({"software": "name/"}, "no software"),
+        ({"software": "/1"}, "no software"),
+        ({"software": "name/1/2"}, "no software"),
+        ({"software": "Name/1"}, "no software"),
+        ({"software": "name/1 "}, "no software"),
+        ({"software": "name/1\n"}, "no software"),
+        ({"software": "name/" + 60 * "1"}, "no software"),
         ({"round": 0}, "out of range"),
         ({"round": 1 << 53}, "out of range"),
         ({"crl": 0}, "out of range"),

@@ -1,0 +1,195 @@
+"""`fedprune client`: rounds of a federation, at a member."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from fedprune_cli import console, logs
+from fedprune_cli.documents import next_step
+from fedprune_cli.fingerprints import at_terminal
+from fedprune_cli.grouped import grouped
+from fedprune_cli.homes import home_option, open_warned
+from fedprune_cli.parameters import json_option
+from fedprune_cli.passwords import PasswordSource, password_options
+from fedprune_cli.services import ServiceGroup, config_option, confirm, print_facts, run_options
+
+from fedspallm_secure.errors import UsageError
+
+FILE = "member.toml"
+_GROUPS = {
+    "What has to be there": ("home", "model", "texts"),
+    "The server": ("server", "url", "by_hand", "proxy", "upload_rate", "download_rate"),
+    "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
+    "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "This machine": ("data", "out"),
+}
+_KEYS = {
+    "server": ("proxy", "upload_rate", "download_rate"),
+    "texts": ("field", "samples", "seqlen"),
+    "budget": ("layers", "gpu_memory", "minutes"),
+    "policy": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "compute": ("device", "dtype", "blocks"),
+}  # section -> options that go into it as they were typed
+
+
+@click.group(cls=ServiceGroup)
+def client() -> None:
+    """Take part in rounds as a member: prune your layers with your own text, and send what only the sum can open.
+
+    \b
+    Once:    fedprune client init --home north --model models/llama --text north.jsonl
+    Look:    fedprune doctor
+    Always:  fedprune client
+
+    Without a command, run is meant.  What it does, and what it refuses, stands in member.toml in the current folder.
+    Killed at any moment it goes on where it stopped when it is started again.
+    """
+
+
+@client.command(
+    cls=grouped(_GROUPS),
+    epilog="Example: fedprune client init --home north --model models/llama --text north.jsonl "
+    "--url https://hub.example.org:8443",
+)
+@home_option
+@click.option("--model", required=True, type=click.Path(path_type=Path), help="Folder of the model that is pruned.")
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A private text; may be repeated.",
+)
+@click.option("--server", metavar="NAME", help="The server's name.  [default: the only one in the roster]")
+@click.option("--url", help="Where the server listens, for example https://hub.example.org:8443.")
+@click.option("--by-hand", is_flag=True, help="There is no network: packages are carried by hand.")
+@click.option("--proxy", help="A proxy that connections go through.")
+@click.option("--upload-rate", metavar="RATE", help="Bytes per second that you send at most, for example 10 MiB/s.")
+@click.option("--download-rate", metavar="RATE", help="Bytes per second that you fetch at most.")
+@click.option("--field", help="Field or column that holds the text.  [default: text]")
+@click.option("--samples", type=int, help="Calibration windows.  [default: 32]")
+@click.option("--seqlen", type=int, help="Tokens per window.  [default: min(2048, the model's limit)]")
+@click.option("--layers", type=int, help="Layers you prune in a round at most.  [default: all]")
+@click.option("--gpu-memory", metavar="SIZE", help="Memory of the GPU that may be used, for example 20 GiB.")
+@click.option("--minutes", type=int, help="Minutes that pruning may take.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="[default: auto]")
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), help="[default: auto]")
+@click.option("--blocks", help="Path of the decoder blocks, where they cannot be told apart by themselves.")
+@click.option("--colluders", type=int, help="Members that may work with the server.  [default: 1]")
+@click.option("--least-cohort", type=int, help="Fewest members in a cohort of yours.  [default: 3]")
+@click.option(
+    "--profile",
+    "profiles",
+    multiple=True,
+    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]),
+    help="One that you accept.  [default: three-trip]",
+)
+@click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that you believe.")
+@click.option(
+    "--pruner", "pruners", multiple=True, type=click.Choice(["sparsegpt", "wanda", "magnitude"]), help="[default: any]"
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and layers.  [default: pruning]")
+@click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
+@json_option
+def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:
+    """Write a commented member.toml.
+
+    The server is looked up in your roster; you are asked for its address.  Everything that can be said here can be
+    changed in the file afterwards.  Nothing is overwritten.
+    """
+    from fedspallm_secure.app.configuration import preparing
+    from fedspallm_secure.app.configuration.templates import write_member_template
+    from fedspallm_secure.crypto.identity import Role
+
+    roster = preparing.roster_for(open_warned(home), Role.MEMBER)
+    server = preparing.server_of(roster, options["server"])
+    preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
+    preparing.check_model(model)
+    for text in texts:
+        preparing.check_text(text)
+    filled = {section: {k: options[k] for k in keys if options[k] not in (None, ())} for section, keys in _KEYS.items()}
+    filled["server"] = {"id": server, "url": _url(options["url"], options["by_hand"], server), **filled["server"]}
+    filled["texts"]["files"] = [preparing.seen_from(out, text) for text in texts]
+    filled["model"] = {"path": preparing.seen_from(out, model)}
+    filled["member"] = {"home": preparing.seen_from(out, home)}
+    if options["data"] is not None:
+        filled["member"]["data"] = preparing.seen_from(out, options["data"])
+    made = write_member_template(out, filled)
+    if as_json:
+        facts = {"config": str(out), "home": str(home), "server": server, "url": made.server.url}
+        console.print_json(facts)
+        return
+    reached = f"at {made.server.url}" if made.server.url else "by hand"
+    click.echo(f"Written: {console.shown(out)}, for server/{server}, reached {reached}")
+    where = "" if str(out) == FILE else f" --config {console.shown(out)}"
+    next_step("read [policy] in it: nothing that a plan says can loosen it")
+    next_step(f"fedprune doctor{where}")
+    next_step(f"fedprune client run{where}")
+
+
+def _url(url: str | None, by_hand: bool, server: str) -> str:
+    """Where the server listens: as typed, asked for at a terminal, empty for packages carried by hand."""
+    if url is not None and by_hand:
+        raise UsageError("--url and --by-hand exclude each other")
+    if by_hand:
+        return ""
+    if url is None and at_terminal():
+        question = f"Where does server/{server} listen? For example https://hub.example.org:8443; empty if by hand"
+        return str(click.prompt(question, default="", show_default=False, err=True)).strip()
+    if url is None:
+        raise UsageError("how is the server reached?", hint="add --url https://HOST:PORT, or --by-hand")
+    return url
+
+
+@client.command(epilog="Example: fedprune client run --json-log --password-file /run/secrets/north 2>>north.log")
+@config_option(FILE)
+@run_options
+@password_options
+def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: PasswordSource) -> int:
+    """Take part in rounds until you stop it.
+
+    It asks for the password once.  Stop it with Ctrl-C or SIGTERM; started again it goes on where it stopped.
+    """
+    from fedspallm_secure.app.configuration.reading import MEMBER, find
+    from fedspallm_secure.app.service.client import run_client
+
+    path = find(config, MEMBER)
+    with logs.service_output(json_log, bars) as progress:
+        return run_client(path, password.read, once, progress)
+
+
+@client.command(epilog="Example: fedprune client status")
+@config_option(FILE)
+@json_option
+def status(config: Path | None, as_json: bool) -> None:
+    """Show what you have taken part in and what is under way.  Needs no password and disturbs nothing."""
+    from fedspallm_secure.app.configuration.reading import MEMBER, find
+    from fedspallm_secure.app.service.status import status_of
+
+    found = status_of(find(config, MEMBER))
+    if as_json:
+        console.print_json(found)
+    else:
+        print_facts(found)
+
+
+@client.command(epilog="Example: fedprune client leave")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@config_option(FILE)
+@json_option
+def leave(yes: bool, config: Path | None, as_json: bool) -> None:
+    """Take part in no more rounds.
+
+    A round that you have sent a contribution for is still answered, or the others could not finish it.
+    """
+    from fedspallm_secure.app.configuration.reading import MEMBER, find
+    from fedspallm_secure.app.service.control import leave as leave_rounds
+
+    path = find(config, MEMBER)
+    confirm("Take part in no more rounds?", yes)
+    leave_rounds(path)
+    if as_json:
+        console.print_json({"left": True})
+    else:
+        click.echo("Left: you take part in no more rounds")

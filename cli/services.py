@@ -1,0 +1,96 @@
+"""What `fedprune server` and `fedprune client` have in common: `run` without being said, and how facts are shown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from fedprune_cli import console
+from fedprune_cli.fingerprints import at_terminal
+
+from fedspallm_secure.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ServiceGroup(click.Group):
+    """A group whose command `run` is meant when no command is named, and which lists commands in order of use."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `run` before options that are not for the group."""
+        own = {option for parameter in self.get_params(ctx) for option in parameter.opts}
+        if not ctx.resilient_parsing and (not args or (args[0].startswith("-") and args[0] not in own)):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, as they were added."""
+        return list(self.commands)
+
+
+def config_option(name: str) -> Callable[[Command], Command]:
+    """Add --config.  name: of the file in the current folder that is taken otherwise."""
+    return click.option(
+        "--config", type=click.Path(path_type=Path), help=f"Configuration file, or its folder.  [default: ./{name}]"
+    )
+
+
+def run_options(command: Command) -> Command:
+    """Add --once, --json-log and --foreground-progress."""
+    for option in (
+        click.option(
+            "--foreground-progress", "bars", is_flag=True, help="Show progress bars, for somebody who watches."
+        ),
+        click.option("--json-log", is_flag=True, help="Log on stderr as one JSON object a line."),
+        click.option("--once", is_flag=True, help="Do what there is to do now, and end; for cron."),
+    ):
+        command = option(command)
+    return command
+
+
+def print_facts(facts: Mapping[str, Any]) -> None:
+    """Names and values, one line each; lists of records as tables below."""
+    width = max((len(name) for name, value in facts.items() if not _is_table(value)), default=0)
+    for name, value in facts.items():
+        if not _is_table(value):
+            click.echo(f"{_words(name):<{width}}  {console.shown(_said(value))}")
+    for name, value in facts.items():
+        if _is_table(value):
+            click.echo()
+            print_records(_words(name), value)
+
+
+def print_records(title: str, records: Sequence[Mapping[str, Any]]) -> None:
+    """A table of records that have the same keys."""
+    columns = list(records[0]) if records else []
+    rows = [[console.shown(_said(record.get(column))) for column in columns] for record in records]
+    console.printer().print(console.table(title, [_words(column) for column in columns], rows))
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _said(value: object) -> str:
+    if value is None or value == [] or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{_words(str(name))} {_said(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_said, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Go on only if a person says so, or --yes was given.  Raises UsageError, or click's Abort."""
+    if yes:
+        return
+    if not at_terminal():
+        raise UsageError("nobody can be asked here whether that is meant", hint="add --yes")
+    click.confirm(question, default=False, err=True, abort=True)

@@ -1,0 +1,160 @@
+"""`member.toml`: what a member prunes with, and what it insists on whatever a plan says (docs/CONFIGURATION.md)."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import model_validator
+
+from fedspallm_secure.app.configuration import values
+from fedspallm_secure.app.configuration.federation import PRUNERS, Model
+from fedspallm_secure.app.configuration.fields import (
+    by,
+    choice,
+    each,
+    flag,
+    member_of,
+    optional,
+    ordered,
+    own_path,
+    own_paths,
+    said,
+    text,
+    whole,
+)
+from fedspallm_secure.app.configuration.reading import Configuration, Section, read_configuration
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.protocol.limits import PARTIES_LIMIT
+from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT
+from fedspallm_secure.secagg.thresholds import MIN_HONEST, Profile
+
+
+class Member(Section):
+    """You: your keys, and where your work lies."""
+
+    home: Annotated[Path, own_path()] = said(..., "Your home, made by fedprune certs request.")
+    data: Annotated[Path, own_path()] = said("pruning", "Folder for packages and pruned layers. On a local disk.")
+
+
+class Server(Section):
+    """The server whose plans you follow, and how to reach it."""
+
+    id: Annotated[str, by(values.identifier(Role.SERVER))] = said(..., "Its name in the roster.")
+    url: Annotated[str, by(values.url(("https",), "https://hub.example.org:8443"))] = said(
+        "", "Where it listens. Empty: files are carried by hand, with fedprune bundle."
+    )
+    proxy: Annotated[str, by(values.url(("http",), "http://proxy.example.org:3128"))] = said(
+        "", "A proxy that connections go through, such as http://proxy.example.org:3128. Empty: none."
+    )
+    upload_rate: Annotated[int, by(values.rate)] = said(
+        0, "Bytes per second that you send at most, such as 10 MiB/s. 0: no limit."
+    )
+    download_rate: Annotated[int, by(values.rate)] = said(0, "Bytes per second that you fetch at most. 0: no limit.")
+
+
+class Texts(Section):
+    """Your private text. It never leaves this machine."""
+
+    files: Annotated[tuple[Path, ...], own_paths()] = said(..., "Files that end in .txt, .jsonl or .parquet.")
+    field: Annotated[str, by(text)] = said("text", "Field or column that holds the text.")
+    samples: Annotated[int, by(whole(1, 1_000_000))] = said(32, "Calibration windows.")
+    seqlen: Annotated[int | None, by(optional(whole(2, 1 << 20)))] = said(
+        None, "Tokens of a window. Absent: 2048, or what the model allows if that is less.", "2048"
+    )
+    seed: Annotated[int, by(whole(0, (1 << 63) - 1))] = said(0, "Decides which windows are taken.")
+
+
+class Budget(Section):
+    """What you can give for a round. The server is told the number of layers, and nothing else of this."""
+
+    layers: Annotated[int, by(whole(0, GROUPS_LIMIT))] = said(0, "Layers you prune in a round at most. 0: all.")
+    gpu_memory: Annotated[int | None, by(optional(values.size))] = said(
+        "", "Memory of the GPU that may be used, such as 20 GiB. Empty: all of it."
+    )
+    minutes: Annotated[int, by(whole(0, 1_000_000))] = said(
+        0, "Minutes that pruning may take; fewer layers are offered if all would take longer. 0: no limit."
+    )
+
+
+class Policy(Section):
+    """What you insist on. A plan that breaks a rule is declined, and nothing of yours is sent."""
+
+    colluders: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(
+        1, "Members, of the whole federation, that may work with the server unnoticed."
+    )
+    least_cohort: Annotated[int, by(whole(MIN_HONEST, PARTIES_LIMIT))] = said(
+        3, "Fewest members in a cohort that you are in."
+    )
+    profiles: Annotated[tuple[Profile, ...], by(each(member_of(Profile), least=1))] = said(
+        ["three-trip"], "Ways you accept to make sure that all answer for one list."
+    )
+    witnesses: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.WITNESS)))] = said(
+        [], "Witnesses you believe, by name. For the profile two-trip-witnessed."
+    )
+    dishonest: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(0, "How many of them may lie.")
+    beacons: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.WITNESS)))] = said(
+        [], "Witnesses who all have to sign the opening of a round, so that the server cannot choose its seed."
+    )
+    models: Annotated[tuple[str, ...], by(ordered(values.sha256))] = said(
+        [], "Models you prune, each as the digest that fedprune inspect shows. Empty: the one under [model]."
+    )
+    software: Annotated[tuple[str, ...], by(ordered(values.software))] = said(
+        [], "Programs a server may run, such as fedspallm-secure/0.1, which stands for 0.1.2 too. Empty: any."
+    )
+    pruners: Annotated[tuple[str, ...], by(ordered(choice(*PRUNERS)))] = said(
+        [], "Pruners you use: sparsegpt, wanda, magnitude. Empty: any."
+    )
+    horizon: Annotated[int, by(values.some_duration)] = said("90d", "How far ahead the end of a round may lie.")
+    upload_limit: Annotated[int, by(values.size)] = said("1 TiB", "Bytes you send in a round at most.")
+    counts_to: Annotated[tuple[Role, ...], by(each(member_of(Role)))] = said(
+        ["server", "auditor"], "Who may be told the keep counts."
+    )
+    pinned_base: Annotated[bool, by(flag)] = said(
+        True, "Whether a round may begin from the public model, and not only from a result that you have seen."
+    )
+    epochs: Annotated[int, by(whole(1, 1_000_000))] = said(
+        16, "How often one matrix may be released, over all rounds. Every time tells a little more."
+    )
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.dishonest > len(self.witnesses):
+            raise ValueError(f"dishonest = {self.dishonest}: there are {len(self.witnesses)} witnesses")
+        if Profile.WITNESSED in self.profiles and self.dishonest >= len(self.witnesses):
+            raise ValueError("profiles: two-trip-witnessed needs more witnesses than may be dishonest")
+        return self
+
+
+class Compute(Section):
+    """This machine."""
+
+    device: Annotated[str, by(choice("auto", "cpu", "cuda", "mps"))] = said(
+        "auto", "auto, cpu, cuda or mps. auto: CUDA if present, then MPS, then CPU."
+    )
+    dtype: Annotated[str, by(choice("auto", "float32", "bfloat16", "float16"))] = said(
+        "auto", "Of the forward pass: auto, float32, bfloat16 or float16. auto: float32 on a CPU."
+    )
+    activation_budget: Annotated[int, by(values.size)] = said(
+        "4 GiB", "Hidden states kept in memory; more than that spills to disk."
+    )
+    blocks: Annotated[str | None, by(optional(text))] = said(
+        "", "Path of the decoder blocks, such as model.layers, where they cannot be told apart by themselves."
+    )
+    damping: Annotated[Fraction, by(values.damping)] = said("0.01", "SparseGPT: share of the mean Hessian diagonal.")
+
+
+class MemberConfig(Configuration):
+    """A whole `member.toml`."""
+
+    member: Member
+    server: Server
+    model: Model
+    texts: Texts
+    budget: Budget = said({}, "")
+    policy: Policy = said({}, "")
+    compute: Compute = said({}, "")
+
+
+def read_member(path: Path) -> MemberConfig:
+    """Read a `member.toml`.  Raises what `read_configuration` raises."""
+    return read_configuration(path, MemberConfig)

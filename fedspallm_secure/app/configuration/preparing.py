@@ -1,0 +1,94 @@
+"""What is looked at before a configuration file is written, so that it describes something that is there."""
+
+import os
+from pathlib import Path
+
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import MissingInput, UsageError
+from fedspallm_secure.protocol.roster import Roster
+from fedspallm_secure.storage.files import is_file
+from fedspallm_secure.storage.home import Home
+
+_CARRIED = {"contribution": "14d", "endorsement": "7d", "unmask": "7d", "abort": "7d"}
+
+
+def roster_for(home: Home, role: Role) -> Roster:
+    """The roster that this home pins, with at least one server in it.
+
+    Raises UsageError for the home of another role, MissingInput before there is a roster with the home's party and a
+    server in it.
+    """
+    if home.party.role is not role:
+        other = {Role.SERVER: "server", Role.MEMBER: "client"}.get(home.party.role)
+        hint = f"use fedprune {other} init" if other else "name the right --home"
+        raise UsageError(f"{home.path} is the home of {home.party}, not of a {role.value}", hint=hint)
+    roster = home.trust.roster
+    names = {entry.party for entry in roster.entries}
+    ask = "ask the authority for a newer roster and import it: fedprune certs import FILE --home DIR"
+    if home.party not in names:
+        raise MissingInput(f"{home.party} is not in version {roster.version} of the roster", hint=ask)
+    if not any(party.role is Role.SERVER for party in names):
+        raise MissingInput(f"there is no server in version {roster.version} of the roster", hint=ask)
+    return roster
+
+
+def ids(roster: Roster, role: Role) -> list[str]:
+    """Ids of all parties of this role."""
+    return [entry.party.id for entry in roster.entries if entry.party.role is role]
+
+
+def check_known(roster: Roster, role: Role, names: tuple[str, ...], option: str) -> None:
+    """Raise UsageError where a name is not one of a party of this role in the roster."""
+    known = ids(roster, role)
+    for name in names:
+        if name not in known:
+            there = ", ".join(known[:12]) + (", …" if len(known) > 12 else "")
+            raise UsageError(
+                f"{option} {name}: there is no such {role.value} in version {roster.version} of the roster",
+                hint=f"there are {there}" if known else "ask the authority for a newer roster",
+            )
+
+
+def check_cohort(roster: Roster, named: tuple[str, ...], min_cohort: int) -> None:
+    """Raise UsageError where there are too few members for a single cohort."""
+    count = len(named or ids(roster, Role.MEMBER))
+    if count < min_cohort:
+        raise UsageError(
+            f"{count} members cannot make a cohort of {min_cohort}",
+            hint="have the authority enrol more members and import its newest roster",
+        )
+
+
+def server_of(roster: Roster, named: str | None) -> str:
+    """The server that a member follows: the one that was named, or the only one.  Raises UsageError."""
+    servers = ids(roster, Role.SERVER)
+    if named is not None:
+        check_known(roster, Role.SERVER, (named,), "--server")
+        return Party(Role.SERVER.value, named).id
+    if len(servers) > 1:
+        raise UsageError(f"there are several servers: {', '.join(servers)}", hint="name yours with --server")
+    return servers[0]
+
+
+def check_model(path: Path) -> None:
+    """Raise MissingInput unless there is a model folder; what is in it is looked at by `fedprune doctor`."""
+    if not is_file(path / "config.json"):
+        raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
+
+
+def check_text(path: Path) -> None:
+    """Raise MissingInput unless there is a file."""
+    if not is_file(path):
+        raise MissingInput(f"{path} does not exist or is not a file")
+
+
+def seen_from(file: Path, path: Path) -> str:
+    """How a path that was typed here is written into `file`: as it is, or relative to the folder of the file."""
+    if path.is_absolute() or file.absolute().parent == Path.cwd():
+        return str(path)
+    return os.path.relpath(path, file.absolute().parent)
+
+
+def deadlines(carried: bool) -> dict[str, str]:
+    """Durations of the stages: those of the file by default, days where packages are carried by hand."""
+    return dict(_CARRIED) if carried else {}

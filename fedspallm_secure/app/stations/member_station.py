@@ -1,0 +1,220 @@
+"""A member on disk: the machine of a round, restored from its journal, and what it keeps from round to round.
+
+What it decides is that of `app.rounds.member_party`; here it becomes durable, in the order of SPEC section 16.3.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from fedspallm_secure.app.rounds.member_party import MemberParty, Work
+from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.results import Applier, Results
+from fedspallm_secure.app.stations.station import NotYet, arrived_of, take_in
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.key_records import PrekeySecret
+from fedspallm_secure.errors import (
+    DisclosureRefused,
+    FedSpaError,
+    MissingInput,
+    PlanDeclined,
+    RolledBack,
+)
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.member import Ending, Member, Own
+from fedspallm_secure.protocol.rounds.member_state import State
+from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.rounds.records_member import MemberRecord, PrekeyHeld, read_member_record
+from fedspallm_secure.secagg.disclosure import Ledger
+from fedspallm_secure.storage.spool import Arrived
+
+_OLD_COPY: Final = "stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home"
+
+
+class MemberStation(MemberParty):
+    """A member, for any number of rounds.  results: what came out of them, whether it took part or not."""
+
+    keeps_sealed = False
+
+    def __init__(self, post: Post, policy: Policy, work: Work, applier: Applier) -> None:
+        """Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ."""
+        if post.home.prekeys is None or post.prekeys is None:
+            raise MissingInput(f"{post.home.path} has no prekeys", hint="make some: fedprune certs prekeys")
+        self.post = post
+        self.policy = policy
+        self.results = Results(post, policy.server, applier)
+        super().__init__(post.participant, post.postbox, policy, post.home.prekeys, work, Wire(), post.now)
+        self.told: list[tuple[Arrived, FedSpaError]] = []
+        self._restore()
+
+    # Restoring
+
+    def _restore(self) -> None:
+        journal = self.post.journal
+        number = journal.last_round()
+        if number:
+            self.machine = Member.restore(self.own, journal.records(number, read_member_record))
+        self.ledger = _ledger(journal.recall("ledger", "*"))
+        for name, value in journal.recall_all("pending").items():
+            round, _, gid = name.partition("/")
+            self.pending[int(round), int(gid)] = _ledger(value).releases
+        self.deals = {deal for deals in journal.recall_all("deals").values() for deal in deals}
+        self._kept = self.ledger, dict(self.pending), set(self.deals)
+        self._check_prekeys()
+
+    def _check_prekeys(self) -> None:
+        """Journal and prekey file are of one age: one of them put back alone is noticed here."""
+        noted = self.post.journal.recall("prekeys", "next")
+        there = self.prekeys.next_index()
+        held = self.machine.prekey
+        burning = held is not None and held.index + 1 == noted and there <= held.index
+        if noted is not None and there != noted and not burning:
+            raise RolledBack(f"{there} prekeys are used up, and the journal knows of {noted}", hint=_OLD_COPY)
+
+    def check_sequence(self, seen: int) -> None:
+        """seen: number of the newest package that the server has of this member.  Raises RolledBack."""
+        own = self.post.journal.register.last_sequence()
+        if seen > own:
+            raise RolledBack(f"the server has package {seen} of {self.party}; this home has made {own}", hint=_OLD_COPY)
+
+    def renew(self) -> None:
+        """Go on with a newer roster or revocation list, which the post has read."""
+        self.postbox, self.trust = self.post.postbox, self.post.trust
+        self.own = Own(self.party, self.post.signer, self.trust, self.policy)
+        self.machine.own = self.own
+        if self.post.home.prekeys is not None:
+            self.bundle = self.post.home.prekeys
+
+    # Messages
+
+    def work_through(self) -> int:
+        """Act on everything in the inbox; how many packages were settled.
+
+        Raises StorageError, OutOfMemory, KeyStoreError or RolledBack, after which it has to be made anew.
+        """
+        return take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+
+    def act(self, parcel: Parcel) -> None:
+        """Act on a message of the server, or on a layer of a result."""
+        match parcel.type:
+            case "layer":
+                self.results.on_layer(arrived_of(parcel))
+            case "result" if self.results.only_follows(arrived_of(parcel).round, self.machine.accepted):
+                self.results.on_result(self.open(parcel, frozenset({"result"})))
+            case "unmask-request" if self._awaits_list:
+                raise NotYet
+            case "plan" if self.results.missing():
+                raise NotYet
+            case _:
+                super().act(parcel)
+        self._persist()
+
+    def open(self, parcel: Parcel, types: frozenset[str]) -> Incoming:
+        """SPEC section 9."""
+        opened = self.post.open(arrived_of(parcel), Awaited(types=types))
+        return Incoming(opened.head, bytes(opened.body))
+
+    def _on_plan(self, incoming: Incoming, now: int) -> None:
+        try:
+            super()._on_plan(incoming, now)
+        except (PlanDeclined, DisclosureRefused) as error:
+            if error.check == "P5":
+                raise RolledBack(str(error), hint=_OLD_COPY) from error
+            self.results.watch(incoming)
+            raise
+        self.results.follow(self.machine.round.plan, self.machine.round.plan_hash)
+
+    def end(self, ending: Ending) -> None:
+        """Take in the result of a round that this member takes part in."""
+        super().end(ending)
+        if ending.result is not None:
+            self.results.keep(ending.result)
+
+    # The own contribution
+
+    def due(self) -> list[GroupPlan]:
+        """Groups of the present plan that a contribution can still be made for, in order."""
+        if self.machine.state is not State.PLANNED or self.machine.survivors is not None:
+            return []
+        groups = self.plan.groups_of(self.party.id)
+        if self.clock() > self.plan.deadlines.contribution:
+            return []
+        over = {*self.machine.frozen, *(int(gid) for gid in self.machine.ended if gid != NONE)}
+        return [group for group in groups if group.gid not in over]
+
+    def contribute_layer(self, group: GroupPlan) -> None:
+        """Make the contribution to one group and put it into the outbox, once.
+
+        A member that is killed between freezing its vector and that has dropped out of the group.
+        """
+        self.post.check_room(2 * (group.count_size + group.sum_size))  # before anything is used up
+        prekey = self._burned()
+        with self.post.at_once():
+            self.contribute_to(group, prekey)
+            self._persist()
+
+    def freeze(self, group: GroupPlan, streams: Any) -> None:
+        """Durable by itself, before any seed is drawn."""
+        step = self.machine.freeze(group.gid, streams.hash)
+        with self.post.journal.transaction():
+            self.post.journal.append(self.plan.round, step.records)
+
+    def _burned(self) -> PrekeySecret:
+        """The prekey of this round: in the journal first, then burned, so that it is neither lost nor used twice."""
+        held, index = self.machine.prekey, self.machine.round.index
+        if held is None:
+            held = self._supply.look(index)
+            record = PrekeyHeld.of(held)
+            with self.post.at_once():
+                self.note([record], self.plan.round)
+                self.post.remember("prekeys", "next", index + 1)
+            self.machine.apply(record)
+        if self.prekeys.next_index() <= index:
+            self.prekeys.burn(index)
+        return held
+
+    @property
+    def _supply(self) -> Any:
+        return self.post.prekeys
+
+    # Writing down
+
+    def note(self, records: Iterable[MemberRecord], number: int) -> None:
+        """Write down records of a round, together with what else follows."""
+        self.post.note(number, records)
+
+    def say(self, step: Step[MemberRecord]) -> None:
+        """Keep a step; drop the secrets of a round that is over."""
+        number = self.plan.round
+        super().say(step)
+        if self.machine.state is State.CLOSED:
+            self.post.later(lambda: self.post.journal.forget_secrets(number))
+
+    def send(
+        self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE
+    ) -> Parcel:
+        """Seal a body into the outbox."""
+        self.post.send(type, to, parts, number, plan_hash, group)
+        return Parcel(self.party, to, type, b"")
+
+    def _persist(self) -> None:
+        """Write down what changed of ledger, pending releases and deals."""
+        ledger, pending, deals = self._kept
+        if self.ledger != ledger:
+            self.post.remember("ledger", "*", self.ledger.to_dict())
+        for key, releases in self.pending.items():
+            if pending.get(key) != releases:
+                self.post.remember("pending", f"{key[0]}/{key[1]}", Ledger(releases).to_dict())
+        for round, gid in pending.keys() - self.pending.keys():
+            name = f"{round}/{gid}"
+            self.post.later(lambda name=name: self.post.journal.forget("pending", name))  # type: ignore[misc]
+        if self.deals != deals:
+            self.post.remember("deals", str(self.plan.round), sorted(self.machine.deals.values()))
+        self._kept = self.ledger, dict(self.pending), set(self.deals)
+
+
+def _ledger(value: Any) -> Ledger:
+    return Ledger() if value is None else Ledger.from_dict(value)

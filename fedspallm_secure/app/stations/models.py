@@ -1,0 +1,119 @@
+"""What rounds do to a model: the server's step on sums, and what a member brings and takes home."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from fedspallm_secure.app.rounds.planning import LayerBase
+from fedspallm_secure.app.rounds.vectors import Released, Streams, layer_streams
+from fedspallm_secure.app.server import ServerSpec, write_aggregate
+from fedspallm_secure.app.states import layer_file
+from fedspallm_secure.app.stations.candidates import rounds_drawn
+from fedspallm_secure.app.stations.layers import check_layer, decode_layer, digest_of, encode_layer
+from fedspallm_secure.app.stations.revisions import Revisions
+from fedspallm_secure.crypto.encoding import encode_base64
+from fedspallm_secure.errors import MissingInput, RecordDamaged
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
+from fedspallm_secure.protocol.rounds.outcomes import Result
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.pruning.patterns import parse_target
+from fedspallm_secure.storage.checkpoints.layers import load_layer, save_layer
+from fedspallm_secure.storage.files import atomic_write, disk_errors
+
+
+class ServerModel:
+    """The server's model: `director.Model` and `server_station.Finisher`."""
+
+    def __init__(self, revisions: Revisions) -> None:
+        self.revisions = revisions
+        self.layers = len(revisions.skeleton.blocks)
+
+    def bases(self, gids: Collection[int]) -> Mapping[int, LayerBase]:
+        """The layers as the next round starts from them."""
+        return self.revisions.bases(gids)
+
+    def layer(self, plan: Plan, released: Released) -> str:
+        """Take the server step on the sums of one group; the layer's digest, hex."""
+        gid, folder = released.group.gid, self.revisions.layers_folder(plan.round)
+        block = self.revisions.skeleton.blocks[gid]
+        spec = ServerSpec(parse_target(plan.target), plan.strategy, plan.compare)
+        sums = released.each_matrix(lambda name: self.revisions.weight(block, name))
+        write_aggregate(block, self.revisions.revision, sums, spec, folder, released.survivors)
+        return digest_of(released.group, load_layer(layer_file(folder, gid))[0])
+
+    def body(self, plan: Plan, gid: int) -> Path:
+        """A file with the body of the package `layer`."""
+        folder = self.revisions.layers_folder(plan.round)
+        path, group = folder / f"layer-{gid:04d}.body", plan.group(gid)
+        if group is None:
+            raise RecordDamaged(f"the plan has no group {gid}")
+        if not path.exists():
+            with atomic_write(path) as file:
+                for part in encode_layer(group, load_layer(layer_file(folder, gid))[0]):
+                    file.write(part)
+        return path
+
+    def complete(self, plan: Plan, result: Result, proof: Mapping[str, object]) -> None:
+        """The layers of a round count from now on; after the last round the model is written."""
+        self.revisions.advance(plan.round, result.hash, layers_of(result))
+        for path in self.revisions.layers_folder(plan.round).glob("*.body"):
+            with disk_errors(path):
+                path.unlink()
+        if plan.sampling.number >= rounds_drawn(plan.sampling):
+            self.revisions.write_model(proof)
+
+
+class MemberModel:
+    """A member's model: `member_party.Work` and `results.Applier`.
+
+    pruned: what the member itself made of a layer in the present round; written by whoever prunes.
+    """
+
+    def __init__(self, revisions: Revisions, gone: Callable[[Plan], None] = lambda _: None) -> None:
+        """gone: told when a round has become part of the model."""
+        self.revisions = revisions
+        self.round = 0
+        self._gone = gone
+
+    def own_folder(self, round: int) -> Path:
+        """Where the member's own pruned layers of a round lie."""
+        return self.revisions.folder / f"round-{round}" / "own"
+
+    # What it brings
+
+    def model(self) -> LocalModel:
+        """What the member's own files say."""
+        found = self.revisions.bases(range(len(self.revisions.skeleton.blocks)))
+        groups = {gid: LocalGroup(layer.base, layer.matrices) for gid, layer in found.items()}
+        return LocalModel(groups, self.revisions.previous)
+
+    def streams(self, group: GroupPlan) -> tuple[Streams, int]:
+        """Its vector for one layer, and how many values were clipped."""
+        path = layer_file(self.own_folder(self.round), group.gid)
+        if not path.exists():
+            raise MissingInput(f"{path} is not there: the layer was not pruned yet")
+        return layer_streams(group, load_layer(path)[0], self.revisions.base(group.gid))
+
+    # What it takes home
+
+    def apply(self, plan: Plan, group: GroupPlan, result: Result, body: Path) -> None:
+        """Check a pruned layer by L2 to L6, and keep it."""
+        matrices = decode_layer(group, body)
+        frozen = self.revisions.revision.frozen(self.revisions.skeleton.blocks[group.gid])
+        check_layer(plan, group, result, matrices, frozen)
+        path = layer_file(self.revisions.layers_folder(plan.round), group.gid)
+        save_layer(path, matrices.items(), {"layer": str(group.gid)})
+
+    def complete(self, plan: Plan, result: Result) -> None:
+        """All layers are there: the next round starts from them; after the last round the model is written."""
+        self.revisions.advance(plan.round, result.hash, layers_of(result))
+        if plan.sampling.number >= rounds_drawn(plan.sampling):
+            proof = {"plan": plan.to_dict(), "result": encode_base64(result.encode())}
+            self.revisions.write_model(proof)
+        self._gone(plan)
+
+
+def layers_of(result: Result) -> list[int]:
+    """The layers that a result names."""
+    return [found.gid for found in result.groups if found.layer != NONE]

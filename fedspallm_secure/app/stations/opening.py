@@ -1,0 +1,126 @@
+"""Opening a party at work: its home, its keys with one password, its journal and its spool."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
+from fedspallm_secure.app.configuration.member import MemberConfig, read_member
+from fedspallm_secure.app.configuration.reading import CONFIGURATION_LIMIT, FEDERATION, MEMBER
+from fedspallm_secure.app.stations.post import Clock, Post
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.key_records import JournalSecret, Purpose
+from fedspallm_secure.crypto.passwords import Password
+from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.errors import KeyFileExists, MissingInput, UsageError
+from fedspallm_secure.protocol.packages import Head
+from fedspallm_secure.protocol.receiving import Awaited, check_head
+from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.bundle_register import BundleRegister
+from fedspallm_secure.storage.documents import read_own
+from fedspallm_secure.storage.files import disk_errors, is_file, sole_writer
+from fedspallm_secure.storage.home import Home, Unlocking, open_home
+from fedspallm_secure.storage.journal import open_journal
+from fedspallm_secure.storage.keystore import create_key_file, open_key_file
+from fedspallm_secure.storage.spool import Quota, open_spool
+
+JOURNAL_KEY = "journal.key"
+Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
+
+_TO_SERVER = frozenset({"offer", "prekeys", "contribution", "endorsement", "unmask-response"})
+_TO_MEMBER = frozenset({"plan", "receipt", "survivors", "unmask-request", "result", "layer", "abort"})
+AWAITED = {Role.SERVER: Awaited(types=_TO_SERVER), Role.MEMBER: Awaited(types=_TO_MEMBER)}
+
+
+@contextmanager
+def open_station(
+    home_path: Path, data: Path, unlock: Unlock, clock: Clock, quota: Quota | None = None, sole: bool = True
+) -> Iterator[Post]:
+    """A party with its home and its work folder.
+
+    sole: hold the folder for this process, as whoever runs rounds does; else only packages are carried.
+    Raises RunLocked, what `open_home` and opening key files raise, RecordDamaged, StorageError.
+    """
+    home = open_home(home_path)
+    home.trust  # noqa: B018  (raises before anybody types a password)
+    with ExitStack() as stack:
+        with disk_errors(data):
+            data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sole:
+            stack.enter_context(sole_writer(data))
+        keys = Unlocking(unlock(f"the keys of {home.party}"))
+        signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))
+        secrets = home.recipient_secrets(keys.key(home.path / folder.RECIPIENT_KEY))
+        is_member = home.party.role is Role.MEMBER and (home.path / folder.PREKEYS_KEY).exists()
+        prekeys = home.prekey_file(keys.key(home.path / folder.PREKEYS_KEY)) if is_member else None
+        register, owner = home.path / folder.REGISTER, home.identity.uri
+        journal = stack.enter_context(open_journal(register, owner, journal_key(home, keys)))
+        check = _Check(home)
+        spool = stack.enter_context(open_spool(register, data / "spool", check, quota, sole))
+        bundles = BundleRegister(journal.connection, register)
+        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, clock)
+        check.post = post
+        yield post
+
+
+class _Check:
+    """Whether a package is worth taking in, as far as its head tells (SPEC section 9, steps 5 to 9)."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.post: Post | None = None
+
+    def __call__(self, head: Head) -> None:
+        """Raises TrustError or PackageRefused."""
+        if self.post is None:
+            raise RuntimeError("the post is not open yet")
+        home, awaited = self.post.home, AWAITED.get(self.post.party.role)
+        check_head(head, home.reader, home.trust, None, awaited or Awaited(), self.post.now())
+
+
+def journal_key(home: Home, keys: Unlocking) -> bytes:
+    """The key of secret records; it is made when it is needed first, under the password of the other keys."""
+    path = home.path / JOURNAL_KEY
+    if not path.exists():
+        made = JournalSecret(random_bytes(32))
+        with suppress(KeyFileExists):  # by another process, a moment ago
+            create_key_file(path, Purpose.JOURNAL, home.identity.uri, made, keys.key(home.path / folder.SIGNING_KEY))
+    record, _ = open_key_file(path, keys.key(path), Purpose.JOURNAL, home.identity.uri)
+    return cast(JournalSecret, record).key
+
+
+def read_config(path: Path | None) -> FederationConfig | MemberConfig:
+    """The toml that was named, or the one at hand, whichever of the two it is.  Raises UsageError, MissingInput."""
+    there = [name for name in (MEMBER, FEDERATION) if path is None and Path(name).exists()]
+    if len(there) > 1:
+        raise UsageError(f"{MEMBER} and {FEDERATION} are both here", hint="name one of them with --config")
+    found = path or Path(there[0] if there else MEMBER)
+    if not is_file(found):
+        raise MissingInput(f"there is no {found}", hint="name a member.toml or a federation.toml with --config")
+    sections = read_own(found, CONFIGURATION_LIMIT).decode(errors="replace").splitlines()
+    return read_member(found) if "[member]" in map(str.strip, sections) else read_federation(found)
+
+
+@contextmanager
+def open_post(path: Path | None, unlock: Unlock, clock: Clock) -> Iterator[Post]:
+    """The post of whoever the toml belongs to, for carrying packages beside a running station."""
+    config = read_config(path)
+    if isinstance(config, MemberConfig):
+        with open_station(config.member.home, config.member.data, unlock, clock, sole=False) as post:
+            yield post
+    else:
+        with open_station(config.server.home, config.server.data, unlock, clock, _quota(config), sole=False) as post:
+            yield post
+
+
+def _quota(config: FederationConfig) -> Quota:
+    return Quota(config.limits.member_bytes, config.limits.free_space)
+
+
+def check_role(home: Path, role: Role) -> Party:
+    """Who lives there.  Raises UsageError for another role."""
+    party = open_home(home).party
+    if party.role is not role:
+        raise UsageError(f"{home} is the home of {party}, and a {role.value} is wanted", hint="name another home")
+    return party

@@ -1,0 +1,226 @@
+"""What one party has on disk, put together: keys, journal, spool, and the sealing and opening of packages.
+
+    with post.at_once():                 # one message and everything that follows from it
+        incoming = post.open(arrived, awaited)
+        post.note(round, records)
+        post.send("receipt", server, [body], ...)
+
+Nothing of this is durable, and no package can leave, before the body of the `with` is done: then all of it becomes so
+in one transaction of the journal.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from fedspallm_secure.app.federation import Participant
+from fedspallm_secure.app.postbox import Opened, Postbox
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.sealing import RecipientSecret
+from fedspallm_secure.crypto.signing import Signer
+from fedspallm_secure.errors import DiskFull
+from fedspallm_secure.protocol.packages import NONE, Head
+from fedspallm_secure.protocol.receiving import Awaited, Known, Slot, Trust
+from fedspallm_secure.storage.bundle_register import BundleRegister
+from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.files import create_private, disk_errors, sync_folder
+from fedspallm_secure.storage.home import Home
+from fedspallm_secure.storage.journal import Departure, Journal, Recordable
+from fedspallm_secure.storage.memory import Buffer, MemoryPlaintext
+from fedspallm_secure.storage.package_reader import open_package
+from fedspallm_secure.storage.package_writer import Plaintext
+from fedspallm_secure.storage.prekeys import PrekeyFile
+from fedspallm_secure.storage.register import Received, SqliteRegister
+from fedspallm_secure.storage.spool import Arrived, Spool
+
+VALID: Final = 90 * 86_400  # seconds for which a package of a round may be opened
+Clock = Callable[[], int]
+
+
+class LateRegister:
+    """The replay register, in which a slot is filled together with everything else that follows from a package."""
+
+    def __init__(self, register: SqliteRegister) -> None:
+        self.pending: list[tuple[Head, int]] = []
+        self._register = register
+
+    def find(self, slot: Slot) -> Known | None:
+        """What fills the slot; None if it is free."""
+        return self._register.find(slot)
+
+    def received(self, slot: Slot) -> Received | None:
+        """The same with both signed parts."""
+        return self._register.received(slot)
+
+    def fill(self, head: Head, output: str, at: int) -> None:
+        """Fill the slot later."""
+        self.pending.append((head, at))
+
+    def publish(self, head: Head) -> None:
+        """It is marked when it is filled."""
+
+    def next_sequence(self) -> int:
+        """Use up and return the next sequence number, at once: it never comes again."""
+        return self._register.next_sequence()
+
+    def flush(self) -> None:
+        """Fill and mark all slots; inside of a transaction of the journal."""
+        for head, at in self.pending:
+            self._register.fill(head, "", at)
+            self._register.publish(head)
+
+
+class Post:
+    """One party at work.  `home` is read anew by `renew`, when a newer roster or list has come."""
+
+    def __init__(
+        self,
+        home: Home,
+        signer: Signer,
+        secrets: dict[str, RecipientSecret],
+        prekeys: PrekeyFile | None,
+        journal: Journal,
+        spool: Spool,
+        bundles: BundleRegister,
+        clock: Clock,
+    ) -> None:
+        """secrets: key identifier -> recipient key; prekeys: of a member."""
+        self.party = home.party
+        self.home = home
+        self.signer = signer
+        self.prekeys = prekeys
+        self.journal = journal
+        self.spool = self.depot = spool
+        self.bundles = bundles
+        self.now = clock
+        self._secrets = secrets
+        self._register = LateRegister(journal.register)
+        self._writes: list[Callable[[], None]] = []
+        self._inside = False
+        self.postbox = self._postbox()
+
+    @property
+    def trust(self) -> Trust:
+        """What packages are checked against."""
+        return self.postbox.trust
+
+    @property
+    def participant(self) -> Participant:
+        """The party as others in the process know it."""
+        entry = self.home.trust.roster.entry(self.party)
+        return Participant(self.party, self.signer, self._secrets, entry, self.prekeys)
+
+    def renew(self, home: Home) -> None:
+        """Go on with what was imported meanwhile."""
+        self.home = home
+        self.postbox = self._postbox()
+
+    def _postbox(self) -> Postbox:
+        return Postbox(self.participant, self.home.trust, self._register, self.home.reader)
+
+    # One message, and all that follows from it
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Everything done inside becomes durable when this ends; nothing does if it ends with an error.
+
+        Raises DiskFull, StorageError or RunLocked, after which the party has to be restored from its journal.
+        """
+        if self._inside:
+            yield
+            return
+        self._inside = True
+        try:
+            yield
+            with self.journal.transaction():
+                self._register.flush()
+                for write in self._writes:
+                    write()
+        finally:
+            self._writes.clear()
+            self._register.pending.clear()
+            self._inside = False
+            self._keep_evidence()
+
+    def later(self, write: Callable[[], None]) -> None:
+        """Do this inside of the transaction."""
+        if not self._inside:
+            raise RuntimeError("what is written belongs into at_once()")
+        self._writes.append(write)
+
+    def note(self, round: int, records: Iterable[Recordable]) -> None:
+        """Write down records of a round."""
+        kept = tuple(records)
+        self.later(lambda: self.journal.append(round, kept))
+
+    def remember(self, kind: str, name: str, value: Any) -> None:
+        """Keep a fact."""
+        self.later(lambda: self.journal.remember(kind, name, value))
+
+    def settle(self, arrived: Arrived, state: str, reason: str = "") -> None:
+        """Say what became of a package."""
+        self.later(lambda: self.journal.settle(arrived.digest, state, reason))
+
+    # Packages
+
+    def open(self, arrived: Arrived, awaited: Awaited) -> Opened:
+        """Open a package whose body fits into memory.  Raises what SPEC section 9 says."""
+        with open_package(arrived.path) as reader:
+            return self.postbox.open_from(reader, awaited, self.now())
+
+    def open_through(self, arrived: Arrived, awaited: Awaited, write: Callable[[memoryview], None]) -> Head:
+        """Open a package of any size, piece by piece.  Nothing of it counts before this returns."""
+        with open_package(arrived.path) as reader:
+            head = self.postbox.open_through(reader, awaited, self.now(), write)
+        self.postbox.take_in(head, self.now())
+        return head
+
+    def send(
+        self,
+        type: str,
+        to: Party,
+        body: Sequence[Buffer] | Plaintext,
+        round: int = 0,
+        plan_hash: str = NONE,
+        group: str = NONE,
+    ) -> str:
+        """Seal a body into the outbox; the digest of the package.
+
+        Raises TrustError or PackageRefused for a recipient that nothing can be sealed to; DiskFull or StorageError.
+        """
+        now = self.now()
+        plain = MemoryPlaintext(*body) if isinstance(body, Sequence) else body
+        sealing = self.spool.folder / "out" / f"{self.journal.register.last_sequence() + 1}.sealing"
+        sealing.unlink(missing_ok=True)
+        with draft(sealing) as file:
+            head = self.postbox.seal_to(file, type, to, round, plan_hash, group, plain, now, now + VALID)
+            file.finish()
+            file.publish()
+        digest = head.digest.hex()
+        path = self.spool.inside("out", digest)
+        with disk_errors(path):
+            sealing.rename(path)
+            sync_folder(path.parent)
+        departure = Departure(digest, str(to), type, round, group, head.size, now, now + VALID)
+        self.later(lambda: self.journal.send(departure))
+        return digest
+
+    def check_room(self, size: int) -> None:
+        """Raise DiskFull now, and not after the work, where the outbox cannot take `size` bytes."""
+        with disk_errors(self.spool.folder):
+            found = os.statvfs(self.spool.folder)
+        if found.f_bavail * found.f_frsize < size:
+            raise DiskFull(f"{self.spool.folder} has no room for {size} bytes")
+
+    def _keep_evidence(self) -> None:
+        """Write down proofs that somebody made two packages under one number."""
+        while self.postbox.evidence:
+            digest, proof = self.postbox.evidence.popitem()
+            folder: Path = self.home.evidence
+            with disk_errors(folder):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            path = folder / f"{digest}.json"
+            if not path.exists():
+                create_private(path, proof + b"\n")

@@ -1,0 +1,125 @@
+"""The model at one party: its own copy on disk, and the layers that rounds have pruned so far.
+
+data/round-3/layers/layer-0007.safetensors    a pruned layer of round 3
+data/revision.json                            which of them count, and the result that they are from
+data/bases.json                               digests of base weights, each computed once
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.rounds.planning import LayerBase
+from fedspallm_secure.app.rounds.vectors import base_of
+from fedspallm_secure.app.runner import write_revision
+from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.walking.skeleton import Block, Skeleton
+from fedspallm_secure.errors import RecordDamaged
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.groups import MatrixShape
+from fedspallm_secure.storage.files import publish, read_json, write_json
+
+_REVISION, _BASES = "revision.json", "bases.json"
+
+
+class Revisions:
+    """One party's model.  skeleton: opened from its own folder; nothing from elsewhere decides what is read.
+
+    previous: digest of the result that the present revision is from, or `*`; revision: what the next round starts from.
+    """
+
+    def __init__(self, skeleton: Skeleton, folder: Path, progress: Progress) -> None:
+        """folder: of all rounds.  Raises RecordDamaged, MissingInput."""
+        self.skeleton = skeleton
+        self.folder = folder
+        self._progress = progress
+        self.previous = NONE
+        self.round = 0
+        self.revision = Revision(skeleton.checkpoint)
+        self._bases: dict[str, str] = {}
+        if (folder / _REVISION).exists():
+            self._read(read_json(folder / _REVISION))
+        if (folder / _BASES).exists():
+            self._bases = dict(read_json(folder / _BASES))
+
+    def _read(self, found: Any) -> None:
+        try:
+            self.round, self.previous = int(found["round"]), str(found["result"])
+            files = {int(gid): self.folder / name for gid, name in found["layers"].items()}
+        except (KeyError, TypeError, ValueError):
+            raise RecordDamaged(f"{self.folder / _REVISION} does not read back as it was written") from None
+        self.revision = Revision(self.skeleton.checkpoint, files)
+
+    @property
+    def blocks(self) -> list[Block]:
+        """The decoder layers, in order."""
+        return list(self.skeleton.blocks)
+
+    def shapes(self, gid: int) -> tuple[MatrixShape, ...]:
+        """The matrices of a layer, in the order of its vector."""
+        return tuple(MatrixShape(linear.name, *linear.shape) for linear in self.skeleton.blocks[gid].linears)
+
+    def bases(self, gids: Collection[int]) -> dict[int, LayerBase]:
+        """Layers as the next round starts from them; a digest is computed once for each state of a layer."""
+        found, missing = {}, [gid for gid in gids if self._key(gid) not in self._bases]
+        for number, gid in enumerate(missing, start=1):
+            block = self.skeleton.blocks[gid]
+            weights = ((shape, self.weight(block, shape.name)) for shape in self.shapes(gid))
+            self._bases[self._key(gid)] = base_of(weights)
+            self._progress.update("read the model", number, len(missing), "layers")
+        if missing:
+            write_json(self.folder / _BASES, self._bases)
+        for gid in gids:
+            found[gid] = LayerBase(self._bases[self._key(gid)], self.shapes(gid))
+        return found
+
+    def weight(self, block: Block, name: str) -> Any:
+        """One matrix as the next round starts from it, float32 of (out, in)."""
+        linear = next(linear for linear in block.linears if linear.name == name)
+        return self.revision.matrix(block, linear).weight.float()
+
+    def base(self, gid: int) -> dict[str, Any]:
+        """All matrices of a layer, float32."""
+        matrices = self.revision.matrices(self.skeleton.blocks[gid])
+        return {name: matrix.weight.float() for name, matrix in matrices.items()}
+
+    def _key(self, gid: int) -> str:
+        """What the digest of a layer depends on: the file that holds it, or the shards of the model."""
+        path = self.revision.layers.get(gid)
+        checkpoint = self.skeleton.checkpoint
+        names = {checkpoint.tensors[linear.name].shard for linear in self.skeleton.blocks[gid].linears}
+        files = [path] if path is not None else sorted(checkpoint.path / name for name in names)
+        looks = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
+        return f"{gid}: {'; '.join(looks)}"
+
+    def layers_folder(self, round: int) -> Path:
+        """Where pruned layers of a round lie once they count."""
+        return self.folder / f"round-{round}" / "layers"
+
+    def advance(self, round: int, result: str, gids: Collection[int]) -> None:
+        """From now on these layers of a round count.  Again for the same round: nothing.  Raises RecordDamaged."""
+        if round <= self.round:
+            return
+        files = {gid: layer_file(self.layers_folder(round), gid) for gid in gids}
+        for path in files.values():
+            if not path.exists():
+                raise RecordDamaged(f"{path} is not there any more")
+        layers = {**self.revision.layers, **files}
+        names = {str(gid): str(path.relative_to(self.folder)) for gid, path in sorted(layers.items())}
+        write_json(self.folder / _REVISION, {"round": round, "result": result, "layers": names})
+        self.round, self.previous, self.revision = round, result, Revision(self.skeleton.checkpoint, layers)
+
+    def write_model(self, proof: Mapping[str, Any] | None) -> Path:
+        """Write the pruned model as a folder for from_pretrained, once; proof: plain data to lie beside it."""
+        out = self.folder / f"model-{self.round}"
+        if not out.exists():
+            write_revision(self.skeleton, self.revision, out)
+        if proof is not None:
+            write_json(self.folder / f"model-{self.round}.proof.json", proof)
+        latest = self.folder / "model"
+        part = self.folder / ".model.part"
+        part.unlink(missing_ok=True)
+        part.symlink_to(out.name)
+        publish(part, latest)
+        return latest

@@ -1,0 +1,245 @@
+"""The server of one round on disk: its machine, restored from its journal, and the masked vectors beside it.
+
+Memory is that of one group's sums and of one matrix, whatever the number of members and layers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from fedspallm_secure.app.rounds.server_party import add_up
+from fedspallm_secure.app.rounds.vectors import Released
+from fedspallm_secure.app.rounds.wire import Parcel
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.station import arrived_of
+from fedspallm_secure.app.stations.vault_disk import DiskVault
+from fedspallm_secure.crypto.encoding import encode_base64
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import NotAwaited, PackageRefused, RoundError, TrustError
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.rounds.answers import Unmasking
+from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
+from fedspallm_secure.protocol.rounds.deals import handover_size
+from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.outcomes import GroupResult
+from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.records_server import ServerRecord, read_server_record
+from fedspallm_secure.protocol.rounds.server import Server
+from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
+from fedspallm_secure.storage.package_reader import open_package
+from fedspallm_secure.storage.package_writer import Source
+
+_TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response"})
+
+
+class Finisher(Protocol):
+    """Turns sums into layers of the model."""
+
+    def layer(self, plan: Plan, released: Released) -> str:
+        """Take the server step on the sums of one group, and keep the layer; its digest, hex.
+
+        Again for the same sums it gives the same.  Raises StorageError, RecordDamaged.
+        """
+
+    def body(self, plan: Plan, gid: int) -> Path:
+        """A file with the body of the package `layer` of this group, which is made if it is not there."""
+
+
+class ServerStation:
+    """One round, from its plan to its result."""
+
+    def __init__(self, post: Post, machine: Server, vault: DiskVault, finisher: Finisher) -> None:
+        self.post = post
+        self.machine = machine
+        self.vault = vault
+        self.finisher = finisher
+        self.told: list[tuple[Party, Exception]] = []
+
+    @classmethod
+    def open(cls, post: Post, own: ServerOwn, plan: Plan, vault: DiskVault, finisher: Finisher) -> "ServerStation":
+        """Begin a round; inside of `post.at_once()`.  Raises PlanRefused."""
+        machine, step = Server.open(own, plan)
+        station = cls(post, machine, vault, finisher)
+        station.say(step)
+        return station
+
+    @classmethod
+    def restore(cls, post: Post, own: ServerOwn, number: int, vault: DiskVault, finisher: Finisher) -> "ServerStation":
+        """Go on with a round.  Raises RecordDamaged, FormatError."""
+        machine = Server.restore(own, post.journal.records(number, read_server_record))
+        return cls(post, machine, vault, finisher)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the round."""
+        return self.machine.plan
+
+    # Messages
+
+    def say(self, step: Step[ServerRecord]) -> None:
+        """Keep the records of a step, and send its messages; inside of `post.at_once()`.
+
+        One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
+        """
+        self.post.note(self.plan.round, step.records)
+        if self.machine.state is State.FINISHED and step.records:
+            self._remember_deals()
+        for message in step.messages:
+            try:
+                self.post.send(
+                    message.type,
+                    message.recipient,
+                    [message.body],
+                    self.plan.round,
+                    self.machine.plan_hash,
+                    message.group,
+                )
+            except (TrustError, PackageRefused) as error:
+                self.told.append((message.recipient, error))
+
+    def act(self, parcel: Parcel) -> None:
+        """Take in a contribution, an endorsement or an answer."""
+        match parcel.type:
+            case "contribution":
+                self._take_in(parcel)
+            case "endorsement":
+                self._hear(self._open(parcel), self.machine.on_endorsement)
+            case "unmask-response":
+                self._hear(self._open(parcel), self.machine.on_response)
+            case _:
+                raise NotAwaited(f"no package of type {parcel.type!r} is awaited; {', '.join(sorted(_TYPES))} are")
+
+    def _open(self, parcel: Parcel) -> Incoming:
+        opened = self.post.open(arrived_of(parcel), Awaited(types=frozenset({parcel.type})))
+        return Incoming(opened.head, bytes(opened.body))
+
+    def _hear(self, incoming: Incoming, act: Callable[[Incoming], Step[ServerRecord]]) -> None:
+        try:
+            step = act(incoming)
+        except RoundError as error:
+            self.say(self.machine.refuse(incoming, error))
+            raise
+        self.say(step)
+
+    def _take_in(self, parcel: Parcel) -> None:
+        machine, arrived = self.machine, arrived_of(parcel)
+        with open_package(arrived.path) as package:
+            group = check_sender(package.head, self.plan.round, machine.plan_hash, machine.groups)
+        awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
+        with self.vault.inflow(handover_size(group.neighbours)) as inflow:
+            head = self.post.open_through(arrived, awaited, inflow.write)
+        member = head.context.sender.id
+        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
+            self.vault.keep_inflow(group.gid, member)
+        incoming, root = Incoming(head, bytes(inflow.handover)), inflow.root
+        self._hear(incoming, lambda found: machine.on_contribution(found, root))
+
+    # Stages
+
+    def add_early(self, gid: int) -> None:
+        """Add up a group that everybody has contributed to."""
+        group = self.machine.groups[gid]
+        if all((gid, member) in self.machine.received for member in group.cohort):
+            self.vault.add_early(group)
+
+    def close(self) -> None:
+        """End the present stage with what is there.  Raises OutOfTurn when the round is over; StorageError."""
+        match self.machine.state:
+            case State.COLLECTING:
+                with self.post.at_once():
+                    self.say(self.machine.close_collecting())
+            case State.ENDORSING:
+                with self.post.at_once():
+                    self.say(self.machine.close_endorsing())
+            case State.UNMASKING:
+                with self.post.at_once():
+                    step, _ = self.machine.close_unmasking()
+                    self.say(step)
+                self.sum_up()
+            case State.SUMMING:
+                self.sum_up()
+            case _:
+                self.stop()
+
+    def stop(self) -> None:
+        """End every group that still runs.  Raises OutOfTurn when the round is over."""
+        with self.post.at_once():
+            self.say(self.machine.stop())
+
+    def sum_up(self) -> None:
+        """Open the sums, group by group, and make layers of them; also once more after a crash."""
+        if self.machine.state is not State.SUMMING:
+            return
+        results: list[GroupResult] = []
+        out_of_range: dict[int, int] = {}
+        for gid, unmasking in self.machine.unmaskings().items():
+            found = self._finish(unmasking)
+            if isinstance(found, GroupResult):
+                results.append(found)
+            else:
+                out_of_range[gid] = found
+        with self.post.at_once():
+            self.say(self.machine.finish(results, out_of_range))
+
+    def _finish(self, unmasking: Unmasking) -> GroupResult | int:
+        """The result of one group, or how many of its sums are out of range."""
+        found = add_up(unmasking, self.vault)
+        if found.violations:
+            return found.violations
+        counts, sums = found.streams.hashes
+        group = found.group
+        layer = self.finisher.layer(self.plan, found)
+        return GroupResult(
+            group.gid, group.weights, found.survivors, counts, sums, found.unanimous, found.single, layer
+        )
+
+    def publish(self) -> None:
+        """Send the layers of a round that has a result to everybody, each once; goes on after a crash."""
+        result, number = self.machine.result, self.plan.round
+        if result is None:
+            return
+        kind = f"published {number}"
+        done = self.post.journal.recall_all(kind)
+        for found in result.groups:
+            for party in self._readers():
+                name = f"{found.gid} {party}"
+                if name not in done and found.layer != NONE:
+                    with self.post.at_once():
+                        self._send_layer(found.gid, party)
+                        self.post.remember(kind, name, True)
+
+    def _send_layer(self, gid: int, party: Party) -> None:
+        path = self.finisher.body(self.plan, gid)
+        with path.open("rb") as file:
+            source = Source.of(file.fileno(), path)
+            try:
+                self.post.send("layer", party, source, self.plan.round, self.machine.plan_hash, str(gid))
+            except (TrustError, PackageRefused) as error:
+                self.told.append((party, error))
+
+    def _readers(self) -> Iterable[Party]:
+        auditors = [one.party for one in self.post.trust.roster.entries if one.party.role is Role.AUDITOR]
+        return [*self.machine.members(), *auditors]
+
+    def _remember_deals(self) -> None:
+        """The deals of this round, for the members to see that their records are no old copies (check P5)."""
+        found: dict[str, list[PastDeal]] = {}
+        for gid, member in sorted(self.machine.received):
+            handover = self.machine.handover(gid, member)
+            deal = PastDeal(self.plan.round, self.machine.plan_hash, gid, handover.deal.encode(), handover.signature)
+            found.setdefault(member, []).append(deal)
+        for member, deals in found.items():
+            self.post.remember("deals", member, [deal.to_dict() for deal in deals])
+
+    def proof(self) -> Mapping[str, object]:
+        """What an outsider needs to hold the result against: plan, list, endorsements, result; plain data."""
+        machine = self.machine
+        listed, result = machine.survivors, machine.result
+        return {
+            "plan": machine.plan.to_dict(),
+            "survivors": "" if listed is None else encode_base64(listed.encode()),
+            "endorsements": {who: encode_base64(sign) for who, sign in sorted(machine.endorsements.items())},
+            "result": "" if result is None else encode_base64(result.encode()),
+        }

@@ -1,0 +1,87 @@
+"""Taking in what has arrived: one package after the other, each with all that follows from it, or not at all."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from fedspallm_secure.app.rounds.wire import Parcel
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import (
+    CannotDecrypt,
+    FedSpaError,
+    KeyStoreError,
+    OutOfMemory,
+    RevocationListStale,
+    RolledBack,
+    StorageError,
+    TileMismatch,
+    TrailingBytes,
+    Truncated,
+)
+from fedspallm_secure.storage.spool import Arrived
+
+DAMAGED = (TileMismatch, Truncated, TrailingBytes, CannotDecrypt)  # it may come again, whole
+FATAL = (StorageError, OutOfMemory, KeyStoreError, RolledBack)  # not the message's fault: nothing is taken in
+
+
+@dataclass(frozen=True, slots=True)
+class FileParcel(Parcel):
+    """A package that lies in the inbox."""
+
+    arrived: Arrived = field(kw_only=True)
+
+    @classmethod
+    def of(cls, arrived: Arrived, recipient: Party) -> "FileParcel":
+        """From the inbox."""
+        return cls(Party.parse(arrived.sender), recipient, arrived.type, b"", arrived=arrived)
+
+
+class NotYet(Exception):
+    """The package came before its turn."""
+
+
+def take_in(post: Post, act: Callable[[FileParcel], None], told: Callable[[Arrived, FedSpaError], None]) -> int:
+    """Give everything in the inbox to `act`, in order; returns how many packages were settled.
+
+    told: what was refused, and why; a list that is out of date leaves a package where it is.
+    Raises StorageError, OutOfMemory, KeyStoreError or RolledBack: then the party has to be restored.
+    """
+    settled = 0
+    while True:
+        before = settled
+        for arrived in post.spool.arrived():
+            settled += _take(post, arrived, act, told)
+        if settled == before:  # another one may make one that came too early due
+            return settled
+
+
+def _take(
+    post: Post, arrived: Arrived, act: Callable[[FileParcel], None], told: Callable[[Arrived, FedSpaError], None]
+) -> bool:
+    try:
+        with post.at_once():
+            try:
+                act(FileParcel.of(arrived, post.party))
+                post.settle(arrived, "taken")
+            except FATAL:
+                raise
+            except RevocationListStale as error:
+                told(arrived, error)
+                raise NotYet from error
+            except DAMAGED as error:
+                told(arrived, error)
+                post.settle(arrived, "damaged", str(error))
+            except FedSpaError as error:
+                told(arrived, error)
+                post.settle(arrived, "refused", str(error))
+    except NotYet:
+        return False
+    post.spool.drop(arrived.digest)
+    return True
+
+
+def arrived_of(parcel: Parcel) -> Arrived:
+    """The package of the inbox that a station was given."""
+    if not isinstance(parcel, FileParcel):
+        raise TypeError("a station takes packages from its inbox")
+    return parcel.arrived

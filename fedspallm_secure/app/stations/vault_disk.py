@@ -1,0 +1,113 @@
+"""Masked vectors on the server's disk: taken in while a package is being opened, and added up as soon as all are there.
+
+A vector is a file; what is in it was signed (check S6), and it is durable before anybody gets a receipt.  When every
+member of a cohort has sent one, their sum is made at once and kept beside them: what is left to do in the end is to
+take keystreams off, unless somebody is left out.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fedspallm_secure.app.rounds.vault import FolderVault
+from fedspallm_secure.app.rounds.vectors import Streams
+from fedspallm_secure.crypto import merkle
+from fedspallm_secure.protocol.packages import TILE_SIZE
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.storage.files import disk_errors, sync_folder
+
+
+class Inflow:
+    """The plaintext of a contribution, as it is being decrypted: what stands before the streams, and they.
+
+    handover: the first bytes, in memory; root: of the streams, once all of them are there.
+    """
+
+    def __init__(self, descriptor: int, before: int) -> None:
+        self.handover = bytearray()
+        self._before = before
+        self._descriptor = descriptor
+        self._tile = bytearray()
+        self._leaves: list[bytes] = []
+
+    def write(self, piece: memoryview) -> None:
+        """The next piece of the plaintext."""
+        missing = self._before - len(self.handover)
+        if missing:
+            self.handover += piece[:missing]
+            piece = piece[missing:]
+        rest = piece
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        while piece:
+            room = TILE_SIZE - len(self._tile)
+            self._tile += piece[:room]
+            piece = piece[room:]
+            if len(self._tile) == TILE_SIZE:
+                self._leaves.append(merkle.leaf_hash(self._tile))
+                self._tile.clear()
+
+    @property
+    def root(self) -> bytes:
+        """`deals.vector_root` of the streams, 32 bytes."""
+        last = [merkle.leaf_hash(self._tile)] if self._tile else []
+        return merkle.root([*self._leaves, *last])
+
+
+class DiskVault(FolderVault):
+    """The masked vectors of one round."""
+
+    @contextmanager
+    def inflow(self, before: int) -> Iterator[Inflow]:
+        """Take in one vector.  before: bytes that stand before the streams.  `keep_inflow` gives it its place."""
+        path = self._incoming
+        with disk_errors(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                yield Inflow(descriptor, before)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def keep_inflow(self, gid: int, member: str) -> None:
+        """The vector that was taken in last is this member's, durably."""
+        path = self._path(gid, member)
+        with disk_errors(path):
+            self._incoming.replace(path)
+            sync_folder(path.parent)
+
+    def add_early(self, group: GroupPlan) -> None:
+        """Everybody in the cohort has sent a vector: add them up now, and not when people wait for it."""
+        path, total = self._early(group), super().total(group, group.cohort)
+        part = path.with_suffix(".part")
+        with disk_errors(path):
+            with part.open("wb") as file:
+                for stream in total.parts:
+                    file.write(stream.data)
+                os.fsync(file.fileno())
+            part.replace(path)
+
+    def total(self, group: GroupPlan, members: Iterable[str]) -> Streams:
+        """The sum of the vectors of `members`.  Raises RecordDamaged, StorageError."""
+        wanted, path = tuple(members), self._early(group)
+        result = Streams.empty(group)
+        if wanted == group.cohort and path.exists():
+            with disk_errors(path), path.open("rb") as file:
+                if all(file.readinto(stream.data) == stream.nbytes for stream in result.parts):
+                    return result
+        return super().total(group, wanted)
+
+    def clear(self) -> None:
+        """The round is over: remove all of them."""
+        for pattern in ("*.vector", "*.sum", "*.part"):
+            for path in self._folder.glob(pattern):
+                with suppress(FileNotFoundError), disk_errors(path):
+                    path.unlink()
+
+    def _early(self, group: GroupPlan) -> Path:
+        return self._folder / f"{group.gid:04d}.sum"
+
+    @property
+    def _incoming(self) -> Path:
+        return self._folder / "incoming.part"

@@ -1,0 +1,260 @@
+"""Packages on their way: those that arrive, those that wait for their machine, those that may leave (SPEC section 21).
+
+    data/part/SENDER.DIGEST.part    arriving
+    data/in/DIGEST.fspkg            arrived; its row says what became of it
+    data/out/DIGEST.fspkg           made; may leave once the journal has its row
+
+A spool serves transports, from any thread, beside the one thread that runs the machine; it has a connection of its own
+to the journal.  What it takes in is checked as far as a head goes; bodies are checked by whoever opens them.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import DiskFull, FedSpaError, LimitExceeded, NotAwaited, RunLocked
+from fedspallm_secure.protocol.packages import Head
+from fedspallm_secure.storage.arrivals import Check, FileArrival, part_files, part_of
+from fedspallm_secure.storage.files import disk_errors, sync_folder
+from fedspallm_secure.storage.package_reader import PACKAGE_LIMIT, open_package
+from fedspallm_secure.storage.register import register_errors
+
+SUFFIX = ".fspkg"
+_WAITING, _DAMAGED = "waiting", "damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A package in the inbox.  path: its file; sequence: the sender's own number of it."""
+
+    digest: str
+    sender: str
+    type: str
+    round: int
+    group: str
+    sequence: int
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A package of the outbox.  number: grows and never comes again; size: bytes."""
+
+    number: int
+    digest: str
+    recipient: str
+    size: int
+    type: str
+    round: int
+    group: str
+    departed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What an inbox takes.  sender: bytes that may wait from one party; free: bytes that stay free on the disk."""
+
+    sender: int = 1 << 42
+    free: int = 1 << 28
+
+
+class Spool:
+    """Inbox and outbox of one party.  Made by `open_spool`."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, database: Path, folder: Path, check: Check, quota: Quota, sole: bool
+    ) -> None:
+        """check: raises what a head is refused with; called as soon as the head of a package is there.
+
+        sole: whether no other process makes packages here, so that what has no row was left by a kill.
+        """
+        self.folder = folder
+        self.quota = quota
+        self.check = check
+        self.notify: Callable[[], None] = lambda: None  # called when something has arrived
+        self._connection = connection
+        self._database = database
+        self._lock = RLock()
+        self._arriving: set[str] = set()
+        with disk_errors(folder):
+            for name in ("part", "in", "out"):
+                (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if sole:
+            self._sweep()
+
+    # Arriving
+
+    def arrival(self, peer: Party, digest: str, size: int) -> FileArrival | None:
+        """`transport.depot.Depot.arrival`."""
+        if not 0 < size <= PACKAGE_LIMIT:
+            raise LimitExceeded(f"a package has 1 to {PACKAGE_LIMIT} bytes, not {size}")
+        with self._lock:
+            known = self._all("SELECT state, reason FROM inbox WHERE digest = ?", digest)
+            if known and known[0][0] == "refused":
+                raise NotAwaited(f"this package was refused before: {known[0][1]}", hint="make another one")
+            if known and known[0][0] != _DAMAGED:
+                return None
+            if digest in self._arriving:
+                raise RunLocked("the same package is arriving already", hint="wait for the other transfer to end")
+            self._check_room(peer, size)
+            arrival = FileArrival(self, part_of(self.folder / "part", peer, digest), peer, digest, size)
+            self._arriving.add(digest)
+        return arrival
+
+    def _check_room(self, peer: Party, size: int) -> None:
+        rows = self._all("SELECT coalesce(sum(size), 0) FROM inbox WHERE sender = ? AND state = 'waiting'", str(peer))
+        waiting = rows[0][0] + sum(path.stat().st_size for path in part_files(self.folder / "part", peer))
+        if waiting + size > self.quota.sender:
+            raise LimitExceeded(f"{waiting} bytes of {peer} wait here already", hint="wait until they were read")
+        with disk_errors(self.folder):
+            found = os.statvfs(self.folder)
+        if found.f_bavail * found.f_frsize < size + self.quota.free:
+            raise DiskFull(f"{self.folder} has no room for {size} bytes", hint="the operator has to free some space")
+
+    def arrived(self) -> list[Arrived]:
+        """What waits for the machine: the packages of one sender in the order in which it made them."""
+        rows = self._all(
+            "SELECT digest, sender, type, round, grp, sequence FROM inbox WHERE state = 'waiting' "
+            "ORDER BY sender, sequence"
+        )
+        return [Arrived(*row, self.inside("in", row[0])) for row in rows]
+
+    def again(self, peer: Party) -> Sequence[str]:
+        """`transport.depot.Depot.again`."""
+        rows = self._all("SELECT digest FROM inbox WHERE state = ? AND sender = ?", _DAMAGED, str(peer))
+        return [digest for (digest,) in rows]
+
+    def drop(self, digest: str) -> None:
+        """Remove the file of a package that was settled."""
+        with suppress(FileNotFoundError), disk_errors(self.folder):
+            self.inside("in", digest).unlink()
+
+    # Departing
+
+    def listing(self, peer: Party, after: int, most: int) -> Sequence[Listed]:
+        """`transport.depot.Depot.listing`."""
+        return [found for found in self.outgoing(after) if found.recipient == str(peer)][:most]
+
+    def outgoing(self, after: int = 0) -> Sequence[Listed]:
+        """What may leave, to whomever, in order."""
+        rows = self._all(
+            "SELECT number, digest, recipient, size, type, round, grp, departed IS NOT NULL FROM outbox "
+            "WHERE number > ? AND not_after >= ? ORDER BY number",
+            after,
+            int(time.time()),
+        )
+        return [Listed(*row[:-1], bool(row[-1])) for row in rows]
+
+    def departure(self, peer: Party, digest: str) -> Path | None:
+        """`transport.depot.Depot.departure`."""
+        found = self._all("SELECT 1 FROM outbox WHERE digest = ? AND recipient = ?", digest, str(peer))
+        path = self.inside("out", digest)
+        return path if found and path.exists() else None
+
+    def departed(self, peer: Party, digest: str) -> None:
+        """`transport.depot.Depot.departed`."""
+        with self._lock, register_errors(self._database):
+            self._connection.execute(
+                "UPDATE outbox SET departed = ? WHERE digest = ? AND recipient = ? AND departed IS NULL",
+                (int(time.time()), digest, str(peer)),
+            )
+
+    def discard(self, before: int) -> None:
+        """Remove what was made in rounds before this one: nobody asks for it any more."""
+        with self._lock:
+            gone = self._all("SELECT digest FROM outbox WHERE round > 0 AND round < ?", before)
+            for (digest,) in gone:
+                self.inside("out", digest).unlink(missing_ok=True)
+            with register_errors(self._database):
+                self._connection.execute("DELETE FROM outbox WHERE round > 0 AND round < ?", (before,))
+
+    # Inside
+
+    def inside(self, where: str, digest: str) -> Path:
+        """The file of a package in `in` or `out`."""
+        return self.folder / where / (digest + SUFFIX)
+
+    def take_in(self, part: Path, head: Head) -> None:
+        """Give an arrival that is durable its place in the inbox."""
+        path = self.inside("in", head.digest.hex())
+        with self._lock:
+            with disk_errors(path):
+                part.replace(path)
+                sync_folder(path.parent)
+            self._insert(head)
+        self.notify()
+
+    def _insert(self, head: Head) -> None:
+        context = head.context
+        group = str(context.group)
+        with register_errors(self._database):
+            self._connection.execute(
+                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '') "
+                "ON CONFLICT DO UPDATE SET state = 'waiting', reason = ''",
+                (
+                    head.digest.hex(),
+                    str(context.sender),
+                    context.type,
+                    context.round,
+                    group,
+                    context.sequence,
+                    head.size,
+                    int(time.time()),
+                ),
+            )
+
+    def leave(self, digest: str) -> None:
+        """An arrival has ended, one way or the other."""
+        with self._lock:
+            self._arriving.discard(digest)
+
+    def _sweep(self) -> None:
+        """Put right what a kill has left: files without rows."""
+        sent = {digest for (digest,) in self._all("SELECT digest FROM outbox")}
+        for path in (self.folder / "out").iterdir():
+            if path.name.removesuffix(SUFFIX) not in sent:  # sealed, but what it belongs to was never written down
+                path.unlink(missing_ok=True)
+        known = dict(self._all("SELECT digest, state FROM inbox"))
+        for path in (self.folder / "in").iterdir():
+            state = known.get(path.name.removesuffix(SUFFIX))
+            if state is None:
+                self._adopt(path)
+            elif state != _WAITING:
+                path.unlink(missing_ok=True)
+
+    def _adopt(self, path: Path) -> None:
+        try:
+            with open_package(path) as package:
+                package.check_length()
+                head = package.head
+        except FedSpaError:
+            path.unlink(missing_ok=True)
+        else:
+            self._insert(head)
+
+    def _all(self, statement: str, *values: Any) -> list[Any]:
+        with self._lock, register_errors(self._database):
+            return self._connection.execute(statement, values).fetchall()
+
+
+@contextmanager
+def open_spool(
+    database: Path, folder: Path, check: Check, quota: Quota | None = None, sole: bool = True
+) -> Iterator[Spool]:
+    """The spool in `folder` of the party whose journal, opened before, is at `database`.
+
+    sole: as in `Spool`.  Raises StorageError.
+    """
+    with register_errors(database):
+        connection = sqlite3.connect(database, timeout=10.0, isolation_level=None, check_same_thread=False)
+    with closing(connection):
+        with register_errors(database):
+            connection.execute("PRAGMA synchronous = FULL")
+        yield Spool(connection, database, folder, check, quota or Quota(), sole)

@@ -1,0 +1,250 @@
+"""Where connections come in: bound, counted, and dropped when nobody has shown in time who they are.
+
+A socket costs next to nothing until its first byte arrives; TLS begins with that.  Until a request has named its party
+a connection is unproven.  There is room for a number of those, and the oldest make way for new ones: members, who
+are through within one round trip or two, get in beside thousands of connections that say nothing.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from fedspallm_secure.crypto.certificates import Leaf
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import Unreachable
+from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.pacing import Bucket
+
+_log = logging.getLogger(__name__)
+_BACKLOG = 4096
+_PAUSE = 0.1  # seconds, when there are no descriptors left
+_SHUTDOWN = 2.0  # seconds for the other end to answer a TLS farewell
+
+Address = tuple[str, int]
+
+
+class Connection:
+    """One accepted connection.  leaf: the certificate that was shown, once a request has come; busy: requests."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.leaf: Leaf | None = None
+        self.party: Party | None = None
+        self.busy = 0
+        self.task: asyncio.Task[None] | None = None
+        self.transport: asyncio.Transport | None = None
+
+    def drop(self) -> None:
+        """End it at once."""
+        if self.transport is not None:
+            self.transport.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+
+class Gate:
+    """Listens, shakes hands, and hands over to HTTP.
+
+    make: makes the protocol of a connection; refresh: called before a handshake, to bring in a newer revocation list.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        context: ssl.SSLContext,
+        make: Callable[[], asyncio.Protocol],
+        refresh: Callable[[], None],
+    ) -> None:
+        self._limits, self._context, self._make, self._refresh = limits, context, make, refresh
+        self._all: dict[Connection, None] = {}
+        self._unproven: dict[Connection, None] = {}  # the oldest first
+        self._of_party: dict[Party, dict[Connection, None]] = {}
+        self._of_protocol: dict[asyncio.BaseProtocol, Connection] = {}
+        self._listeners: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._words = Bucket(1.0, 20.0)  # lines of the log; strangers must not fill the disk
+
+    def open(self, addresses: Sequence[Address]) -> list[Address]:
+        """Listen on addresses or host names, IPv4 and IPv6; port 0 for any.  Returns what was bound.
+
+        Raises Unreachable if one of them cannot be bound.
+        """
+        for host, port in addresses:
+            try:
+                self._listeners += [_bind(*found) for found in _resolve(host, port)]
+            except OSError as error:
+                self.close()
+                raise Unreachable(
+                    f"cannot listen on {host} port {port}: {error.strerror or error}",
+                    hint="choose an address of this machine and a port that no other service uses",
+                ) from error
+        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
+        return [listener.getsockname()[:2] for listener in self._listeners]
+
+    def connection(self, protocol: asyncio.BaseProtocol) -> Connection | None:
+        """The connection that a protocol made by `make` serves; None if it is gone."""
+        return self._of_protocol.get(protocol)
+
+    def prove(self, connection: Connection, party: Party) -> None:
+        """A request on this connection has shown to be of `party`."""
+        if connection.party == party or connection not in self._all:
+            return
+        self._unproven.pop(connection, None)
+        connection.party = party
+        mine = self._of_party.setdefault(party, {})
+        mine[connection] = None
+        if len(mine) > self._limits.peer_connections:
+            next((old for old in mine if not old.busy and old is not connection), connection).drop()
+
+    def close(self) -> None:
+        """Accept nothing more.  What is open stays open."""
+        for task in self._accepting:
+            task.cancel()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners, self._accepting = [], []
+        for connection in list(self._unproven):
+            connection.drop()
+
+    async def drop_all(self) -> None:
+        """End every connection."""
+        tasks = [connection.task for connection in self._all if connection.task is not None]
+        for connection in list(self._all):
+            connection.drop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._all:
+            await asyncio.sleep(0)
+
+    # Inside
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                sock, address = await loop.sock_accept(listener)
+            except OSError:  # no descriptors left, or gone before it was accepted
+                await asyncio.sleep(_PAUSE)
+                continue
+            self._admit(sock, str(address[0]))
+            await asyncio.sleep(0)  # one at a time: those who are in already get their turn
+
+    def _admit(self, sock: socket.socket, address: str) -> None:
+        full = len(self._all) >= self._limits.connections
+        if full or len(self._unproven) >= self._limits.unproven:
+            oldest = next(iter(self._unproven), None)
+            if oldest is None:
+                sock.close()
+                return
+            self._forget(oldest)
+            oldest.drop()
+        connection = Connection(address)
+        self._all[connection] = self._unproven[connection] = None
+        connection.task = asyncio.create_task(self._shake(connection, sock))
+
+    async def _shake(self, connection: Connection, sock: socket.socket) -> None:
+        """Wait for the first byte, then for the end of the handshake."""
+        loop, limits = asyncio.get_running_loop(), self._limits
+        try:
+            async with asyncio.timeout(limits.handshake):
+                await _readable(sock)
+                self._refresh()
+                transport, _ = await loop.connect_accepted_socket(
+                    lambda: Served(self, connection, self._make()),
+                    sock,
+                    ssl=self._context,
+                    ssl_handshake_timeout=limits.handshake,
+                    ssl_shutdown_timeout=_SHUTDOWN,
+                )
+        except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+            self._report(connection, error)
+            self._forget(connection)
+        except asyncio.CancelledError:
+            self._forget(connection)
+            raise
+        else:
+            connection.transport = transport
+            loop.call_later(limits.header, self._still_unproven, connection)
+        finally:
+            if connection.transport is None:
+                sock.close()
+
+    def _still_unproven(self, connection: Connection) -> None:
+        if connection in self._unproven:
+            connection.drop()
+
+    def began(self, connection: Connection, protocol: asyncio.Protocol) -> None:
+        """The handshake has ended, and HTTP begins."""
+        self._of_protocol[protocol] = connection
+
+    def ended(self, connection: Connection, protocol: asyncio.Protocol) -> None:
+        """The connection is gone."""
+        self._of_protocol.pop(protocol, None)
+        self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._all.pop(connection, None)
+        self._unproven.pop(connection, None)
+        if connection.party is not None:
+            self._of_party[connection.party].pop(connection, None)
+
+    def say(self, connection: Connection, text: str) -> None:
+        """A line for the log, unless there were too many."""
+        if self._words.take() == 0.0:
+            _log.info("%s: %s", connection.address, text)
+
+    def _report(self, connection: Connection, error: Exception) -> None:
+        if isinstance(error, ssl.SSLError):
+            reason = getattr(error, "verify_message", "") or error.reason or "it was broken off"
+            self.say(connection, f"a handshake failed: {reason}")
+
+
+class Served(asyncio.Protocol):
+    """Passes everything on to the HTTP protocol, and tells the gate when a connection begins and ends."""
+
+    def __init__(self, gate: Gate, connection: Connection, inner: asyncio.Protocol) -> None:
+        self._gate, self._connection, self._inner = gate, connection, inner
+        self.data_received = inner.data_received  # type: ignore[method-assign]
+        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
+        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As `asyncio.Protocol`."""
+        self._gate.began(self._connection, self._inner)
+        self._inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As `asyncio.Protocol`."""
+        self._inner.connection_lost(exc)
+        self._gate.ended(self._connection, self._inner)
+
+
+async def _readable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    arrived: asyncio.Future[None] = loop.create_future()
+
+    def arrive() -> None:
+        loop.remove_reader(sock)
+        if not arrived.done():
+            arrived.set_result(None)
+
+    loop.add_reader(sock, arrive)
+    try:
+        await arrived
+    finally:
+        with suppress(OSError, ValueError):
+            loop.remove_reader(sock)
+
+
+def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found))
+
+
+def _bind(family: socket.AddressFamily, address: Address) -> socket.socket:
+    listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    listener.setblocking(False)
+    return listener
