@@ -1,10 +1,9 @@
 """P8: the server's peak memory while it aggregates, in units of one member's upload of one layer.
 
 The vectors of all members lie on disk.  A process of its own adds up one layer after another, takes the keystreams off
-and the server step, and writes the layer files; the figure is its peak memory above that after its imports.
+and the server step, and writes the layer files; the figure is its peak memory above what it held after its imports.
 """
 
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,21 +15,21 @@ from benchmarks.p7_aggregation import Ground
 from fedspallm_secure.pruning.strategies import Strategy
 
 TARGET = "<= 4, flat in members and layers"
-CASES = [(4, 1), (4, 4), (15, 1), (40, 1)]  # members, layers
+CASES = [(4, 1), (4, 3), (12, 1), (24, 1)]  # members, layers
 CHILD = """
-import json, sys
+import sys
 from pathlib import Path
 import torch
 from benchmarks.p7_aggregation import Ground
-from fedspallm_secure.app.memory import peak_bytes
+from benchmarks.p8_server_memory import held
 from fedspallm_secure.pruning.strategies import Strategy
 
 (torch.randn(512, 512) @ torch.randn(512, 512)).sum()
-ground = Ground.open(Path(sys.argv[1]), int(sys.argv[2]), Strategy(sys.argv[3]))
-before = peak_bytes()
+ground = Ground.open(Path(sys.argv[1]), int(sys.argv[2]), Strategy(sys.argv[3]), int(sys.argv[4]))
+before = held("VmRSS")
 for block in ground.blocks:
     ground.write(block, ground.released(block))
-print(json.dumps({"before": before, "peak": peak_bytes()}))
+print(held("VmHWM") - before)
 """
 
 
@@ -63,7 +62,12 @@ def peak_of(members: int, layers: int, strategy: Strategy) -> Peak:
     with TemporaryDirectory() as folder:
         ground = Ground.make(Path(folder), members, strategy, layers)
         group = ground.group(ground.blocks[0])
-        command = [sys.executable, "-c", CHILD, folder, str(members), strategy.value]
+        command = [sys.executable, "-c", CHILD, folder, str(members), strategy.value, str(layers)]
         finished = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = json.loads(finished.stdout.splitlines()[-1])
-    return Peak(found["peak"] - found["before"], group.count_size + group.sum_size)
+    return Peak(int(finished.stdout), group.count_size + group.sum_size)
+
+
+def held(what: str) -> int:
+    """Bytes that this process holds, VmRSS, or held at most, VmHWM."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[what].split()[0]) * 1024

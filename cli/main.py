@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import click
 from fedprune_cli import console
 from fedprune_cli.certs import certs
+from fedprune_cli.client import client
 from fedprune_cli.demo import demo
 from fedprune_cli.inspect import evaluate, inspect
 from fedprune_cli.packages import package
+from fedprune_cli.server import server
 from fedprune_cli.simulate import simulate
 from fedprune_cli.transfer import export, import_
 
@@ -37,7 +39,7 @@ def cli() -> None:
     """
 
 
-for command in (simulate, evaluate, inspect, export, import_, demo, certs, package):
+for command in (simulate, evaluate, inspect, export, import_, demo, certs, package, server, client):
     cli.add_command(command)
 
 

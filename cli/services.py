@@ -1,12 +1,15 @@
 """What `fedprune server` and `fedprune client` have in common: `run` without being said, and how facts are shown."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from fedprune_cli import console
 from fedprune_cli.fingerprints import at_terminal
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from fedspallm_secure.errors import UsageError
 
@@ -63,8 +66,19 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 def print_records(title: str, records: Sequence[Mapping[str, Any]]) -> None:
     """A table of records that have the same keys."""
     columns = list(records[0]) if records else []
-    rows = [[console.shown(_said(record.get(column))) for column in columns] for record in records]
-    console.printer().print(console.table(title, [_words(column) for column in columns], rows))
+    rows = [[_said(record.get(column)) for column in columns] for record in records]
+    printed = text_table([_words(column) for column in columns], rows)
+    console.printer().print(Group(Text(title, style="bold"), printed))
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], strong: Collection[int] = ()) -> Table:
+    """A table of texts, left-aligned, broken between words where the terminal is narrow.  strong: rows in bold."""
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for number, row in enumerate(rows):
+        made.add_row(*(Text(console.shown(cell)) for cell in row), style="bold" if number in strong else None)
+    return made
 
 
 def _is_table(value: object) -> bool:

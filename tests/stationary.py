@@ -4,11 +4,16 @@
         found.run()
         assert found.server.waiting == "all rounds are done"
 
-What is not real: vectors of a few weights, a clock that stands still until a test moves it, and the model.
+What is not real: vectors of a few weights, a clock that stands still until a test moves it, and the model.  The folder
+holds everything that counts: `Stations(folder, new=False)` goes on with it, also in a copy of it.
 """
 
-from collections.abc import Iterator
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,39 +32,63 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.thresholds import Profile
+from fedspallm_secure.storage.package_reader import open_package
+from fedspallm_secure.storage.spool import Quota
 from tests.ceremony import PASSWORD, Ceremony
 from tests.federation import TinyWork
 
 SERVER = Party(Role.SERVER.value, "hub")
+HUB = str(SERVER)
 NAMES = ("north", "south", "west", "east", "middle", "coast")
 DIGEST = "ab" * 32
+_replace = os.replace  # as it is now, before anybody watches it
+HOUR = 3600  # seconds of every stage
+
+
+def keep(path: Path, value: object) -> None:
+    """A file of what is not real, whole or not at all, by calls that no fault is injected into."""
+    beside = path.with_suffix(".new")
+    with open(beside, "w") as file:  # noqa: PTH123  (see above: `Path.open` is watched)
+        json.dump(value, file)
+    _replace(beside, path)
 
 
 class TinyModel:
     """Stands for the model at the server: layers of eight weights, and digests made up from the round."""
 
     def __init__(self, folder: Path, layers: int) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder, self.layers = folder, layers
-        self.sums: dict[tuple[int, int], np.ndarray] = {}
-        self.done: list[int] = []
+
+    @property
+    def done(self) -> list[int]:
+        """Rounds that are complete."""
+        return sorted(int(path.stem.partition("-")[2]) for path in self.folder.glob("done-*.json"))
+
+    @property
+    def sums(self) -> dict[tuple[int, int], np.ndarray]:
+        """Round and group -> how many members keep each weight."""
+        found = {}
+        for path in self.folder.glob("sum-*.json"):
+            _, round, gid = path.stem.split("-")
+            found[int(round), int(gid)] = np.array(json.loads(path.read_text()))
+        return found
 
     def bases(self, gids):
         return tiny_bases(gids, len(self.done))
 
     def layer(self, plan: Plan, released: Released) -> str:
-        self.sums[plan.round, released.group.gid] = released.group.counts.unpack(
-            released.streams.count, released.group.weights
-        )
+        counts = released.group.counts.unpack(released.streams.count, released.group.weights)
+        keep(self.folder / f"sum-{plan.round}-{released.group.gid}.json", counts.tolist())
         return DIGEST
 
     def body(self, plan: Plan, gid: int) -> Path:
         path = self.folder / f"body-{plan.round}-{gid}"
-        path.write_bytes(b"layer %d" % gid)
+        keep(path, f"layer {gid}")
         return path
 
     def complete(self, plan: Plan, result: Result, proof) -> None:
-        if plan.round not in self.done:
-            self.done.append(plan.round)
+        keep(self.folder / f"done-{plan.round}.json", result.hash)
 
 
 def tiny_bases(gids, done: int) -> dict[int, LayerBase]:
@@ -70,73 +99,173 @@ def tiny_bases(gids, done: int) -> dict[int, LayerBase]:
 class TinyMember(TinyWork):
     """Stands for the model at a member."""
 
-    def __init__(self, member: str, layers: int) -> None:
-        super().__init__(7, member, tiny_bases(range(layers), 0))
-        self.taken: list[tuple[int, int, bytes]] = []
-        self.count = layers
+    def __init__(self, folder: Path, member: str, layers: int) -> None:
+        super().__init__(7, member, {})
+        folder.mkdir(exist_ok=True)
+        self.folder, self.count = folder, layers
+
+    def model(self):
+        done = sorted(self.folder.glob("done-*.json"))
+        self.layers = tiny_bases(range(self.count), len(done))
+        self.previous = json.loads(done[-1].read_text()) if done else "*"
+        return super().model()
+
+    @property
+    def taken(self) -> list[tuple[int, int]]:
+        """Round and group of the layers that came."""
+        return sorted(tuple(map(int, path.stem.split("-")[1:])) for path in self.folder.glob("layer-*.json"))
 
     def apply(self, plan: Plan, group: GroupPlan, result: Result, body: Path) -> None:
-        self.taken.append((plan.round, group.gid, body.read_bytes()))
+        keep(self.folder / f"layer-{plan.round}-{group.gid}.json", json.loads(body.read_text()))
 
     def complete(self, plan: Plan, result: Result) -> None:
-        self.previous = result.hash
-        self.layers = tiny_bases(range(self.count), plan.round)
+        keep(self.folder / f"done-{plan.round}.json", result.hash)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A package that was seen outside of the party that made it."""
+
+    sender: str
+    recipient: str
+    type: str
+    round: int
+    group: str
+    sequence: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that one party does at once, in words that hold for every copy of the folder.
+
+    kind: `deliver` (takes in a package; of whom and which), `departed` (notes that it left), `work`, `tick`, `abort`,
+    or `contribute` (to which group).
+    """
+
+    party: str
+    kind: str
+    other: str = ""
+    what: str = ""
+
+
+@dataclass
+class Setting:
+    """What federation to make.  members, layers: how many; rounds: prekeys of each member."""
+
+    members: int = 4
+    layers: int = 2
+    schedule: tuple[str, ...] = ("1/2",)
+    profile: Profile = Profile.THREE_TRIP
+    prekeys: int = 2
+    open_after: int = 0
+    patience: int = 60
+    attempts: int = 2
+    quota: Quota | None = None
 
 
 class Stations:
-    """Server and members, and their folders.  now: the clock."""
+    """Server and members, and their folders.
 
-    def __init__(
-        self, folder: Path, members: int = 4, layers: int = 2, schedule=("1/2",), profile=Profile.THREE_TRIP, **agenda
-    ) -> None:
-        self.ceremony = Ceremony(folder)
-        self.names = NAMES[:members]
-        parties = [f"server/{SERVER.id}", *(f"member/{name}" for name in self.names)]
-        for party in parties:
-            self.ceremony.enrol(party)
-        roster = self.ceremony.roster()
-        for party in parties:
-            self.ceremony.take(party, roster)
-        self.layers, self.profile = layers, profile
-        import time
+    now: the clock of everybody; clocks: what some parties' clocks are off by, seconds; silent: ids of those who get and
+    give nothing; carried: what was seen outside.
+    """
 
+    def __init__(self, folder: Path, new: bool = True, setting: Setting | None = None, **changes) -> None:
+        self.setting = setting or Setting(**changes)
+        self.ceremony = Ceremony(folder, new=new)
+        self.folder, self.names = folder, NAMES[: self.setting.members]
+        self.parties = [HUB, *(f"member/{name}" for name in self.names)]
+        if new:
+            self._enrol()
         self.now = int(time.time())
-        terms = Terms(profile, 1, Strategy.FEDSPALLM, "sparsegpt")
+        self.clocks: dict[str, int] = {}
+        terms = Terms(self.setting.profile, 1, Strategy.FEDSPALLM, "sparsegpt")
         self.agenda = Agenda(
-            (), tuple(schedule), 3, False, terms, bytes(32), Durations(3600, 3600, 3600, 3600), **agenda
+            (),
+            tuple(self.setting.schedule),
+            3,
+            False,
+            terms,
+            bytes(32),
+            Durations(HOUR, HOUR, HOUR, HOUR),
+            open_after=self.setting.open_after,
+            patience=self.setting.patience,
+            attempts=self.setting.attempts,
         )
-        self.policy = Policy(SERVER, 1, profiles=frozenset({profile}))
-        (folder / "hub").mkdir(exist_ok=True)
-        self.model = TinyModel(folder / "hub", layers)
-        self.works = {name: TinyMember(name, layers) for name in self.names}
-        self.stack = ExitStack()
+        self.policy = Policy(SERVER, 1, profiles=frozenset({self.setting.profile}))
+        self.model = TinyModel(folder / "hub", self.setting.layers)
+        self.works = {name: TinyMember(folder / name, name, self.setting.layers) for name in self.names}
+        self._stacks: dict[str, ExitStack] = {}
+        self.members: dict[str, MemberStation] = {}
         self.silent: set[str] = set()
+        self.carried: list[Carried] = []
+        self._new = new
+
+    def _enrol(self) -> None:
+        for party in self.parties:
+            prekeys = self.setting.prekeys if party != HUB else None
+            self.ceremony.take(party, self.ceremony.sign(self.ceremony.request(party, prekeys=prekeys)))
+        roster = self.ceremony.roster()
+        for party in self.parties:
+            self.ceremony.take(party, roster)
+
+    # Opening and closing
 
     def __enter__(self) -> "Stations":
-        self.server = self.open_server()
-        self.members = {name: self.open_member(name) for name in self.names}
-        for name in self.names:
+        for party in self.parties:
+            self.open(party)
+        for name in self.names if self._new else ():
             self.offer(name)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stack.close()
+        for party in list(self._stacks):
+            self.close(party)
 
-    def _post(self, party: str) -> Post:
-        opening = open_station(
-            self.ceremony.home(party),
-            self.ceremony.folder / f"data-{party.partition('/')[2]}",
-            lambda _: PASSWORD,
-            lambda: self.now,
-        )
-        return self.stack.enter_context(opening)
+    def open(self, party: str) -> None:
+        """Open the station of a party from what is on disk."""
+        stack = self._stacks[party] = ExitStack()
+        name = party.partition("/")[2]
+        try:
+            post = stack.enter_context(
+                open_station(
+                    self.ceremony.home(party),
+                    self.data(party),
+                    lambda _: PASSWORD,
+                    lambda: self.now + self.clocks.get(party, 0),
+                    self.setting.quota,
+                )
+            )
+            if party == HUB:
+                self.server = Director(post, self.agenda, self.model, self.data(party))
+            else:
+                self.members[name] = MemberStation(post, self.policy, self.works[name], self.works[name])
+        except BaseException:
+            self.close(party)
+            raise
 
-    def open_server(self) -> Director:
-        return Director(self._post(str(SERVER)), self.agenda, self.model, self.ceremony.folder / "data-hub")
+    def close(self, party: str) -> None:
+        self._stacks.pop(party).close()
+        self.members.pop(party.partition("/")[2], None)
 
-    def open_member(self, name: str) -> MemberStation:
-        work = self.works[name]
-        return MemberStation(self._post(f"member/{name}"), self.policy, work, work)
+    def reopen(self, party: str) -> None:
+        """As after a restart."""
+        if party in self._stacks:
+            self.close(party)
+        self.open(party)
+
+    def is_open(self, party: str) -> bool:
+        return party in self._stacks
+
+    def data(self, party: str) -> Path:
+        return self.folder / f"data-{party.partition('/')[2]}"
+
+    def station(self, party: str) -> Director | MemberStation:
+        return self.server if party == HUB else self.members[party.partition("/")[2]]
+
+    def post(self, party: str) -> Post:
+        return self.station(party).post
 
     def offer(self, name: str) -> None:
         station = self.members[name]
@@ -145,38 +274,88 @@ class Stations:
             station.post.send("prekeys", SERVER, [bundle.encode()])
             station.post.send("offer", SERVER, [Offer("test/1", 0, bundle.statement.digest.hex()).encode()])
 
+    # What happens
+
+    def due(self, order: Callable[[list[str]], list[str]] = list) -> Iterator[Action]:
+        """What may be done now, party by party, each looked up when it is its turn.  order: of the parties."""
+        for party in order([one for one in self.parties if self.is_open(one) and self._speaks(one)]):
+            for listed in self.post(party).spool.outgoing():
+                to = listed.recipient
+                if not listed.departed and to in self.parties and self.is_open(to) and self._speaks(to):
+                    yield Action(to, "deliver", party, listed.digest)
+                    yield Action(party, "departed", to, listed.digest)
+            if self.post(party).spool.arrived():
+                yield Action(party, "work")
+            if party == HUB:
+                yield Action(party, "tick")
+            else:
+                for group in self.members[party.partition("/")[2]].due():
+                    yield Action(party, "contribute", what=str(group.gid))
+
+    def _speaks(self, party: str) -> bool:
+        return party.partition("/")[2] not in self.silent
+
+    def act(self, action: Action) -> int:
+        """Do it; how much was done."""
+        party, post = action.party, self.post(action.party)
+        match action.kind:
+            case "deliver":
+                return self._deliver(post, action)
+            case "departed":
+                post.spool.departed(Party.parse(action.other), action.what)
+                return 1
+            case "work":
+                return self.server.work_through() if party == HUB else self.members[party[7:]].work_through()
+            case "tick":
+                return int(self.server.tick())
+            case "abort":
+                self.server.abort()
+                return 1
+            case _:
+                station = self.members[party[7:]]
+                for group in station.due():
+                    if str(group.gid) == action.what:
+                        station.contribute_layer(group)
+                return 1
+
+    def _deliver(self, post: Post, action: Action) -> int:
+        path = self.data(action.other) / "spool" / "out" / f"{action.what}.fspkg"
+        data = path.read_bytes()
+        arrival = post.spool.arrival(Party.parse(action.other), action.what, len(data))
+        if arrival is not None:
+            arrival.write(memoryview(data)[arrival.offset :])
+            arrival.finish()
+        return 1
+
+    def see(self, action: Action) -> None:
+        """Note what can be seen outside from now on."""
+        if action.kind == "deliver":
+            with open_package(self.data(action.other) / "spool" / "out" / f"{action.what}.fspkg") as package:
+                head, context = package.head, package.head.context
+            seen = Carried(
+                action.other,
+                action.party,
+                context.type,
+                context.round,
+                str(context.group),
+                context.sequence,
+                head.digest.hex(),
+            )
+            if seen not in self.carried:
+                self.carried.append(seen)
+
     def carry(self) -> int:
         """Carry every package from outboxes to inboxes."""
-        posts = {str(SERVER): self.server.post} | {f"member/{name}": one.post for name, one in self.members.items()}
-        carried = 0
-        for sender, post in posts.items():
-            for listed in post.spool.outgoing():
-                target = posts.get(listed.recipient)
-                if listed.departed or target is None or listed.recipient.partition("/")[2] in self.silent:
-                    continue
-                if sender.partition("/")[2] in self.silent:
-                    continue
-                arrival = target.spool.arrival(post.party, listed.digest, listed.size)
-                if arrival is not None:
-                    arrival.write(post.spool.inside("out", listed.digest).read_bytes())
-                    arrival.finish()
-                    carried += 1
-                post.spool.departed(target.party, listed.digest)
-        return carried
+        done = 0
+        for action in list(self.due()):
+            if action.kind in {"deliver", "departed"}:
+                self.see(action)
+                done += self.act(action)
+        return done
 
     def step(self) -> int:
         """Everybody does what is due."""
-        done = self.server.work_through()
-        while self.server.tick():
-            done += 1
-        for name, station in self.members.items():
-            if name in self.silent:
-                continue
-            done += station.work_through()
-            for group in station.due():
-                station.contribute_layer(group)
-                done += 1
-        return done
+        return sum(self.act(action) for action in self.due() if action.kind not in {"deliver", "departed"})
 
     def run(self, most: int = 60) -> None:
         """Until nothing happens any more."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedspallm_secure.app.memory import give_back
 from fedspallm_secure.app.rounds.vectors import MatrixMeans
 from fedspallm_secure.app.states import Revision, layer_file
 from fedspallm_secure.app.walking.discovery import Linear
@@ -74,6 +75,7 @@ def _pruned(
         del total, result  # not held while the matrix is packed and the next one is made
         yield name, matrix
         del matrix
+        give_back()
     if left:
         raise RecordDamaged(f"there are no sums of {', '.join(left)}")
 

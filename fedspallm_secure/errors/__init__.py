@@ -20,6 +20,7 @@
     ├── NumericalFailure               40   the mathematics broke down on this data
     ├── OutOfMemory                    41   the machine is too small for these settings
     ├── MissingExtra                   42   an optional dependency is not installed
+    ├── RankLost                       43   another process of this run failed or is gone
     ├── StorageError                   50   the disk: make room, or wait
     │   ├── DiskFull                   51
     │   ├── OutputExists               52
@@ -67,6 +68,11 @@
     │   ├── SumOutOfRange             109
     │   ├── RoundAborted              110
     │   └── LayerRefused              118
+    ├── Unhealthy                     125   something that a service needs is not in order: see the table
+    ├── BundleRefused                 121   a bundle that was carried by hand, or its medium
+    │   ├── ForeignBundle             122
+    │   └── MediumIncomplete          123
+    ├── MediumLost                    124   a medium vanished while it was written
     └── TransportError                111   packages could not be moved over the network
         ├── Unreachable               112
         ├── ProxyRefused              113
@@ -99,13 +105,16 @@ from fedspallm_secure.errors.base import (
     PackageFormatError,
     PatternMismatch,
     PlanRefused,
+    RankLost,
     RecordDamaged,
     RunLocked,
     StorageError,
     TokenizerMismatch,
+    Unhealthy,
     UnsupportedModel,
     UsageError,
 )
+from fedspallm_secure.errors.courier import BundleRefused, ForeignBundle, MediumIncomplete, MediumLost
 from fedspallm_secure.errors.rounds import (
     BadShare,
     CapacityExceeded,
@@ -166,6 +175,7 @@ __all__ = [
     "AmbiguousBlocks",
     "BadShare",
     "BadSignature",
+    "BundleRefused",
     "CannotDecrypt",
     "CapacityExceeded",
     "CertificateExpired",
@@ -180,6 +190,7 @@ __all__ = [
     "ExposedKeyFile",
     "FedSpaError",
     "FingerprintMismatch",
+    "ForeignBundle",
     "ForeignFile",
     "FormatError",
     "HostileFile",
@@ -188,6 +199,8 @@ __all__ = [
     "KeyStoreError",
     "LayerRefused",
     "LimitExceeded",
+    "MediumIncomplete",
+    "MediumLost",
     "MissingExtra",
     "MissingInput",
     "ModelError",
@@ -209,6 +222,7 @@ __all__ = [
     "PrekeysExhausted",
     "ProtocolViolation",
     "ProxyRefused",
+    "RankLost",
     "RecordDamaged",
     "ReplayedPackage",
     "ResponseRefused",
@@ -226,6 +240,7 @@ __all__ = [
     "TransportError",
     "Truncated",
     "TrustError",
+    "Unhealthy",
     "UnknownSender",
     "UnknownVersion",
     "UnmaskingDeclined",

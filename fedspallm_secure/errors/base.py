@@ -143,6 +143,13 @@ class MissingExtra(FedSpaError):
     exit_code = 42
 
 
+class RankLost(FedSpaError):
+    """Another process of this run, on this machine or another, failed, is gone, or does not answer."""
+
+    exit_code = 43
+    hint = "the first process that failed says why; start all of them again: the run continues where it stopped"
+
+
 class StorageError(FedSpaError):
     """Reading or writing the disk failed."""
 
@@ -176,3 +183,10 @@ class RecordDamaged(StorageError):
 
     exit_code = 54
     hint = "delete the damaged file named above and run the same command again"
+
+
+class Unhealthy(FedSpaError):
+    """Something that a service needs is not in order, as `fedprune doctor` found."""
+
+    exit_code = 125
+    hint = "the last column of the table says what to do about each problem; then run fedprune doctor again"

@@ -7,6 +7,8 @@ from fedspallm_secure.crypto.keyfiles import KEY_FILE_LIMIT
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW, REVOCATION_LIST_LIMIT
 
 __all__ = [
+    "BUNDLE_FILES_LIMIT",
+    "BUNDLE_LIMIT",
     "CERTIFICATE_LIMIT",
     "CLOCK_SKEW",
     "ENROLMENT_LIMIT",
@@ -16,6 +18,7 @@ __all__ = [
     "KEY_FILE_LIMIT",
     "KEY_STATEMENT_LIMIT",
     "LATEST_TIME",
+    "MEDIUM_LIMIT",
     "OPENING_LIMIT",
     "PARTIES_LIMIT",
     "PREKEYS_LEAVES_LIMIT",
@@ -43,5 +46,8 @@ KEY_STATEMENT_LIMIT: Final = 16 << 10  # bytes
 OPENING_LIMIT: Final = 1 << 20  # bytes
 SURVIVORS_LIMIT: Final = 1 << 26  # bytes
 RESULT_LIMIT: Final = 1 << 26  # bytes
+BUNDLE_LIMIT: Final = 4 << 20  # bytes of an index
+BUNDLE_FILES_LIMIT: Final = 4_096  # packages of a bundle
+MEDIUM_LIMIT: Final = 65_536  # entries of a folder that bundles lie in
 
 LATEST_TIME: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last second that X.509 can write

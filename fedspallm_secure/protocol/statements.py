@@ -44,6 +44,7 @@ class StatementType(Enum):
     OPENING = "opening"
     SURVIVORS = "survivors"
     RESULT = "result"
+    BUNDLE = "bundle"
 
     @property
     def sign_label(self) -> Label:
@@ -70,6 +71,7 @@ _SIZE_LIMITS = {
     "opening": limits.OPENING_LIMIT,
     "survivors": limits.SURVIVORS_LIMIT,
     "result": limits.RESULT_LIMIT,
+    "bundle": limits.BUNDLE_LIMIT,
 }
 
 

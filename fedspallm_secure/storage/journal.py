@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from fedspallm_secure.crypto.aead import NONCE_SIZE, decrypt, encrypt
 from fedspallm_secure.crypto.encoding import canonical_json, pae, parse_canonical_json
@@ -51,7 +51,7 @@ T = TypeVar("T")
 class Recordable(Protocol):
     """A record of a machine.  secret: whether it has to be encrypted."""
 
-    secret: bool
+    secret: ClassVar[bool]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -44,6 +44,13 @@ class OutsideFile:
                 raise Truncated(f"{self.name} ends before the package does")
             filled += count
 
+    def seek(self, offset: int) -> None:
+        """Go on at `offset`, for a file with several things in it, each of which is read once.  Raises MissingInput."""
+        try:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+        except OSError as error:
+            raise MissingInput(f"cannot read {self.name}: {error.strerror or error}") from error
+
     def at_end(self) -> bool:
         """Whether nothing follows what was read so far.  Raises MissingInput."""
         try:

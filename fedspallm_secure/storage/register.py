@@ -123,7 +123,7 @@ class SqliteRegister:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        if self.connection.in_transaction:  # of a journal, in whose transaction this is one of several things
+        if self._is_inside():  # the transaction of a journal, in which this is one of several things
             yield
             return
         with self._errors():
@@ -132,9 +132,12 @@ class SqliteRegister:
                 yield
                 self.connection.execute("COMMIT")
             except BaseException:
-                if self.connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
+                if self._is_inside():  # on a full disk SQLite may have rolled back by itself
                     self.connection.execute("ROLLBACK")
                 raise
+
+    def _is_inside(self) -> bool:
+        return self.connection.in_transaction
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

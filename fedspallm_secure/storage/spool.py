@@ -124,7 +124,10 @@ class Spool:
             "SELECT digest, sender, type, round, grp, sequence FROM inbox WHERE state = 'waiting' "
             "ORDER BY sender, sequence"
         )
-        return [Arrived(*row, self.inside("in", row[0])) for row in rows]
+        return [
+            Arrived(digest, sender, type, round, group, sequence, self.inside("in", digest))
+            for digest, sender, type, round, group, sequence in rows
+        ]
 
     def again(self, peer: Party) -> Sequence[str]:
         """`transport.depot.Depot.again`."""
@@ -150,7 +153,10 @@ class Spool:
             after,
             int(time.time()),
         )
-        return [Listed(*row[:-1], bool(row[-1])) for row in rows]
+        return [
+            Listed(number, digest, recipient, size, type, round, group, bool(departed))
+            for number, digest, recipient, size, type, round, group, departed in rows
+        ]
 
     def departure(self, peer: Party, digest: str) -> Path | None:
         """`transport.depot.Depot.departure`."""
@@ -165,6 +171,20 @@ class Spool:
                 "UPDATE outbox SET departed = ? WHERE digest = ? AND recipient = ? AND departed IS NULL",
                 (int(time.time()), digest, str(peer)),
             )
+
+    def undeparted(self, peer: Party, digest: str) -> bool:
+        """It did not arrive whole: send it once more; whether it is still here."""
+        with self._lock, register_errors(self._database):
+            changed = self._connection.execute(
+                "UPDATE outbox SET departed = NULL WHERE digest = ? AND recipient = ? AND departed IS NOT NULL",
+                (digest, str(peer)),
+            ).rowcount
+        return changed > 0
+
+    def last_sequence(self, peer: Party) -> int:
+        """The highest sequence number of a package of `peer` that was taken in, 0 if none was."""
+        rows = self._all("SELECT coalesce(max(sequence), 0) FROM received WHERE sender = ?", str(peer))
+        return int(rows[0][0])
 
     def discard(self, before: int) -> None:
         """Remove what was made in rounds before this one: nobody asks for it any more."""

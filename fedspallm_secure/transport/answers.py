@@ -95,7 +95,7 @@ def _kinds() -> Iterator[type[FedSpaError]]:
     """What a server may tell of."""
     for name in errors.__all__:
         kind = getattr(errors, name)
-        if issubclass(kind, tuple(known for known, _ in _STATUS) + (TransportError,)):
+        if issubclass(kind, (TransportError, *(known for known, _ in _STATUS))):
             yield kind
 
 

@@ -8,16 +8,14 @@
 It talks to one server, whose certificate it has checked before it sends anything (SPEC section 19).
 """
 
-import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
-import aiohttp
-
-from fedspallm_secure.errors import ConnectionBroken, FormatError, MissingInput, ProtocolViolation
+from fedspallm_secure.errors import ConnectionBroken, FormatError, ProtocolViolation
 from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.transport.depot import Arrival, Listed
 from fedspallm_secure.transport.disk import Disk
@@ -26,22 +24,11 @@ from fedspallm_secure.transport.line import Line, Timeouts, read_bounded
 from fedspallm_secure.transport.pacing import Bandwidth
 from fedspallm_secure.transport.patience import Patience
 from fedspallm_secure.transport.problems import Route
+from fedspallm_secure.transport.sending import Sending, opened
 from fedspallm_secure.transport.tls import Credentials
-from fedspallm_secure.transport.wire import (
-    HELLO,
-    PACKAGES,
-    PIECE,
-    UPLOAD_LENGTH,
-    UPLOAD_OFFSET,
-    Hello,
-    Listing,
-    read_number,
-)
+from fedspallm_secure.transport.wire import HELLO, PACKAGES, Hello, Listing
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CORRECTIONS = 3  # times that a server may name another offset before that is not believed any more
-_JSON = "application/json"
-
+T = TypeVar("T")
 Progress = Callable[[int], None]
 
 
@@ -120,8 +107,9 @@ class Courier:
         progress: is told how many bytes are over there, or on their way.
         Raises MissingInput for a file that does not have `size` bytes.
         """
-        upload = _Upload(self, digest, path, size, progress or (lambda _: None))
-        await self._patience.persist(upload.attempt, lambda: upload.offset)
+        sending = Sending(self._line, self._disk, self._up, digest, size, progress or (lambda _: None))
+        async with opened(self._disk, path, size) as file:
+            await self._patience.persist(lambda: sending.attempt(file), lambda: sending.offset)
 
     async def pull(self, listed: Listed, arrival: Arrival, progress: Progress | None = None) -> None:
         """Fetch a package into `arrival`, from where that has got to; finishes and closes it.
@@ -162,4 +150,10 @@ class Courier:
         if start != listed.size:
             raise ConnectionBroken(f"{self._line.route} ended a transfer early")
 
-    def _read[T](self, parse: Callable[[bytes], T], data: bytes) -> T: ...
+    def _read(self, parse: Callable[[bytes], T], data: bytes) -> T:
+        try:
+            return parse(data)
+        except FormatError as error:
+            raise ProtocolViolation(
+                f"{self._line.route} does not answer as a server of a federation: {error}"
+            ) from None

@@ -45,7 +45,10 @@ class Arrival(Protocol):
         """
 
     def finish(self) -> None:
-        """Make the whole file durable and put it into the inbox.  Raises StorageError, or PackageFormatError if short."""
+        """Make the whole file durable and put it into the inbox.
+
+        Raises StorageError, or PackageFormatError if it is short.
+        """
 
     def close(self) -> None:
         """Keep what has arrived for later.  Harmless after `finish` and after a refusal."""

@@ -38,6 +38,16 @@ class Disk:
         """Call and wait."""
         return await self.settle(self.start(function, *values, **named))
 
+    async def acquire(self, release: Callable[[T], object], function: Callable[P, T], *values: P.args) -> T:
+        """As `run`, for a result that has to be given back; `release` does that if the caller is cancelled meanwhile."""
+        call = self.start(function, *values)
+        try:
+            return await self.settle(call)
+        except asyncio.CancelledError:
+            if not call.cancelled() and call.exception() is None:
+                release(call.result())
+            raise
+
     def close(self) -> None:
         """Wait for what was begun, and end the threads."""
         self._pool.shutdown(wait=True)

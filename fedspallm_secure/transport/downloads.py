@@ -75,19 +75,19 @@ class Downloads:
             if path is None:
                 raise MissingInput("this package does not wait for you", hint="ask for the listing again")
             start = read_range(request.headers.get("Range"))
-            descriptor, size = await self._disk.run(_open, path)
+            descriptor, size = await self._disk.acquire(lambda opened: os.close(opened[0]), _open, path)
             try:
                 if start and start >= size:
                     raise FormatError(f"the package has {size} bytes", hint="ask for the listing again")
                 response = _response(start, size)
                 await response.prepare(request)
                 await self._send(response, descriptor, start, size)
+                await self._disk.run(self._depot.departed, peer, digest)
                 await response.write_eof()
             except (ConnectionBroken, StorageError) as error:
                 raise ConnectionResetError("a file was begun, so there is no place for a refusal") from error
             finally:
                 await self._disk.run(os.close, descriptor)
-            await self._disk.run(self._depot.departed, peer, digest)
             return response
 
     def close(self) -> None:
@@ -108,13 +108,15 @@ class Downloads:
                     if not data:
                         raise StorageError("a package ends before its length")
                     start += len(data)
-                    reading = self._disk.start(os.pread, descriptor, piece, start)
+                    if start < size:
+                        reading = self._disk.start(os.pread, descriptor, piece, start)
                     await self._bandwidth.spend(len(data))
                     pace.held(loop.time() - before)
                     await response.write(data)
                     pace.moved(len(data))
         finally:
-            await self._disk.settle(reading)
+            if not reading.done():  # the descriptor is closed next
+                await self._disk.settle(reading)
 
     def _look(self, peer: Party, after: int) -> Listing:
         return Listing(self._depot.listing(peer, after, self._limits.listed), self._depot.again(peer))

@@ -129,7 +129,11 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _unverified(error: ssl.SSLCertVerificationError, route: Route) -> FedSpaError:
     kind, words, hint = _VERIFY.get(
         error.verify_code,
-        (CertificateRefused, f"the certificate of {{end}} was refused: {error.verify_message}", CertificateRefused.hint),
+        (
+            CertificateRefused,
+            f"the certificate of {{end}} was refused: {error.verify_message}",
+            CertificateRefused.hint,
+        ),
     )
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return kind(words.format(end=route), hint=hint.format(now=now))

@@ -32,6 +32,7 @@ from fedspallm_secure.transport.uploads import Uploads
 from fedspallm_secure.transport.wire import HELLO, PACKAGE, PACKAGES, Hello
 
 _log = logging.getLogger(__name__)
+_READ = 1 << 18  # bytes that HTTP keeps before a handler has taken them
 _LINGER = 2.0  # seconds in which the rest of a refused body is read, so that the refusal arrives
 
 
@@ -64,6 +65,7 @@ class Server:
             handler_cancellation=True,
             keepalive_timeout=self._limits.idle,
             lingering_time=_LINGER,
+            read_bufsize=_READ,
             auto_decompress=False,
             access_log=None,
         )

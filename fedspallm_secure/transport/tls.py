@@ -49,9 +49,7 @@ def server_context(own: Credentials, root: Root, crl: RevocationList) -> ssl.SSL
     return context
 
 
-def client_context(
-    own: Credentials, root: Root, crl: RevocationList, check: Callable[[bytes], None]
-) -> ssl.SSLContext:
+def client_context(own: Credentials, root: Root, crl: RevocationList, check: Callable[[bytes], None]) -> ssl.SSLContext:
     """The context of a client.
 
     check: is given the server's certificate, DER, before anything is sent to it, and raises FedSpaError to refuse.

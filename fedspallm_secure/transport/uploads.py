@@ -48,7 +48,7 @@ class Uploads:
         _check_body(request, None)
         async with self._alone(peer, digest, request):
             with self._allowances.transfer(peer):
-                arrival = await self._disk.run(self._depot.arrival, peer, digest, size)
+                arrival = await self._disk.acquire(_close, self._depot.arrival, peer, digest, size)
                 if arrival is None:
                     return _answer(204, size, size)
                 try:
@@ -62,7 +62,7 @@ class Uploads:
 
     async def _append(self, request: web.BaseRequest, arrival: Arrival, start: int) -> web.StreamResponse:
         if arrival.offset != start:
-            status, body, _ = encode_refusal(ProtocolViolation(f"{arrival.offset} bytes are here, not {start}"))
+            _, body, _ = encode_refusal(ProtocolViolation(f"{arrival.offset} bytes are here, not {start}"))
             headers = {UPLOAD_OFFSET: str(arrival.offset), UPLOAD_LENGTH: str(arrival.size)}
             return web.Response(status=409, body=body, content_type="application/json", headers=headers)
         if (request.content_length or 0) > arrival.size - start:
@@ -92,7 +92,7 @@ class Uploads:
         """Length and offset."""
         size = read_number(request.headers.get(UPLOAD_LENGTH), UPLOAD_LENGTH)
         async with self._alone(peer, digest, request):
-            arrival = await self._disk.run(self._depot.arrival, peer, digest, size)
+            arrival = await self._disk.acquire(_close, self._depot.arrival, peer, digest, size)
             if arrival is None:
                 return size, size
             await self._disk.run(arrival.close)
@@ -114,6 +114,11 @@ class Uploads:
         finally:
             del self._underway[key]
             mine.set()
+
+
+def _close(arrival: Arrival | None) -> None:
+    if arrival is not None:
+        arrival.close()
 
 
 def _answer(status: int, size: int, offset: int) -> web.Response:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from fedspallm_secure.crypto.encoding import canonical_json, decode_hex, fields, parse_canonical_json
@@ -83,7 +84,7 @@ class Listing:
         found = fields(parse_canonical_json(data, "the listing"), _LISTING, "the listing")
         packages = tuple(_listed(value) for value in found["packages"])
         numbers = [after, *(listed.number for listed in packages)]
-        if any(earlier >= later for earlier, later in zip(numbers, numbers[1:], strict=False)):
+        if any(earlier >= later for earlier, later in pairwise(numbers)):
             raise FormatError("the listing is not in order")
         for digest in found["again"]:
             _check_digest(digest)

@@ -112,6 +112,9 @@ class Rounds(Section):
         "", "Decides who prunes which layers: a number, or 64 hex digits. Empty: drawn anew for every run of rounds."
     )
     attempts: Annotated[int, by(whole(1, 100))] = said(2, "How often a round is tried that ends without a result.")
+    patience: Annotated[int, by(values.duration)] = said(
+        "1m", "How long the rest of a stage is waited for once enough have answered. Pruning is waited for in full."
+    )
     open_after: Annotated[int, by(values.duration)] = said(
         "0s", "How long to wait for more members once there are enough to begin."
     )

@@ -89,7 +89,8 @@ class Agenda:
 class Director:
     """The server, for any number of rounds.
 
-    station: the round that is going on; waiting: why none is, in words; told: what was refused, with the reason.
+    station: the round that is going on; waiting: why none is, in words; done: whether none will follow; told: what was
+    refused, with the reason.
     """
 
     def __init__(self, post: Post, agenda: Agenda, model: Model, folder: Path) -> None:
@@ -99,7 +100,7 @@ class Director:
         self.model = model
         self.folder = folder
         self.station: ServerStation | None = None
-        self.waiting = ""
+        self.waiting, self.done = "", False
         self.told: list[tuple[Arrived, FedSpaError]] = []
         least = max(agenda.min_cohort, agenda.terms.colluders + HONEST)
         self.candidates = Candidates(post, agenda.members, least, agenda.open_after)
@@ -213,7 +214,7 @@ class Director:
             tuple(sorted(budgets.items())),
         )
         if progress["number"] >= rounds_drawn(sampling):
-            self.waiting = "all rounds are done"
+            self.waiting, self.done = "all rounds are done", True
             return False
         if progress["failed"] >= self.agenda.attempts:
             self.waiting = (

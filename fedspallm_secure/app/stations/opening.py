@@ -5,21 +5,21 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
-from fedspallm_secure.app.configuration.member import MemberConfig, read_member
-from fedspallm_secure.app.configuration.reading import CONFIGURATION_LIMIT, FEDERATION, MEMBER
+from fedspallm_secure.app.configuration.either import Either, find_either, read_either
+from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.enrolment import DEFAULT_PREKEYS, refill
 from fedspallm_secure.app.stations.post import Clock, Post
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.key_records import JournalSecret, Purpose
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import KeyFileExists, MissingInput, UsageError
+from fedspallm_secure.errors import KeyFileExists, UsageError
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited, check_head
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.bundle_register import BundleRegister
-from fedspallm_secure.storage.documents import read_own
-from fedspallm_secure.storage.files import disk_errors, is_file, sole_writer
+from fedspallm_secure.storage.files import disk_errors, sole_writer
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.keystore import create_key_file, open_key_file
@@ -49,7 +49,8 @@ def open_station(
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sole:
             stack.enter_context(sole_writer(data))
-        keys = Unlocking(unlock(f"the keys of {home.party}"))
+        password = unlock(f"the keys of {home.party}")
+        keys = Unlocking(password)
         signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))
         secrets = home.recipient_secrets(keys.key(home.path / folder.RECIPIENT_KEY))
         is_member = home.party.role is Role.MEMBER and (home.path / folder.PREKEYS_KEY).exists()
@@ -59,7 +60,12 @@ def open_station(
         check = _Check(home)
         spool = stack.enter_context(open_spool(register, data / "spool", check, quota, sole))
         bundles = BundleRegister(journal.connection, register)
-        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, clock)
+        tls_key = home.tls_key(keys.key(home.path / folder.TLS_KEY))
+
+        def more() -> None:
+            refill(home_path, password, DEFAULT_PREKEYS)
+
+        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, clock, tls_key, more)
         check.post = post
         yield post
 
@@ -90,16 +96,9 @@ def journal_key(home: Home, keys: Unlocking) -> bytes:
     return cast(JournalSecret, record).key
 
 
-def read_config(path: Path | None) -> FederationConfig | MemberConfig:
+def read_config(path: Path | None) -> Either:
     """The toml that was named, or the one at hand, whichever of the two it is.  Raises UsageError, MissingInput."""
-    there = [name for name in (MEMBER, FEDERATION) if path is None and Path(name).exists()]
-    if len(there) > 1:
-        raise UsageError(f"{MEMBER} and {FEDERATION} are both here", hint="name one of them with --config")
-    found = path or Path(there[0] if there else MEMBER)
-    if not is_file(found):
-        raise MissingInput(f"there is no {found}", hint="name a member.toml or a federation.toml with --config")
-    sections = read_own(found, CONFIGURATION_LIMIT).decode(errors="replace").splitlines()
-    return read_member(found) if "[member]" in map(str.strip, sections) else read_federation(found)
+    return read_either(find_either(path))
 
 
 @contextmanager
@@ -110,11 +109,12 @@ def open_post(path: Path | None, unlock: Unlock, clock: Clock) -> Iterator[Post]
         with open_station(config.member.home, config.member.data, unlock, clock, sole=False) as post:
             yield post
     else:
-        with open_station(config.server.home, config.server.data, unlock, clock, _quota(config), sole=False) as post:
+        with open_station(config.server.home, config.server.data, unlock, clock, quota_of(config), sole=False) as post:
             yield post
 
 
-def _quota(config: FederationConfig) -> Quota:
+def quota_of(config: FederationConfig) -> Quota:
+    """What the server's inbox takes."""
     return Quota(config.limits.member_bytes, config.limits.free_space)
 
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.app.postbox import Opened, Postbox
 from fedspallm_secure.crypto.identity import Party
@@ -85,8 +87,12 @@ class Post:
         spool: Spool,
         bundles: BundleRegister,
         clock: Clock,
+        tls_key: EllipticCurvePrivateKey | None = None,
+        refill: Callable[[], None] = lambda: None,
     ) -> None:
-        """secrets: key identifier -> recipient key; prekeys: of a member."""
+        """secrets: key identifier -> recipient key; prekeys: of a member; tls_key: for those who talk to others;
+        refill: makes new prekeys and their bundle.
+        """
         self.party = home.party
         self.home = home
         self.signer = signer
@@ -95,6 +101,8 @@ class Post:
         self.spool = self.depot = spool
         self.bundles = bundles
         self.now = clock
+        self.tls_key = tls_key
+        self.refill = refill
         self._secrets = secrets
         self._register = LateRegister(journal.register)
         self._writes: list[Callable[[], None]] = []

@@ -108,7 +108,11 @@ class Results:
         body = self._post.spool.folder / "layer.body"
         try:
             with disk_errors(body), body.open("wb") as file:
-                head = self._post.open_through(arrived, Awaited(types=frozenset({"layer"})), file.write)
+
+                def write(piece: memoryview) -> None:
+                    file.write(piece)
+
+                head = self._post.open_through(arrived, Awaited(types=frozenset({"layer"})), write)
             group = check_layer_package(head, plan, plan_hash, self._server)
             expected_digest(plan, group, result)
             missing = self.missing()

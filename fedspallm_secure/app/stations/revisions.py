@@ -38,10 +38,14 @@ class Revisions:
         self.round = 0
         self.revision = Revision(skeleton.checkpoint)
         self._bases: dict[str, str] = {}
-        if (folder / _REVISION).exists():
-            self._read(read_json(folder / _REVISION))
+        self.reload()
         if (folder / _BASES).exists():
             self._bases = dict(read_json(folder / _BASES))
+
+    def reload(self) -> None:
+        """Read what counts from disk, where another process may have written it."""
+        if (self.folder / _REVISION).exists():
+            self._read(read_json(self.folder / _REVISION))
 
     def _read(self, found: Any) -> None:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from fedspallm_secure.app.rounds.vault import FolderVault
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.crypto import merkle
-from fedspallm_secure.protocol.packages import TILE_SIZE
+from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.storage.files import disk_errors, sync_folder
 

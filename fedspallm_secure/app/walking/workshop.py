@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fedspallm_secure.app.ranks import ALONE, Ranks
 from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
 from fedspallm_secure.app.walking.capture import Probe, probe
 from fedspallm_secure.app.walking.skeleton import Skeleton, choose_device
@@ -43,9 +44,10 @@ class Workshop:
     spill: Path | None = None
     tokens_per_batch: int | None = None
 
-    def walk(self, windows: Tensor) -> Walk:
-        """Start walking (windows, tokens) ids."""
-        return Walk(self.skeleton, self.found, windows, self.activation_budget, self.spill, self.tokens_per_batch)
+    def walk(self, windows: Tensor, ranks: Ranks = ALONE) -> Walk:
+        """Start walking (windows, tokens) ids, shared by `ranks`."""
+        budget, at_once = self.activation_budget, self.tokens_per_batch
+        return Walk(self.skeleton, self.found, windows, budget, self.spill, at_once, ranks)
 
 
 def open_workshop(model: Path, compute: ComputeSettings, spill: Path | None = None) -> Workshop:

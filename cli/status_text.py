@@ -1,0 +1,150 @@
+"""A status as text for people: what goes on first, then who is awaited, then tables; readable at 80 columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedprune_cli.console import megabytes, shown
+from fedprune_cli.services import text_table
+from fedprune_cli.spelling import ago, listed, moment, numbers, span
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+Facts = Mapping[str, Any]
+_STATES = {
+    "not begun": "nothing has run here yet",
+    "offers": "waiting for members to offer to take part",
+    "collecting": "members prune and send their contributions",
+    "endorsing": "members sign the list of those who sent",
+    "unmasking": "members help to open the sum",
+    "summing": "the sum is opened and turned into layers",
+    "finished": "the round is over and what came out is sent to all",
+    "between rounds": "the next round has not begun",
+    "done": "all rounds are done",
+    "given up": "too many attempts without a result",
+    "waiting for a plan": "the server has not opened a round with you yet",
+    "planned": "your layers are pruned and sent",
+    "endorsed": "you signed the list of those who sent; the request to unmask is awaited",
+    "answered": "you helped to open the sum; the result is awaited",
+    "closed": "your part of the round is over",
+    "left": "you take part in no more rounds",
+}
+
+
+def status_text(found: Facts, width: int) -> RenderableType:
+    """All of it.  found: of `status_of`; width: columns."""
+    blocks: list[RenderableType] = [_head(found), _facts(found)]
+    if found["role"] == "server":
+        from fedprune_cli.status_server import server_blocks
+
+        blocks += server_blocks(found, width)
+    else:
+        from fedprune_cli.status_member import member_blocks
+
+        blocks += member_blocks(found, width)
+    blocks += [*_moving(found), *_refused(found)]
+    return Group(*(one for block in blocks for one in (block, Text(""))))
+
+
+def _head(found: Facts) -> Text:
+    running = f"running, pid {found['pid']}" if found["running"] else "not running"
+    return Text.assemble((shown(found["party"]), "bold"), f" of {shown(found['federation'])}: ", (running, "bold"))
+
+
+def _facts(found: Facts) -> Text:
+    """Names and values, a line each, those that say something."""
+    now, part = found["now"], found["round"]
+    lines = [("Round", _round(found))] if part else []
+    if found["role"] == "server" and not part and found.get("rounds"):
+        lines.append(("Rounds", f"none yet of {found['rounds']['of'] or 'as many as budgets need'}"))
+    lines.append(("State", f"{found['state']}: {_STATES[found['state']]}"))
+    if part and part.get("since") and not part.get("over"):
+        lines.append(("Since", f"{moment(part['since'], now)}, {ago(part['since'], now)}"))
+    if part and part.get("deadline") and not part.get("over"):
+        lines.append(("Until", f"{moment(part['deadline'], now)}, {_left(part['deadline'] - now)}"))
+    lines += [("Waiting", text) for text in _waiting(found)]
+    lines += [("Result", part["result"])] if part and part.get("result") else []
+    if found.get("control"):
+        wish = f"round {found['control']['round']} is to be aborted" if "round" in found["control"] else "to leave"
+        lines.append(
+            ("Asked for", f"{wish}; {'' if found['running'] else 'obeyed when the service starts'}".rstrip("; "))
+        )
+    lines += [("Trouble", found["trouble"])] if found.get("trouble") else []
+    lines += [("Mind", text) for text in found.get("warnings", ())]
+    boxes = [f"{name} {_box(found[name])}" for name in ("inbox", "outbox")]
+    lines.append(("Packages", ", ".join(boxes)))
+    lines.append(("Disk", f"{megabytes(found['disk_free'])} free at {found['data']}"))
+    text = Text()
+    for name, value in lines:
+        text.append(f"{name:<10}", style="bold")
+        text.append(f"{shown(value)}\n")
+    text.rstrip()
+    return text
+
+
+def _round(found: Facts) -> str:
+    part = found["round"]
+    of = found["rounds"]["of"] if "rounds" in found else part["of"]
+    return f"{part['round']}, step {part['step']} of {of}, to {part['target']} sparsity, {part['profile']}"
+
+
+def _left(seconds: int) -> str:
+    return f"{span(seconds)} left" if seconds >= 0 else f"{span(-seconds)} over time"
+
+
+def _waiting(found: Facts) -> list[str]:
+    """What is awaited; what the service says itself is shown where the journal does not tell."""
+    part = found["round"]
+    if found["role"] == "server" and part and not part["over"]:
+        awaited = {id for group in part["groups"] for id in group["awaited"]}
+        if part["state"] == "endorsing":
+            awaited = {who.removeprefix("member/") for who in part["endorsements"]["awaited"]}
+        elif part["state"] == "unmasking":
+            awaited = set(part["answers"]["awaited"])
+        return [f"for {listed(sorted(awaited), 8)}"] if awaited else []
+    if found["role"] == "server" and found["state"] == "offers":
+        missing = [row["member"] for row in found["members"] if row["offered"] is None]
+        return [f"for offers of {listed(missing, 8)}"] if missing else []
+    said = found.get("waiting") or found.get("phase") or ""
+    return [said] if said and said != found["state"] and found["role"] == "server" else []
+
+
+def _box(box: Facts) -> str:
+    if not box["packages"]:
+        return "empty"
+    return f"{box['packages']:,} ({megabytes(box['bytes'])})"
+
+
+def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
+    """A table under its title."""
+    return Group(Text(title, style="bold"), text_table(columns, rows))
+
+
+def _moving(found: Facts) -> list[RenderableType]:
+    rows = []
+    for one in found.get("transfers", ()):
+        what = f"{one['type']} {numbers([int(one['group'])]) if one['group'].isdigit() else ''}".strip()
+        amount = f"{megabytes(one['done'])} of {megabytes(one['size'])}"
+        left = "standing still" if one["left"] is None else f"{span(one['left'])} left"
+        rows.append([one["direction"], one["peer"], what, amount, f"{megabytes(one['rate'])}/s", left])
+    blocks = [titled("On the way", ["", "with", "package", "moved", "rate", "about"], rows)] if rows else []
+    for one in found.get("work", ()):
+        left = "" if one["left"] is None else f", about {span(one['left'])} left"
+        blocks.append(Text(shown(f"{one['task']}: {one['done']:,} of {one['total']:,} {one['unit']}{left}")))
+    if not rows and found.get("arriving"):
+        here = [[one["sender"], megabytes(one["bytes"])] for one in found["arriving"]]
+        blocks.append(titled("Arriving", ["from", "here so far"], here))
+    return blocks
+
+
+def _refused(found: Facts) -> list[RenderableType]:
+    """What was refused last; the whole reason, for it says what to do."""
+    rows = [
+        [ago(one["at"], found["now"]), one["sender"], _package(one), one["check"], one["reason"]]
+        for one in found.get("refused", ())[:8]
+    ]
+    return [titled("Refused", ["when", "sender", "package", "check", "reason"], rows)] if rows else []
+
+
+def _package(one: Facts) -> str:
+    layer = "" if one["layer"] is None else f" {one['layer']}"
+    return f"{one['type']}{layer}"

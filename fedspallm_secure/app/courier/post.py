@@ -1,0 +1,82 @@
+"""What carrying needs of a party: who it is, what it trusts, its signing key, its inbox and outbox, and its record."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.signing import Signer
+from fedspallm_secure.protocol.bundles import BundleFile
+from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.storage.bundle_register import BundleRegister
+from fedspallm_secure.transport.depot import Depot
+
+
+class Outgoing(Protocol):
+    """A package of an outbox.  recipient: ROLE/ID; departed: whether it is known to have arrived."""
+
+    @property
+    def digest(self) -> str:
+        """The package digest, 64 hex digits."""
+
+    @property
+    def recipient(self) -> str:
+        """Whom it is for."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+
+    @property
+    def type(self) -> str:
+        """Type of the package."""
+
+    @property
+    def round(self) -> int:
+        """Round, 0 for none."""
+
+    @property
+    def group(self) -> str:
+        """Group, `*` for none."""
+
+    @property
+    def departed(self) -> bool:
+        """Whether it was handed over."""
+
+
+class Outbox(Depot, Protocol):
+    """A depot that can say what waits, for whomever."""
+
+    def outgoing(self, after: int = 0) -> Sequence[Outgoing]:
+        """What may leave, of numbers above `after`, in order."""
+
+
+class Post(Protocol):
+    """One party, as its courier sees it."""
+
+    @property
+    def party(self) -> Party:
+        """Who it is."""
+
+    @property
+    def trust(self) -> Trust:
+        """Root, roster and revocation list."""
+
+    @property
+    def signer(self) -> Signer:
+        """Its signing key."""
+
+    @property
+    def depot(self) -> Outbox:
+        """Its inbox and outbox."""
+
+    @property
+    def bundles(self) -> BundleRegister:
+        """What it knows of bundles."""
+
+    def now(self) -> int:
+        """Its clock, Unix seconds."""
+
+
+def listed(package: Outgoing) -> BundleFile:
+    """A package of an outbox as an index lists it."""
+    return BundleFile(package.digest, package.size, package.type, package.round, package.group)

@@ -1,0 +1,235 @@
+"""`fedprune client run`: a member as a service."""
+
+import logging
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from fedspallm_secure import SOFTWARE
+from fedspallm_secure.app.configuration.member import MemberConfig, read_member
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.ranks import Ranks, join_ranks
+from fedspallm_secure.app.service.live import Live, LiveProgress
+from fedspallm_secure.app.service.loops import Stop, Stopped, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.networks import Visiting, route_to
+from fedspallm_secure.app.service.pruning import Bench, follow
+from fedspallm_secure.app.stations.member_station import MemberStation
+from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
+from fedspallm_secure.protocol.offers import Offer
+from fedspallm_secure.protocol.rounds.member_state import State
+from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.tls import Credentials
+
+_log = logging.getLogger(__name__)
+_TURN = 1.0  # seconds between two looks at clock, home and controls
+_FEW = 2  # prekeys: with fewer left, new ones are made before the next round
+
+
+def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress) -> int:
+    """Take part in rounds until somebody stops the service; the exit code.
+
+    path: of member.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron.
+    Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError.
+    """
+    config = read_member(path)
+    ranks = join_ranks()
+    try:
+        if ranks.rank:
+            return follow(config, ranks)
+        return _lead(config, unlock, once, progress, ranks)
+    finally:
+        ranks.close()
+
+
+def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, ranks: Ranks) -> int:
+    me = check_role(config.member.home, Role.MEMBER)
+    data, live = config.member.data, Live(config.member.data / "live.json")
+    shown = LiveProgress(progress, live)
+    with stopping() as stop, open_station(config.member.home, data, unlock, lambda: int(time.time())) as post:
+        if post.journal.recall("left", "*") is not None:
+            raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
+        live.phase("starting")
+        bench = Bench(config, me.id, ranks, shown, stop.check)
+        station = MemberStation(post, policy_of(config), bench.model, bench.model)
+        network = _network(config, post, live)
+        try:
+            return _Loop(post, station, bench, network, live, stop, once).run()
+        except Stopped:
+            _log.info("stopped in the middle of pruning; it goes on where it was")
+            return 0
+        finally:
+            if network is not None:
+                network.stop()
+            with suppress(FedSpaError):
+                ranks.tell({"stop": True})
+            live.close()
+
+
+def _network(config: MemberConfig, post: Post, live: Live) -> Visiting | None:
+    """The way to the server; None where everything is carried by hand."""
+    if not config.server.url:
+        return None
+    if post.tls_key is None:
+        raise MissingInput(f"{post.home.path} has no TLS key")
+    server = Party(Role.SERVER.value, config.server.id)
+    route = route_to(config.server.url, server, config.server.proxy)
+    manners = Manners(up=float(config.server.upload_rate) or None, down=float(config.server.download_rate) or None)
+    return Visiting(post, Credentials(post.home.tls.der, post.tls_key), route, manners, live)
+
+
+class _Loop:
+    """Messages, own work and controls, in turn."""
+
+    def __init__(
+        self,
+        post: Post,
+        station: MemberStation,
+        bench: Bench,
+        network: Visiting | None,
+        live: Live,
+        stop: Stop,
+        once: bool,
+    ) -> None:
+        self._post, self._station, self._bench = post, station, bench
+        self._network, self._live, self._stop, self._once = network, live, stop, once
+        self._server = station.policy.server
+        self._watch = Watch(post.home.path)
+        self._said = ""
+        self._left = False
+        post.spool.notify = stop.wake.set
+
+    def run(self) -> int:
+        """Until somebody stops it; the exit code."""
+        if self._network is not None:
+            self._network.wake = self._stop.wake.set
+            self._network.start()
+            if not self._meet(self._network):
+                return 0
+        self._offer()
+        while not self._stop.wanted and not self._left:
+            if not self._turn():
+                if self._once and self._is_idle():
+                    break
+                self._stop.wake.wait(_TURN)
+                self._stop.wake.clear()
+        _log.info("stopped")
+        return 0
+
+    def _meet(self, network: Visiting) -> bool:
+        """Wait until the server has said what it has of us, before any secret is used; False if stopped before.
+
+        Raises RolledBack; with `once` what keeps the server from being reached.
+        """
+        while network.hello is None:
+            if self._once and network.trouble is not None:
+                raise network.trouble
+            if self._stop.wanted:
+                return False
+            self._stop.wake.wait(_TURN)
+            self._stop.wake.clear()
+        self._station.check_sequence(network.hello.sequence)
+        return True
+
+    def _turn(self) -> bool:
+        station = self._station
+        if renewed(self._post, self._watch):
+            station.renew()
+            self._offer()
+        self._obey()
+        moved = station.work_through() > 0
+        tell_refused(station.told)
+        if due := station.due():
+            self._bench.prune(station.plan, due, station.contribute_layer, self._notify)
+            moved = True
+        if moved:
+            self._notify()
+            self._offer()
+        self._say()
+        return moved
+
+    def _notify(self) -> None:
+        if self._network is not None:
+            self._network.notify()
+
+    def _is_idle(self) -> bool:
+        """Whether a run for cron may end: everything was brought and fetched, and nothing is left to do."""
+        network = self._network
+        if network is None:
+            return True
+        if network.trouble is not None:
+            raise network.trouble
+        return network.idle and not self._post.spool.arrived()
+
+    def _offer(self) -> None:
+        """Tell the server what this member would take part with, if that has changed and no round is going on."""
+        station, post = self._station, self._post
+        busy = station.machine.accepted is not None and station.machine.state is not State.CLOSED
+        if busy or post.prekeys is None:
+            return
+        if post.prekeys.remaining() < _FEW:
+            post.refill()
+            _log.info("new prekeys were made")
+        renewed(post, self._watch)
+        station.renew()
+        bundle = station.bundle
+        offer = Offer(SOFTWARE, self._bench.layers_offered(), bundle.statement.digest.hex())
+        made = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software}
+        if post.journal.recall("offered", "*") == made:
+            return
+        with post.at_once():
+            post.send("prekeys", self._server, [bundle.encode()])
+            post.send("offer", self._server, [offer.encode()])
+            post.remember("offered", "*", made)
+        self._notify()
+
+    def _obey(self) -> None:
+        """Leave, if the operator of this member has asked for that from another process."""
+        journal = self._post.journal
+        if journal.recall("control", "leave") is None:
+            return
+        machine = self._station.machine
+        if machine.accepted is not None and machine.state is not State.CLOSED and machine.deals:
+            return  # others depend on the answer to what was sent
+        with self._post.at_once():
+            self._post.remember("left", "*", {"at": self._post.now()})
+            self._post.later(lambda: journal.forget("control", "leave"))
+        _log.info("left: this member takes part in no more rounds")
+        self._left = True
+
+    def _say(self) -> None:
+        machine = self._station.machine
+        if machine.accepted is None:
+            text = "waiting for a plan"
+        elif machine.state is State.CLOSED and (missing := self._station.results.missing()):
+            text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
+        else:
+            text = f"round {machine.round.plan.round} is {machine.state.name.lower()}"
+        if text != self._said:
+            self._said = text
+            _log.info("%s", text)
+            self._live.phase(text)
+
+
+def policy_of(config: MemberConfig) -> Policy:
+    """What the member insists on."""
+    found = config.policy
+    return Policy(
+        Party(Role.SERVER.value, config.server.id),
+        found.colluders,
+        profiles=frozenset(found.profiles),
+        witnesses=found.witnesses,
+        dishonest=found.dishonest,
+        beacons=found.beacons,
+        upload_limit=found.upload_limit,
+        horizon=found.horizon,
+        counts_to=frozenset(found.counts_to),
+        pinned_base=found.pinned_base,
+        epochs=found.epochs,
+        least_cohort=found.least_cohort,
+        software=frozenset(found.software) or None,
+        pruners=frozenset(found.pruners) or None,
+    )

@@ -1,0 +1,176 @@
+"""Checks of what is pruned and with what: model, texts, memory, GPU and disk.  They need torch and take longest."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.service.doctor_machine import existing
+from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at
+from fedspallm_secure.pruning.strategies import Strategy
+from fedspallm_secure.secagg.fields import CountField
+
+if TYPE_CHECKING:
+    from fedspallm_secure.app.walking.workshop import Workshop
+
+_KEPT = 4 + 1 / 8  # bytes of a weight of a pruned layer on disk: the value and a bit, as if all were kept
+_SMALLEST_RATE = 1.0  # operations per second; time is not asked for here
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a round takes.  weights: that are pruned, per layer; layers: that are this party's; numbers of bytes."""
+
+    weights: Sequence[int]
+    layers: int
+    members: int
+    passes: int
+    count_bits: int
+    sum_bits: int
+
+    @property
+    def mine(self) -> int:
+        """Weights of the layers that one member prunes, the largest ones."""
+        return sum(sorted(self.weights, reverse=True)[: self.layers])
+
+    @property
+    def upload(self) -> int:
+        """Bytes that one member sends in a pass, without what is small."""
+        return self.mine * self.count_bits // 8 + self.mine * self.sum_bits // 8
+
+    def server_bytes(self, archive: bool) -> int:
+        """Disk of a server: all contributions, kept for later passes if they are archived, and the pruned layers."""
+        kept = self.passes if archive else 1
+        return self.upload * self.members * kept + int(sum(self.weights) * _KEPT) * self.passes
+
+    def member_bytes(self, spilled: int) -> int:
+        """Disk of a member: its contribution, its own pruned layers, those of the result, and spilled states."""
+        return self.upload + int(self.mine * _KEPT) + int(sum(self.weights) * _KEPT) * self.passes + spilled
+
+
+def model(patient: Patient) -> Findings:
+    """Everything that depends on the model: whether it is covered, and whether this machine is large enough."""
+    try:
+        import torch  # noqa: F401
+
+        from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
+    except ModuleNotFoundError as error:
+        yield bad(
+            "model", f"{error.name} is not installed, and pruning needs it", "pip install 'fedspallm-secure[torch]'"
+        )
+        return
+    config = patient.config
+    settings = ComputeSettings()
+    if isinstance(config, MemberConfig):
+        compute = config.compute
+        settings = ComputeSettings(compute.device, compute.dtype, compute.activation_budget, compute.blocks)
+    workshop = open_workshop(config.model.path, settings)
+    blocks = workshop.skeleton.blocks
+    weights = [sum(linear.size for linear in block.linears) for block in blocks]
+    yield good("model", f"{len(blocks)} decoder layers with {sum(weights):,} weights, all covered")
+    if isinstance(config, FederationConfig):
+        yield from looked_at("pattern", lambda: _pattern(config, workshop))
+        yield from looked_at("disk", lambda: _server_disk(patient, config, weights))
+    else:
+        yield from looked_at("texts", lambda: _texts(config, workshop))
+        yield from looked_at("memory", lambda: _member_machine(patient, config, workshop, weights))
+
+
+def _pattern(config: FederationConfig, workshop: "Workshop") -> Findings:
+    """Whether the targets fit every matrix."""
+    from fedspallm_secure.pruning.pruners import check_pattern
+
+    for target in config.pruning.targets:
+        for block in workshop.skeleton.blocks:
+            for linear in block.linears:
+                check_pattern(target, linear.shape[1], f"layer {block.index}, {linear.module}")
+    yield good("pattern", f"{', then '.join(map(str, config.pruning.targets))} fits every matrix")
+
+
+def _server_disk(patient: Patient, config: FederationConfig, weights: list[int]) -> Findings:
+    votes = config.pruning.strategy is Strategy.VOTES
+    bits = CountField.for_cohort(max(patient.members, 1)).bits
+    sums = 0 if votes else config.rounds.sum_bits
+    demand = Demand(weights, len(weights), patient.members, len(config.pruning.targets), bits, sums)
+    needed = demand.server_bytes(config.limits.archive) + config.limits.free_space
+    yield _disk(patient.data, needed, f"{amount(demand.upload)} of each of {patient.members} members at most")
+    if config.limits.member_bytes < demand.upload:
+        text = f"a contribution has up to {amount(demand.upload)}; {amount(config.limits.member_bytes)} may wait"
+        yield bad("disk", text, "raise [limits] member_bytes")
+
+
+def _texts(config: MemberConfig, workshop: "Workshop") -> Findings:
+    """Whether there are enough tokens for the calibration windows."""
+    from fedspallm_secure.app.calibration import Tokenizer, check_seqlen
+    from fedspallm_secure.storage.texts import TextFile
+
+    seqlen = check_seqlen(config.texts.seqlen, workshop.skeleton.max_length)
+    tokenizer = Tokenizer(config.model.path, workshop.skeleton.vocabulary)
+    found = sum(len(tokenizer.encode(TextFile("text", path, config.texts.field))) for path in config.texts.files)
+    needed = config.texts.samples * seqlen
+    if found < needed:
+        text = f"{found:,} tokens; {config.texts.samples} windows of {seqlen} need {needed:,}"
+        yield bad("texts", text, "name more files under [texts], or lower samples or seqlen there")
+    else:
+        yield good("texts", f"{found:,} tokens in {len(config.texts.files)} files; {needed:,} are needed")
+
+
+def _member_machine(patient: Patient, config: MemberConfig, workshop: "Workshop", weights: list[int]) -> Findings:
+    """Memory, GPU and disk for the largest round that a plan may ask for."""
+    from fedspallm_secure.app.calibration import check_seqlen
+    from fedspallm_secure.app.inspection import estimate_cost
+    from fedspallm_secure.pruning.pruners import Pruner
+
+    seqlen = check_seqlen(config.texts.seqlen, workshop.skeleton.max_length)
+    pruners = [Pruner(name) for name in config.policy.pruners] or list(Pruner)
+    costs = [estimate_cost(workshop, one, config.texts.samples, seqlen, _SMALLEST_RATE) for one in pruners]
+    need = max(cost.memory for cost in costs)
+    device = workshop.skeleton.device
+    if device.type == "cuda":
+        import torch
+
+        free = torch.cuda.mem_get_info(device)[0]
+        allowed = min(free, config.budget.gpu_memory or free)
+        yield _memory("GPU", need, allowed, f"on {torch.cuda.get_device_name(device)}")
+    else:
+        yield _memory("memory", need, available_memory(), "of this machine")
+    layers = min(config.budget.layers or len(weights), len(weights))
+    demand = Demand(weights, layers, patient.members, 1, CountField.for_cohort(max(patient.members, 1)).bits, 32)
+    spilled = max(cost.spilled for cost in costs)
+    yield _disk(patient.data, demand.member_bytes(spilled), f"{amount(demand.upload)} to send in a round at most")
+    if config.policy.upload_limit < demand.upload:
+        text = f"a round may take {amount(demand.upload)}, and [policy] upload_limit allows less"
+        yield bad("disk", text, "raise upload_limit, or offer fewer layers under [budget]")
+
+
+def _memory(check: str, needed: int, free: int | None, where: str) -> Finding:
+    if free is None:
+        return good(check, f"pruning takes about {amount(needed)}")
+    text = f"pruning takes about {amount(needed)}; {amount(free)} are free {where}"
+    if needed > free:
+        fix = "lower samples or seqlen under [texts], or activation_budget under [compute]; or stop other programs"
+        return bad(check, text, fix)
+    return good(check, text)
+
+
+def _disk(folder: Path, needed: int, what: str) -> Finding:
+    free = shutil.disk_usage(existing(folder)).free
+    text = f"about {amount(needed)} are needed ({what}); {amount(free)} are free at {folder}"
+    if needed > free:
+        return bad("disk", text, "free some space, or put data on a larger disk")
+    return good("disk", text)
+
+
+def available_memory() -> int | None:
+    """Bytes that programs can still take without swapping; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None

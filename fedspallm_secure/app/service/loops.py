@@ -1,0 +1,95 @@
+"""What the loops of server and client have in common: signals, newer rosters, and telling what was refused."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, current_thread, main_thread
+from types import FrameType
+from typing import Any
+
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.storage.home import open_home
+from fedspallm_secure.storage.home_folder import CRL, KEY_STATEMENT, PREKEYS, ROSTER
+from fedspallm_secure.storage.spool import Arrived
+
+_log = logging.getLogger(__name__)
+_WATCHED = (ROSTER, CRL, PREKEYS, KEY_STATEMENT)
+
+
+class Stopped(BaseException):
+    """Somebody wants the service to end, and it is in the middle of long work that can be repeated."""
+
+
+class Stop:
+    """Whether the service is to end.  `wake` is set with it, so that nobody sleeps on."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+        self.wake = Event()
+
+    def check(self) -> None:
+        """Raise Stopped if it is."""
+        if self.wanted:
+            raise Stopped
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """As a signal handler.  The second signal does not wait."""
+        if self.wanted:
+            raise KeyboardInterrupt
+        self.wanted = True
+        self.wake.set()
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """End in an orderly way on SIGTERM and SIGINT."""
+    stop = Stop()
+    if current_thread() is not main_thread():
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Watch:
+    """Notices when something newer was imported into a home."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._seen = self._look()
+
+    def changed(self) -> bool:
+        """Whether a roster, a list or a statement is another than at the last look."""
+        found = self._look()
+        if found == self._seen:
+            return False
+        self._seen = found
+        return True
+
+    def _look(self) -> list[Any]:
+        paths = [self._home / name for name in _WATCHED]
+        return [(path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else None for path in paths]
+
+
+def renewed(post: Post, watch: Watch) -> bool:
+    """Read the home again if something newer is in it; whether that was so."""
+    if not watch.changed():
+        return False
+    post.renew(open_home(post.home.path))
+    _log.info("a newer roster, revocation list or bundle was taken in: roster %d", post.trust.roster.version)
+    return True
+
+
+def tell_refused(told: list[tuple[Arrived, FedSpaError]]) -> None:
+    """Say what was refused since the last time."""
+    while told:
+        arrived, error = told.pop(0)
+        facts = {"sender": arrived.sender, "type": arrived.type, "round": arrived.round, "code": error.exit_code}
+        _log.warning("refused a %s of %s: %s", arrived.type, arrived.sender, error, extra=facts)

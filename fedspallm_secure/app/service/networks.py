@@ -1,0 +1,254 @@
+"""The network side of a service: an event loop in a thread of its own, beside the thread that runs the station.
+
+The two share a spool, and nothing else.  `wake` tells the station that something has arrived; `notify` tells the
+network that something may leave.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from fedspallm_secure import SOFTWARE
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import FedSpaError, PackageRefused, UsageError
+from fedspallm_secure.transport.client import Courier, Manners
+from fedspallm_secure.transport.depot import Listed
+from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.problems import Route
+from fedspallm_secure.transport.server import Server
+from fedspallm_secure.transport.tls import Credentials
+from fedspallm_secure.transport.wire import Hello
+
+_log = logging.getLogger(__name__)
+_POLL, _LONG_POLL, _PAUSE = 1.0, 25, 5.0  # seconds: between looks at the outbox, of a listing, after trouble
+_GRACE = 10.0  # seconds for requests that are under way when a server stops
+_HTTPS = 443
+
+
+class Network:
+    """A thread with an event loop.  Subclasses say what runs in it."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._ready = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name="network", daemon=True)
+
+    def start(self) -> None:
+        """Begin.  Raises what beginning raises."""
+        self._thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End, and wait for the end."""
+        if self._loop is not None and self._stopping is not None:
+            with suppress(RuntimeError):  # it has ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(2 * _GRACE)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        await self.work(self._stopping, self._ready.set)
+
+    async def work(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Everything that happens in the loop, until `stopping` is set."""
+        raise NotImplementedError
+
+    def _soon(self, call: Callable[[], object]) -> None:
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(call)
+
+
+class Listening(Network):
+    """The server's side.  bound: the addresses that it listens at."""
+
+    def __init__(
+        self, post: Post, credentials: Credentials, addresses: Sequence[tuple[str, int]], limits: Limits
+    ) -> None:
+        super().__init__()
+        self.bound: list[Any] = []
+        self._addresses = addresses
+        self._make = lambda: Server(
+            post.spool, credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
+        )
+        self._server: Server | None = None
+
+    def notify(self) -> None:
+        """Something may leave."""
+        if self._server is not None:
+            self._server.notify()
+
+    async def work(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Serve."""
+        self._server = self._make()
+        self.bound = list(await self._server.start(list(self._addresses)))
+        ready()
+        await stopping.wait()
+        await self._server.stop(_GRACE)
+
+
+class Visiting(Network):
+    """A member's side: it brings what lies in the outbox and fetches what waits at the server.
+
+    hello: what the server said when it was reached first; trouble: why it cannot be reached, empty if it can; idle:
+    whether everything was brought, and nothing waited there at the last look.
+    """
+
+    def __init__(self, post: Post, credentials: Credentials, route: Route, manners: Manners, live: Live) -> None:
+        super().__init__()
+        self.hello: Hello | None = None
+        self.trouble: FedSpaError | None = None
+        self.wake: Callable[[], None] = lambda: None
+        self._post, self._spool, self._server = post, post.spool, route.server
+        self._live = live
+        self._after = 0
+        self._looked = self._brought = False
+        self._bell: asyncio.Event | None = None
+        self._make = lambda: Courier(route, credentials, SOFTWARE, lambda: post.home.trust, manners)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way or waits."""
+        return self._looked and self._brought
+
+    def notify(self) -> None:
+        """Something may leave."""
+        self._brought = False
+        self._soon(lambda: self._bell.set() if self._bell else None)
+
+    def look_again(self) -> None:
+        """Ask once more what waits."""
+        self._looked = False
+
+    async def work(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
+        """Bring and fetch."""
+        self._bell = asyncio.Event()
+        async with self._make() as courier:
+            ready()
+            await self._insist(stopping, lambda: self._greet(courier))
+            tasks = [
+                asyncio.create_task(self._forever(stopping, lambda: self._bring(courier))),
+                asyncio.create_task(self._forever(stopping, lambda: self._fetch(courier))),
+            ]
+            await stopping.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _greet(self, courier: Courier) -> None:
+        hello = await courier.hello()
+        trust = self._post.home.trust
+        if hello.roster_hash != trust.roster.hash:
+            _log.warning(
+                "the server has roster %d, and this home has roster %d", hello.roster_version, trust.roster.version
+            )
+        if abs(courier.skew) > 60:
+            _log.warning("the clock of the server differs from this one by %d seconds", courier.skew)
+        self.hello = hello
+        self.wake()
+
+    async def _bring(self, courier: Courier) -> None:
+        """Everything in the outbox that has not left yet."""
+        for listed in self._spool.outgoing():
+            if listed.departed or listed.recipient != str(self._server):
+                continue
+            show = self._shower("up", listed.type, listed.round, listed.group, listed.digest, listed.size)
+            try:
+                await courier.push(listed.digest, self._spool.inside("out", listed.digest), listed.size, show)
+            except PackageRefused as error:  # whatever may pass by itself is tried again
+                _log.warning("the server refused the %s: %s", listed.type, error)
+            finally:
+                self._live.done(listed.digest)
+            self._spool.departed(self._server, listed.digest)
+        self._brought = True
+        if self._bell is not None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), _POLL)
+            self._bell.clear()
+
+    async def _fetch(self, courier: Courier) -> None:
+        """Everything that waits at the server; if nothing does, wait there for a while."""
+        listing = await courier.listing(self._after, _LONG_POLL if self._looked else 0)
+        for digest in listing.again:
+            if self._spool.undeparted(self._server, digest):
+                self.notify()
+        for listed in listing.packages:
+            await self._take(courier, listed)
+            self._after = listed.number
+        self._looked = not listing.packages
+
+    async def _take(self, courier: Courier, listed: Listed) -> None:
+        try:
+            arrival = self._spool.arrival(self._server, listed.digest, listed.size)
+        except PackageRefused:
+            return  # it was refused before, and is the same now
+        if arrival is None:
+            return
+        show = self._shower("down", listed.type, listed.round, listed.group, listed.digest, listed.size)
+        try:
+            await courier.pull(listed, arrival, show)
+        except PackageRefused as error:
+            _log.warning("a package of type %s was refused: %s", listed.type, error)
+        finally:
+            self._live.done(listed.digest)
+        self.wake()
+
+    def _shower(
+        self, direction: str, type: str, round: int, group: str, digest: str, size: int
+    ) -> Callable[[int], None]:
+        peer = str(self._server)
+        return lambda done: self._live.transfer(digest, direction, peer, type, round, group, done, size)
+
+    async def _forever(self, stopping: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while not stopping.is_set():
+            await self._insist(stopping, act)
+
+    async def _insist(self, stopping: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it, however often the network fails."""
+        while not stopping.is_set():
+            try:
+                await act()
+            except FedSpaError as error:
+                if str(self.trouble) != str(error):
+                    _log.warning("%s", error, extra={"code": error.exit_code, "hint": error.hint})
+                self._live.trouble(str(error))
+                self.trouble = error
+                self.wake()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _PAUSE)
+            else:
+                if self.trouble is not None:
+                    _log.info("the server is reached again")
+                    self._live.trouble("")
+                self.trouble = None
+                return
+
+
+def route_to(url: str, server: Party, proxy: str) -> Route:
+    """The way to a server.  Raises UsageError for an address that is none."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _HTTPS
+    except ValueError:
+        port = 0
+    if parts.scheme != "https" or not parts.hostname or not port:
+        raise UsageError(f"{url} is no address like https://hub.example.org:8443")
+    return Route(parts.hostname, port, server, proxy or None)

@@ -1,0 +1,187 @@
+"""`fedprune server run`: the server as a service."""
+
+import logging
+import time
+from pathlib import Path
+
+import torch
+
+from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.rounds.planning import Terms
+from fedspallm_secure.app.service.live import Live, LiveProgress
+from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.networks import Listening
+from fedspallm_secure.app.stations.director import Agenda, Director, Durations
+from fedspallm_secure.app.stations.models import ServerModel
+from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station, quota_of
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.revisions import Revisions
+from fedspallm_secure.app.walking.skeleton import Skeleton
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
+from fedspallm_secure.pruning.patterns import spell_target
+from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
+from fedspallm_secure.secagg.thresholds import Profile, default_colluders
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
+from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.tls import Credentials
+
+_log = logging.getLogger(__name__)
+_TURN = 1.0  # seconds between two looks at clock, home and controls
+_NO_WITNESS = "rounds with witnesses need a witness that answers by itself, which this version does not have"
+
+
+def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress) -> int:
+    """Run rounds until all are done and somebody stops the service; the exit code.
+
+    path: of federation.toml; unlock: gives the password; once: end as soon as all rounds are done.
+    Raises what reading the configuration, the home and the model raises; StorageError.
+    """
+    config = read_federation(path)
+    check_role(config.server.home, Role.SERVER)
+    check_supported(config)
+    data, live = config.server.data, Live(config.server.data / "live.json")
+    shown = LiveProgress(progress, live)
+    with stopping() as stop, open_station(config.server.home, data, unlock, _clock, quota_of(config)) as post:
+        live.phase("starting")
+        checkpoint = Checkpoint.open(config.model.path)
+        skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32, None)
+        director = Director(post, agenda_of(config, post), ServerModel(Revisions(skeleton, data, shown)), data)
+        network = Listening(post, _credentials(post), [(a.host, a.port) for a in config.server.listen], _limits(config))
+        network.start()
+        for address in network.bound:
+            _log.info("listening at %s", address)
+        try:
+            return _Loop(post, director, network, live, stop, once).run()
+        finally:
+            network.stop()
+            live.close()
+
+
+class _Loop:
+    """Messages, time and controls, in turn."""
+
+    def __init__(self, post: Post, director: Director, network: Listening, live: Live, stop: Stop, once: bool) -> None:
+        self._post, self._director, self._network, self._live, self._stop = post, director, network, live, stop
+        self._once = once
+        self._watch = Watch(post.home.path)
+        self._said = ""
+        post.spool.notify = stop.wake.set
+
+    def run(self) -> int:
+        """Until somebody stops it; the exit code."""
+        while not self._stop.wanted:
+            busy = self._turn()
+            if self._once and self._director.done and not busy:
+                break
+            if not busy:
+                self._stop.wake.wait(_TURN)
+                self._stop.wake.clear()
+        _log.info("stopped")
+        return 0
+
+    def _turn(self) -> bool:
+        director = self._director
+        if renewed(self._post, self._watch):
+            director.renew()
+        self._obey()
+        moved = director.work_through() > 0
+        moved = director.tick() or moved
+        tell_refused(director.told)
+        if moved:
+            self._network.notify()
+        self._say()
+        return moved
+
+    def _obey(self) -> None:
+        """Do what the operator asked for from another process."""
+        journal = self._post.journal
+        asked = journal.recall("control", "abort")
+        if asked is None:
+            return
+        station = self._director.station
+        if station is not None and asked["round"] == station.plan.round:
+            _log.warning("round %d is aborted by the operator: %s", station.plan.round, asked["reason"])
+            self._director.abort()
+        with self._post.at_once():
+            self._post.later(lambda: journal.forget("control", "abort"))
+
+    def _say(self) -> None:
+        station = self._director.station
+        if station is None:
+            text = self._director.waiting
+        else:
+            text = f"round {station.plan.round} is {station.machine.state.name.lower()}"
+        if text != self._said:
+            self._said = text
+            _log.info("%s", text)
+            self._live.phase(text)
+
+
+def check_supported(config: FederationConfig) -> None:
+    """Raise UsageError for what real rounds cannot do yet."""
+    if config.rounds.profile is Profile.WITNESSED or config.rounds.beacons:
+        raise UsageError(_NO_WITNESS, hint="use three-trip, or two-trip for one pass")
+    if len(config.rounds.members) > COMPLETE_LIMIT:
+        raise UsageError(f"cohorts of more than {COMPLETE_LIMIT} members need a beacon: {_NO_WITNESS}")
+
+
+def agenda_of(config: FederationConfig, post: Post) -> Agenda:
+    """What federation.toml asks for, with what has to be the same in every run of the program."""
+    rounds, pruning, stages = config.rounds, config.pruning, config.deadlines
+    roster = [one.party.id for one in post.trust.roster.entries if one.party.role is Role.MEMBER]
+    members = rounds.members or tuple(roster)
+    if not members:
+        raise MissingInput("the roster has no members", hint="enrol some, and import the new roster")
+    smallest = rounds.min_cohort if rounds.spread else len(members)
+    colluders = default_colluders(smallest) if rounds.colluders is None else rounds.colluders
+    terms = Terms(
+        rounds.profile,
+        colluders,
+        pruning.strategy,
+        pruning.pruner,
+        pruning.compare,
+        rounds.sum_bits,
+        frozenset(rounds.counts_to),
+    )
+    return Agenda(
+        rounds.members,
+        tuple(spell_target(target) for target in pruning.targets),
+        rounds.min_cohort,
+        rounds.spread,
+        terms,
+        rounds.seed or _drawn_seed(post),
+        Durations(stages.contribution, stages.endorsement, stages.unmask, stages.abort),
+        rounds.open_after,
+        rounds.patience,
+        rounds.attempts,
+    )
+
+
+def _drawn_seed(post: Post) -> bytes:
+    """The seed of these rounds, drawn once."""
+    found = post.journal.recall("seed", "*")
+    if found is None:
+        found = random_bytes(32).hex()
+        with post.at_once():
+            post.remember("seed", "*", found)
+    return bytes.fromhex(found)
+
+
+def _credentials(post: Post) -> Credentials:
+    if post.tls_key is None:
+        raise MissingInput(f"{post.home.path} has no TLS key")
+    return Credentials(post.home.tls.der, post.tls_key)
+
+
+def _limits(config: FederationConfig) -> Limits:
+    return Limits(bandwidth=float(config.limits.upload_rate) or None)
+
+
+def _clock() -> int:
+    return int(time.time())
+
+
+__all__ = ["FedSpaError", "agenda_of", "check_supported", "run_server"]

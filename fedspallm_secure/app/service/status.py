@@ -1,0 +1,122 @@
+"""Where a server or a member stands, for whoever looks on: no password, and nothing is disturbed.
+
+Two things are put together: the journal, which says what has happened, and `live.json`, which says what a running
+service is doing at this moment.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from fedspallm_secure.app.configuration.either import Either, read_either
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.expiry import home_warnings
+from fedspallm_secure.app.service.live import read_live
+from fedspallm_secure.app.service.status_member import member_facts
+from fedspallm_secure.app.service.status_server import server_facts
+from fedspallm_secure.app.service.watched import watch
+from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.home import Home, open_home
+
+_LIVE: Final = "live.json"
+_NOTHING: Final = {"packages": 0, "bytes": 0}
+
+
+def status_of(path: Path, now: int | None = None) -> dict[str, Any]:
+    """Where the party stands whose federation.toml or member.toml this is, as plain data.
+
+    now: Unix seconds, for tests.  Raises what reading the configuration and the home raises, StorageError and
+    RecordDamaged.
+    """
+    config = read_either(path)
+    home = open_home(home_path(config))
+    return facts_of(path, config, home, int(time.time()) if now is None else now)
+
+
+def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]:
+    """As `status_of`, for those who have read configuration and home already."""
+    data = data_path(config)
+    found: dict[str, Any] = {
+        "config": str(path),
+        "role": home.party.role.value,
+        "party": str(home.party),
+        "federation": home.federation,
+        "now": now,
+        "warnings": home_warnings(home, now),
+        **_service(data),
+    }
+    with watch(home.path / folder.REGISTER) as watched:
+        if not watched.has_begun():
+            return {**found, "state": "not begun", "round": None, **_places(data)}
+        boxes = watched.boxes(now)
+        if isinstance(config, MemberConfig):
+            told = member_facts(watched, config, home, now)
+        else:
+            told = {**server_facts(watched, config, home), "leaving": watched.leaving(now, 50)}
+    return {**found, **told, **_places(data), **boxes}
+
+
+def home_path(config: Either) -> Path:
+    """Where the party's keys are."""
+    return config.member.home if isinstance(config, MemberConfig) else config.server.home
+
+
+def data_path(config: Either) -> Path:
+    """Where the party's work lies."""
+    return config.member.data if isinstance(config, MemberConfig) else config.server.data
+
+
+def live_path(data: Path) -> Path:
+    """Where a running service says what it is doing."""
+    return data / _LIVE
+
+
+def _service(data: Path) -> dict[str, Any]:
+    """What the running service says; the clock is the real one, for its file has the real time, too."""
+    live = read_live(live_path(data), time.time())
+    if live is None:
+        return {"running": False}
+    return {
+        "running": True,
+        "pid": live.get("pid"),
+        "started": live.get("started"),
+        "phase": live.get("phase", ""),
+        "waiting": live.get("waiting", ""),
+        "trouble": live.get("trouble", ""),
+        "trouble_since": live.get("trouble_since"),
+        "transfers": [_with_estimate(one, "size") for one in live.get("transfers", [])],
+        "work": [_with_estimate(one, "total") for one in live.get("work", [])],
+        "contacts": live.get("contacts", {}),
+        "errors": live.get("errors", {}),
+        "bytes": live.get("bytes", {}),
+    }
+
+
+def _with_estimate(moving: dict[str, Any], whole: str) -> dict[str, Any]:
+    """left: seconds that the rest takes at this rate, None at a standstill."""
+    rate = moving["rate"]
+    return {**moving, "left": round((moving[whole] - moving["done"]) / rate) if rate > 0 else None}
+
+
+def _places(data: Path) -> dict[str, Any]:
+    """The disk, and packages that arrive: how many bytes of each are there."""
+    there = next(path for path in (data, *data.absolute().parents) if path.exists())
+    with disk_errors(there):
+        disk = os.statvfs(there)
+    part = data / "spool" / "part"
+    arriving = []
+    for path in sorted(part.glob("*.part")) if part.exists() else ():
+        role, _, rest = path.name.partition("-")
+        try:
+            arriving.append({"sender": f"{role}/{rest.partition('.')[0]}", "bytes": path.stat().st_size})
+        except FileNotFoundError:
+            continue  # it has arrived meanwhile
+    return {
+        "data": str(data),
+        "disk_free": disk.f_bavail * disk.f_frsize,
+        "arriving": arriving,
+        "inbox": dict(_NOTHING),
+        "outbox": dict(_NOTHING),
+    }

@@ -1,0 +1,202 @@
+"""Where a member stands, as its journal shows it without a password.
+
+Answers and dealt secrets are encrypted in it; that there are some follows from the packages they left in.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final
+
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.service.watched import Seen, Sent, Watched, layer_of
+from fedspallm_secure.app.stations.candidates import rounds_drawn
+from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.outcomes import Result
+from fedspallm_secure.protocol.rounds.plans import Plan, Sampling
+from fedspallm_secure.protocol.rounds.records_member import (
+    Aborted,
+    Closed,
+    Endorsed,
+    ListHeld,
+    MemberRecord,
+    PlanAccepted,
+    VectorFrozen,
+    read_member_record,
+)
+from fedspallm_secure.protocol.rounds.survivors import SurvivorList
+from fedspallm_secure.pruning.patterns import parse_target
+from fedspallm_secure.storage.home import Home
+
+_SHOWN: Final = 20  # refusals, and kinds of packages that leave
+
+
+@dataclass
+class Part:
+    """A member's part in a round, as far as plain records tell.  ended: group or `*` -> why; closed_by: a result."""
+
+    plan: Plan
+    frozen: set[int] = field(default_factory=set)
+    listed: SurvivorList | None = None
+    endorsed: bool = False
+    ended: dict[str, str] = field(default_factory=dict)
+    closed_by: str | None = None
+
+    @classmethod
+    def of(cls, records: Iterable[MemberRecord]) -> "Part | None":
+        """None without an accepted plan.  Raises FormatError."""
+        found: Part | None = None
+        for record in records:
+            if isinstance(record, PlanAccepted):
+                found = cls(Plan.from_dict(parse_canonical_json(record.plan, "the plan")))
+            elif found is not None:
+                found._apply(record)
+        return found
+
+    def _apply(self, record: MemberRecord) -> None:
+        match record:
+            case VectorFrozen():
+                self.frozen.add(record.gid)
+            case ListHeld() | Endorsed():
+                self.listed = SurvivorList.parse(record.statement)
+                self.endorsed = isinstance(record, Endorsed)
+            case Aborted():
+                self.ended[record.group] = record.code
+            case Closed():
+                self.closed_by = record.result
+            case _:
+                pass
+
+    def listed_layers(self, me: str) -> list[int]:
+        """Layers whose sum the member's vector is in; none before there is a list."""
+        return [] if self.listed is None else [one.gid for one in self.listed.groups if me in one.ids]
+
+    def state(self, me: str, answered: bool) -> str:
+        """Where the member is, in the words of its machine."""
+        own = {str(group.gid) for group in self.plan.groups_of(me)}
+        if self.closed_by is not None or NONE in self.ended or own <= self.ended.keys():
+            return "closed"
+        return "answered" if answered else "endorsed" if self.endorsed else "planned"
+
+
+def part_of(watched: Watched, number: int) -> Part | None:
+    """The part in a round from its records."""
+    return Part.of(watched.records(number, read_member_record))
+
+
+def result_of(watched: Watched, number: int) -> Result | None:
+    """The verified result of a round that the member followed."""
+    found = watched.fact("result", str(number))
+    return None if found is None else Result.parse(decode_base64(found, "a result"))
+
+
+def member_facts(watched: Watched, config: MemberConfig, home: Home, now: int) -> dict[str, Any]:
+    """Everything that is known of a member, as plain data.  Times are Unix seconds."""
+    me, server = home.party.id, str(Party(Role.SERVER.value, config.server.id))
+    number = watched.last_round()
+    part = part_of(watched, number) if number else None
+    inbox, outbox = watched.inbox(number), watched.outbox(number)
+    followed = watched.fact("followed", "*")
+    following = None if followed is None else int(followed["plan"]["round"])
+    rounds = tuple(sorted({0, number, following or 0}))
+    last = max(watched.heard().get(server, 0), watched.departed_last())
+    left = watched.fact("left", "*")
+    state = "waiting for a plan" if part is None else part.state(me, _has(outbox, "unmask-response"))
+    return {
+        "state": "left" if left is not None else state,
+        "server": server,
+        "by_hand": not config.server.url,
+        "round": None if part is None else _round(part, me, state, inbox, outbox),
+        "follows": _follows(watched, following),
+        "prekeys": _prekeys_left(watched, home),
+        "leaving": watched.leaving(now, _SHOWN),
+        "last_contact": last or None,
+        "refused": watched.refused(rounds, _SHOWN),
+        "refusals": dict(watched.refusals()),
+        "control": watched.fact("control", "leave"),
+    }
+
+
+def _round(part: Part, me: str, state: str, inbox: list[Seen], outbox: list[Sent]) -> dict[str, Any]:
+    plan, deadlines = part.plan, part.plan.deadlines.to_dict()
+    layers = _layers(part, me, inbox, outbox)
+    until = {"planned": "contribution", "endorsed": "endorsement", "answered": "unmask"}.get(state)
+    if state == "planned" and part.listed is not None:
+        until = "unmask"
+    return {
+        "round": plan.round,
+        "step": plan.sampling.number,
+        "of": _drawn(plan.sampling),
+        "target": str(parse_target(plan.target)),
+        "profile": plan.profile.value,
+        "state": state,
+        "deadlines": deadlines,
+        "deadline": None if until is None else deadlines[until],
+        "layers": layers,
+        "due": sum(layer["state"] == "due" for layer in layers),
+        "list": part.listed is not None,
+        "endorsed": part.endorsed,
+        "answered": _has(outbox, "unmask-response"),
+        "ended": dict(part.ended),
+        "result": part.closed_by,
+    }
+
+
+@lru_cache(maxsize=4)
+def _drawn(sampling: Sampling) -> int:
+    return rounds_drawn(sampling)
+
+
+def _layers(part: Part, me: str, inbox: list[Seen], outbox: list[Sent]) -> list[dict[str, Any]]:
+    """The member's own layers.
+
+    state: due; lost, if it was killed in the middle; waits, to be sent; sent; received, by the server; listed, in the
+    sum; unlisted; ended.
+    """
+    made = {layer_of(sent.group): sent for sent in outbox if sent.type == "contribution"}
+    receipts = {layer_of(seen.group) for seen in inbox if seen.type == "receipt" and seen.state == "taken"}
+    listed, layers = part.listed_layers(me), []
+    for group in part.plan.groups_of(me):
+        gid = group.gid
+        sent, code = made.get(gid), part.ended.get(str(gid), part.ended.get(NONE))
+        if code is not None:
+            state = "ended"
+        elif part.listed is not None:
+            state = "listed" if gid in listed else "unlisted"
+        elif gid in receipts:
+            state = "received"
+        elif sent is not None:
+            state = "waits" if sent.departed is None else "sent"
+        else:
+            state = "lost" if gid in part.frozen else "due"
+        layers.append({"layer": gid, "cohort": len(group.cohort), "state": state, "code": code})
+    return layers
+
+
+def _has(outbox: list[Sent], type: str) -> bool:
+    return any(sent.type == type for sent in outbox)
+
+
+def _follows(watched: Watched, number: int | None) -> dict[str, Any] | None:
+    """The newest plan of the server that counts, whether the member takes part or not, and what is there of it."""
+    if number is None:
+        return None
+    result = result_of(watched, number)
+    named = [] if result is None else [found.gid for found in result.groups if found.layer != NONE]
+    got = watched.facts(f"layer {number}")
+    return {
+        "round": number,
+        "result": None if result is None else result.hash,
+        "layers": len(named),
+        "missing": [gid for gid in named if str(gid) not in got],
+    }
+
+
+def _prekeys_left(watched: Watched, home: Home) -> int | None:
+    """Prekeys of the bundle that is published now and are not used up; None without a bundle."""
+    if home.prekeys is None:
+        return None
+    following = watched.fact("prekeys", "next", home.prekeys.first)
+    return max(home.prekeys.first + len(home.prekeys.leaves) - max(int(following), home.prekeys.first), 0)

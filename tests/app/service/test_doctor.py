@@ -1,0 +1,570 @@
+"""`fedprune doctor`: every check finds what is in order, and its own kind of problem; and how the table reads."""
+
+import asyncio
+import io
+import json
+import resource
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fedprune_cli.doctor import doctor
+from fedprune_cli.main import cli, run
+
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
+from fedspallm_secure.app.service import doctor_machine, doctor_network
+from fedspallm_secure.app.service.doctor import examine
+from fedspallm_secure.app.service.doctor_model import Demand
+from fedspallm_secure.app.service.findings import Finding, State
+from fedspallm_secure.crypto.passwords import Password
+from fedspallm_secure.crypto.revocation import CLOCK_SKEW
+from fedspallm_secure.errors import Unhealthy
+from fedspallm_secure.storage.files import sole_writer
+from fedspallm_secure.storage.home import Unlocking, open_home
+from fedspallm_secure.storage.home_folder import Identity
+from fedspallm_secure.transport.server import Server
+from fedspallm_secure.transport.tls import Credentials
+from fedspallm_secure.transport.wire import Hello
+from tests.ceremony import PASSWORD, Ceremony, Clock
+from tests.models import make_model, make_text
+from tests.transport.depot import FolderDepot
+
+PARTIES = ("server/hub", "member/north", "member/south", "member/west")
+Fedprune = Callable[..., tuple[int, str, str]]
+
+
+class Town(Ceremony):
+    """A federation whose server is reached on loopback."""
+
+    def identity(self, name: str) -> Identity:
+        hosts = ("localhost", "127.0.0.1") if name == "server/hub" else ()
+        return replace(super().identity(name), hosts=hosts)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A federation on disk, made once: a server, three members, a model and a text."""
+    folder = tmp_path_factory.mktemp("federation")
+    town = Town(folder)
+    for name in PARTIES:
+        town.enrol(name)
+    roster = town.roster()
+    for name in PARTIES:
+        town.take(name, roster)
+    make_model(folder / "model", "llama")
+    make_text(folder / "north.txt", 1)
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it to spoil."""
+    folder = tmp_path / "federation"
+    shutil.copytree(made, folder, copy_function=shutil.copy2)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def town(place: Path) -> Town:
+    return Town(place, new=False)
+
+
+def server(place: Path, **more: dict) -> Path:
+    path = place / "federation.toml"
+    listen = {"listen": ["127.0.0.1:0"]}
+    filled = {"server": {"home": "server-hub", **listen}, "model": {"path": "model"}, **more}
+    if "server" in more:
+        filled["server"] = {"home": "server-hub", **listen, **more["server"]}
+    path.unlink(missing_ok=True)
+    write_federation_template(path, filled)
+    return path
+
+
+def member(place: Path, **more: dict) -> Path:
+    path = place / "member.toml"
+    filled = {
+        "member": {"home": "member-north"},
+        "server": {"id": "hub"},
+        "model": {"path": "model"},
+        "texts": {"files": ["north.txt"], "samples": 4, "seqlen": 32},
+        "compute": {"device": "cpu"},
+    }
+    for section, keys in more.items():
+        filled[section] = {**filled.get(section, {}), **keys}
+    path.unlink(missing_ok=True)
+    write_member_template(path, filled)
+    return path
+
+
+def findings(path: Path, password: Password | None = PASSWORD, quick: bool = True) -> list[Finding]:
+    found = list(examine(path, password, quick))
+    for one in found:
+        assert one.fix or one.state is not State.BAD, one
+        assert one.text, one
+    return found
+
+
+def problems(path: Path, password: Password | None = PASSWORD, quick: bool = True) -> dict[str, str]:
+    told: dict[str, str] = {}
+    for one in findings(path, password, quick):
+        if one.state is State.BAD:
+            told[one.check] = told.get(one.check, "") + f"{one.text} | {one.fix}\n"
+    return told
+
+
+def of(found: list[Finding], check: str) -> Finding:
+    (one,) = [one for one in found if one.check == check]
+    return one
+
+
+# All in order
+
+
+def test_a_healthy_server(place):
+    found = findings(server(place), quick=False)
+    assert {one.check for one in found if one.state is State.BAD} == set(), found
+    assert [one.check for one in found] == [
+        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "clock",
+        "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
+    ]  # fmt: skip
+    assert of(found, "roster").text == "version 1, 4 parties, 3 members"
+    assert "all covered" in of(found, "model").text
+    assert of(found, "ports").text == "127.0.0.1:0 is free"
+
+
+def test_a_healthy_member_by_hand(place):
+    found = findings(member(place), quick=False)
+    assert {one.check for one in found if one.state is State.BAD} == set(), found
+    assert of(found, "server").text == "no [server] url: packages are carried by hand"
+    assert of(found, "prekeys").text.startswith("2 are left")
+    assert "128 are needed" in of(found, "texts").text
+    assert "are free of this machine" in of(found, "memory").text
+
+
+def test_without_a_password_less_is_seen(place):
+    found = findings(member(place), None)
+    assert of(found, "keys").text == "not looked at: no password was given"
+    assert of(found, "keys").state is State.NOTE
+    assert "prekeys" not in {one.check for one in found}
+
+
+def test_nothing_is_changed(place):
+    path = member(place)
+    before = {file: file.stat().st_mtime_ns for file in place.rglob("*") if "register" not in file.name}
+    findings(path, quick=False)
+    after = {file: file.stat().st_mtime_ns for file in place.rglob("*") if "register" not in file.name}
+    assert {file: after[file] for file in before if not file.is_dir()} == {
+        file: at for file, at in before.items() if not file.is_dir()
+    }
+    assert not (place / "pruning").exists()
+
+
+# Identity
+
+
+def test_what_cannot_be_read_ends_the_examination(place):
+    path = place / "member.toml"
+    path.write_text("[member]\nhoem = 3\n")
+    (only,) = findings(path)
+    assert (only.check, only.state) == ("configuration", State.BAD)
+    assert "did you mean home?" in only.text
+    path = member(place, member={"home": "nowhere"})
+    assert [one.check for one in findings(path)] == ["configuration", "home"]
+    assert "nobody's home" in problems(path)["home"]
+    assert "not of a member" in problems(member(place, member={"home": "server-hub"}))["home"]
+
+
+@pytest.mark.parametrize(
+    ("days", "check", "words"),
+    [
+        (320, "certificates", None),
+        (400, "certificates", "the TLS certificate ended on"),
+        (400, "certificates", "the signing certificate ended on"),
+        (40, "revocation list", None),
+        (46, "revocation list", "was due to be replaced"),
+        (-20, "certificates", "is valid from"),
+        (-20, "clock", "something here was made on"),
+    ],
+)
+def test_time_passes(place, monkeypatch, days, check, words):
+    path = member(place)
+    Clock(monkeypatch).pass_days(days)
+    found = findings(path)
+    if words is None:
+        assert any(one.check == check and one.state is State.NOTE and one.fix for one in found)
+    else:
+        assert words in problems(path)[check]
+    if days == 400:
+        assert "enrol anew" in problems(path)[check]
+
+
+def test_withdrawn_certificates(place):
+    path, ceremony = member(place), town(place)
+    ceremony.take("member/north", ceremony.revoke("member/north"))
+    assert "was withdrawn" in problems(path)["certificates"]
+
+
+def test_rosters(place):
+    path = member(place, server={"id": "spare"})
+    assert "server/spare is not in version 1" in problems(path)["roster"]
+    (place / "member-north/roster.fsdoc").unlink()
+    assert "there is none yet" in problems(path)["roster"]
+    path = server(place, rounds={"members": ["north", "south", "east"], "witnesses": ["wyn"]})
+    assert "member/east, witness/wyn" in problems(path)["roster"]
+    assert "cannot make a cohort of 4" in problems(server(place, rounds={"min_cohort": 4}))["roster"]
+
+
+def test_a_roster_from_before_a_renewal(place):
+    ceremony, path = town(place), member(place)
+    ceremony.take("member/north", ceremony.sign(ceremony.renew("member/north")))
+    assert "another signing key of yours" in problems(path)["roster"]
+
+
+def test_a_roster_that_demands_a_newer_list(place):
+    ceremony, path = town(place), member(place)
+    crl = place / "member-north/crl.pem"
+    old = crl.read_bytes()
+    ceremony.take("member/north", ceremony.crl())
+    ceremony.take("member/north", ceremony.roster())
+    crl.write_bytes(old)
+    assert "demands 2" in problems(path)["revocation list"]
+
+
+def test_exposed_key_files(place):
+    path, key = member(place), place / "member-north/tls.key"
+    key.chmod(0o640)
+    assert "has mode 0640" in problems(path)["key files"]
+    key.chmod(0o600)
+    (place / "member-north").chmod(0o755)
+    assert "folder with keys has 0700" in problems(path)["home"]
+    (place / "member-north").chmod(0o700)
+    key.unlink()
+    assert "cannot read" in problems(path)["key files"]
+
+
+def test_keys_that_do_not_open_or_belong_to_somebody_else(place):
+    path = member(place)
+    assert "password is wrong" in problems(path, Password.from_text("something else"))["keys"]
+    ceremony = town(place)
+    ceremony.request("member/north", place / "other")  # the same party, with other keys
+    for name in ("signing.key", "tls.key", "recipient.key"):
+        kept = (place / "member-north" / name).read_bytes()
+        shutil.copy2(place / "other/pending" / name, place / "member-north" / name)
+        assert "enrol again" in problems(path)["keys"], name
+        (place / "member-north" / name).write_bytes(kept)
+    assert "keys" not in problems(path)
+
+
+def test_prekeys(place):
+    path = member(place)
+    (place / "member-north/prekeys.fsdoc").unlink()
+    assert "there are none" in problems(path)["prekeys"]
+
+
+def test_prekeys_whose_bundle_has_ended(place, monkeypatch):
+    path = member(place)
+    Clock(monkeypatch).pass_days(800)
+    assert "the bundle ended on" in problems(path)["prekeys"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database" * 1000], ids=["empty", "foreign"])
+def test_journals(place, damage):
+    path = member(place)
+    for file in (place / "member-north").glob("register.sqlite*"):
+        file.unlink()
+    (place / "member-north/register.sqlite").write_bytes(damage)
+    (place / "member-north/register.sqlite").chmod(0o600)
+    assert "do not restore" in problems(path)["journal"]
+
+
+# This machine
+
+
+def test_folders_that_cannot_be_written(place, monkeypatch):
+    path = member(place, member={"data": "/proc/pruning"})
+    assert "data: /proc cannot be written" in problems(path)["folders"]
+    monkeypatch.setattr(doctor_machine, "file_system", lambda folder: "nfs4")
+    assert "on another machine (nfs4)" in problems(path)["folders"]
+
+
+def test_the_file_system_is_that_of_the_deepest_mount(tmp_path):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda rw\n"
+        "2 1 0:50 / /srv rw shared:1 - nfs4 host:/x rw\n"
+        "3 2 0:51 / /srv/my\\040disk rw - xfs /dev/sdb rw\n"
+        "rubbish\n"
+    )
+    kinds = [doctor_machine.file_system(Path(one), mounts) for one in ("/home", "/srv/a", "/srv/my disk/a", "/srvx")]
+    assert kinds == ["ext4", "nfs4", "xfs", "ext4"]
+    assert doctor_machine.file_system(Path("/"), tmp_path / "nowhere") == ""
+
+
+def test_too_few_open_files(place, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (64, 64))
+    assert "304 are needed" in problems(server(place))["open files"]
+    assert "ulimit -n 256" in problems(member(place))["open files"]
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert of(findings(member(place)), "open files").text == "any number may be open"
+
+
+def test_kinds_of_openssl():
+    states = [doctor_machine.about_openssl("OpenSSL", version, True).state for version in ((3, 0), (3, 5), (4, 0))]
+    assert states == [State.NOTE, State.GOOD, State.GOOD]
+    assert doctor_machine.about_openssl("OpenSSL", (1, 0), False).state is State.BAD
+
+
+def test_taken_ports(place):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        path = server(place, server={"listen": [taken]})
+        assert f"{taken} is taken | stop what listens there" in problems(path)["ports"]
+        with sole_writer(place / "rounds"):
+            assert "ports" not in problems(path)
+        assert "ports" in problems(path), "the lock of a service that has ended stays there as a file"
+    assert "cannot be bound" in problems(server(place, server={"listen": ["192.0.2.1:8443"]}))["ports"]
+
+
+# Model, texts, memory, disk
+
+
+def test_models_that_cannot_be_pruned(place):
+    path = server(place, model={"path": "nowhere"})
+    assert "not a model folder" in problems(path, quick=False)["model"]
+    assert "does not divide" in problems(server(place, pruning={"pattern": "1:5"}), quick=False)["pattern"]
+
+
+def test_texts_that_are_too_short_or_unreadable(place):
+    path = member(place, texts={"samples": 100_000})
+    assert "100000 windows of 32 need 3,200,000" in problems(path, quick=False)["texts"]
+    path = member(place, texts={"files": ["nowhere.txt"]})
+    assert "does not exist" in problems(path, quick=False)["texts"]
+    path = member(place, texts={"seqlen": 1 << 20})
+    assert "lies outside" in problems(path, quick=False)["texts"]
+
+
+def test_machines_that_are_too_small(place, monkeypatch):
+    from fedspallm_secure.app.service import doctor_model
+
+    monkeypatch.setattr(doctor_model, "available_memory", lambda: 1000)
+    usage = shutil.disk_usage(place)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
+    found = problems(member(place, policy={"upload_limit": 10}), quick=False)
+    assert "1000 bytes are free of this machine" in found["memory"]
+    assert "upload_limit allows less" in found["disk"]
+    found = problems(server(place, limits={"member_bytes": 10}), quick=False)
+    assert "raise [limits] member_bytes" in found["disk"]
+    monkeypatch.setattr(doctor_model, "available_memory", lambda: None)
+    assert "memory" not in problems(member(place), quick=False)
+
+
+def test_memory_can_be_asked_for():
+    from fedspallm_secure.app.service.doctor_model import available_memory
+
+    assert (available_memory() or 0) > 1 << 20
+
+
+def test_disk_of_a_round_by_hand():
+    """Three layers of 800, 1,600 and 2,400 weights; 4-bit counts and 32-bit sums; a kept layer has 33 bits a weight."""
+    demand = Demand([800, 1600, 2400], 2, 3, 2, 4, 32)
+    assert demand.mine == 4000
+    assert demand.upload == 4000 * 36 // 8
+    assert demand.server_bytes(archive=True) == 2 * 3 * 18_000 + 2 * 4800 * 33 // 8
+    assert demand.server_bytes(archive=False) == 3 * 18_000 + 2 * 4800 * 33 // 8
+    assert demand.member_bytes(spilled=7) == 18_000 + 4000 * 33 // 8 + 2 * 4800 * 33 // 8 + 7
+
+
+def test_without_torch_pruning_is_not_possible(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "pip install" in problems(member(place), quick=False)["model"]
+
+
+# The way to the server
+
+
+@contextmanager
+def running(place: Path, name: str = "server/hub") -> Iterator[int]:
+    """The HTTPS server of a home, in a thread; yields its port."""
+    home = open_home(place / name.replace("/", "-"))
+    credentials = Credentials(home.tls.der, home.tls_key(Unlocking(PASSWORD).key(home.path / "tls.key")))
+    ready, ended, ports = threading.Event(), threading.Event(), []
+
+    async def serve() -> None:
+        service = Server(
+            FolderDepot(place / "depot"), credentials, "fedspallm-secure/9.9", lambda: home.trust, lambda _: 0
+        )
+        ports.append((await service.start([("127.0.0.1", 0)]))[0][1])
+        ready.set()
+        while not ended.is_set():
+            await asyncio.sleep(0.01)
+        await service.stop(0.1)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield ports[0]
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_server_that_answers(place):
+    with running(place) as port:
+        path = member(place, server={"url": f"https://localhost:{port}"})
+        found = findings(path)
+        assert {one.check for one in found if one.state is State.BAD} == set(), found
+        assert of(found, "network").text.endswith(f"and port {port} is open")
+        assert of(found, "TLS").text.startswith("TLSv1.3 with TLS_AES")
+        assert [one.text for one in found if one.check == "server"] == [
+            "server/hub of lungs.example answers, with fedspallm-secure/9.9",
+            "it has the same roster, version 1",
+        ]
+        assert [one.text for one in found if one.check == "clock"][1] == "it agrees with the server's"
+        found = findings(path, None)
+        assert of(found, "TLS").state is State.NOTE
+        path = member(place, server={"url": f"https://localhost:{port}"}, policy={"software": ["fedspallm-secure/0.1"]})
+        assert "[policy] software does not name" in problems(path)["server"]
+
+
+def test_servers_that_cannot_be_reached(place):
+    path = member(place, server={"url": "https://nowhere.invalid"})
+    assert "there is no address for nowhere.invalid" in problems(path)["network"]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    path = member(place, server={"url": f"https://127.0.0.1:{port}"})
+    assert f"port {port} cannot be reached" in problems(path)["network"]
+    path = member(place, server={"url": "https://127.0.0.1:8443", "proxy": f"http://127.0.0.1:{port}"})
+    assert "the proxy" in problems(path)["server"]
+
+
+def test_servers_that_are_somebody_else(place, monkeypatch):
+    ceremony = town(place)
+    ceremony.enrol("server/spare")
+    roster = ceremony.roster()
+    for name in ("server/spare", "server/hub", "member/north"):
+        ceremony.take(name, roster)
+    with running(place) as port:
+        path = member(place, server={"id": "spare", "url": f"https://localhost:{port}"})
+        assert "server/hub answers, not server/spare" in problems(path)["TLS"]
+        path = member(place, server={"url": f"https://127.0.0.2:{port}"})
+        assert problems(path).keys() & {"network", "TLS"}
+
+
+def test_what_speaks_no_tls(place):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def answer() -> None:
+            for _ in range(2):  # a connection, and a handshake
+                other.settimeout(5)
+                try:
+                    connection, _ = other.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        path = member(place, server={"url": f"https://localhost:{other.getsockname()[1]}"})
+        assert "does not speak TLS 1.3" in problems(path)["TLS"]
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("change", "skew", "check", "state", "words"),
+    [
+        ({"roster_version": 2, "roster_hash": "00" * 32}, 0, "server", State.BAD, "get the newest from the authority"),
+        ({"roster_version": 0, "roster_hash": "00" * 32}, 0, "server", State.BAD, "ask its operator to import"),
+        ({"roster_hash": "00" * 32}, 0, "server", State.BAD, "take part in nothing"),
+        ({"crl": 9}, 0, "server", State.BAD, "revocation list 9"),
+        ({"crl": 0}, 0, "server", State.NOTE, "revocation list 0"),
+        ({}, 61, "clock", State.NOTE, "61 seconds ahead of yours"),
+        ({}, -61, "clock", State.NOTE, "61 seconds behind yours"),
+        ({}, CLOCK_SKEW + 1, "clock", State.BAD, "nothing is accepted this far apart"),
+    ],
+)
+def test_servers_that_know_something_else(place, change, skew, check, state, words):
+    from fedspallm_secure.app.configuration.member import read_member
+
+    trust, config = open_home(place / "member-north").trust, read_member(member(place))
+    assert isinstance(config, MemberConfig)
+    same = Hello("lungs.example", "fedspallm-secure/0.1", 1, trust.roster.hash, trust.crl.number, 0, 0)
+    assert {one.state for one in doctor_network.about(same, 0, trust, config)} == {State.GOOD}
+    found = list(doctor_network.about(replace(same, **change), skew, trust, config))
+    assert any(one.check == check and one.state is state and words in f"{one.text} {one.fix}" for one in found), found
+
+
+# The command
+
+
+@pytest.fixture
+def fedprune(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Fedprune:
+    monkeypatch.setitem(cli.commands, "doctor", doctor)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run(["doctor", *words])
+        out, err = capfd.readouterr()
+        assert "open sesame" not in out + err
+        return code, out, err
+
+    return call
+
+
+def test_the_table_as_people_see_it(place, fedprune):
+    member(place)
+    code, out, err = fedprune("--quick")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["Check", "Problem", "How", "to", "fix"]
+    assert lines[1].split()[:2] == ["configuration", "none:"]
+    (place / "member-north/prekeys.fsdoc").unlink()
+    code, out, err = fedprune("--quick")
+    assert code == Unhealthy.exit_code == 125
+    assert err.splitlines()[0] == "fedprune: error: 1 problem was found by 16 checks"
+    assert err.splitlines()[1].startswith("fedprune: hint: the last column of the table")
+    (row,) = [line for line in out.splitlines() if line.startswith("prekeys")]
+    assert row.split(maxsplit=1)[1].startswith("there are none, and every round uses one")
+    assert "fedprune certs prekeys" in row
+
+
+def test_the_findings_for_programs(place, fedprune):
+    server(place)
+    code, out, err = fedprune("--quick", "--json", "--config", str(place))
+    found = json.loads(out)
+    assert (code, err, found["healthy"]) == (0, "", True)
+    first = {"check": "configuration", "state": "good", "text": f"{place}/federation.toml is in order", "fix": ""}
+    assert found["checks"][0] == first
+    (place / "server-hub/tls.key").unlink()
+    code, out, _ = fedprune("--quick", "--json")
+    assert (code, json.loads(out)["healthy"]) == (125, False)
+
+
+def test_which_file_is_meant(place, fedprune):
+    code, out, err = fedprune()
+    assert (code, out) == (11, "")
+    assert "there is no federation.toml and no member.toml in this folder" in err
+    server(place)
+    member(place)
+    code, _, err = fedprune()
+    assert code == 2
+    assert "there are both" in err
+    assert fedprune("--quick", "--config", "member.toml")[0] == 0
+
+
+def test_no_password_is_no_error(place, fedprune, monkeypatch):
+    member(place)
+    _, out, _ = fedprune("--quick", "--without-keys")
+    assert "not looked at: no password was given" in out
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    assert "not looked at: no password was given" in fedprune("--quick")[1]

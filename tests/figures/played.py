@@ -1,0 +1,226 @@
+"""Rounds between stations, recorded action by action, to be gone on with from anywhere; and what must never happen.
+
+A recording keeps a copy of everybody's folders from before every action of the parties that are of interest.  From such
+a copy one party does its next action, and is killed in it, or finds its disk full; then everybody is opened anew from
+what is on the disk and goes on to the end.
+"""
+
+import json
+import random
+import shutil
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fedspallm_secure.app.rounds.vectors import Streams
+from fedspallm_secure.app.stations.member_station import MemberStation
+from fedspallm_secure.protocol.rounds.deals import vector_root
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.records_server import ListMade, Opened, read_server_record
+from fedspallm_secure.protocol.rounds.server_state import State
+from fedspallm_secure.protocol.rounds.survivors import SurvivorList
+from fedspallm_secure.secagg.thresholds import Profile
+from tests.station_faults import telling, watching
+from tests.stationary import HUB, NAMES, Action, Carried, Setting, Stations
+
+ONCE = frozenset({"contribution", "endorsement", "unmask-response"})
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is played.  abort: whether the operator ends the first round while it is going on; victim: a member."""
+
+    setting: Setting
+    victim: str
+    abort: bool = False
+
+    @classmethod
+    def of(cls, seed: int) -> "Scene":
+        """By turns: three trips, three trips, two trips, two rounds, and a round that is aborted and tried again."""
+        kind = seed % 5
+        setting = Setting(profile=Profile.TWO_TRIP if kind == 2 else Profile.THREE_TRIP)
+        if kind == 3:
+            setting.layers, setting.schedule = 1, ("1/4", "1/2")
+        return cls(setting, f"member/{NAMES[seed % 4]}", kind == 4)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A call that changes the disk.  number: within its action, from 1; told: what is in it, if it is a commit."""
+
+    number: int
+    name: str
+    told: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Before:
+    """How everything was before an action.  points: the calls in it."""
+
+    action: Action
+    folder: Path
+    carried: tuple[Carried, ...]
+    points: tuple[Point, ...]
+
+
+@dataclass
+class Recording:
+    """The actions of the server and of one member, in order; after: how everything was in the end."""
+
+    scene: Scene
+    before: list[Before] = field(default_factory=list)
+
+    @contextmanager
+    def copy(self, one: Before, folder: Path) -> Iterator[Stations]:
+        """Everybody as before an action; nobody is open yet."""
+        shutil.copytree(one.folder, folder)
+        found = Stations(folder, new=False, setting=self.scene.setting)
+        found.carried = list(one.carried)
+        try:
+            yield found
+        finally:
+            found.__exit__()
+            shutil.rmtree(folder)
+
+
+def record(folder: Path, scene: Scene, seed: int, parties: Collection[str] | None = None) -> Recording:
+    """Play everything once, in an order drawn from the seed.  parties: whose actions are kept."""
+    draw, found = random.Random(seed), Recording(scene)
+    kept = parties or {HUB, scene.victim}
+    with Stations(folder / "played", setting=scene.setting) as played:
+        abort = draw.randrange(20, 120) if scene.abort else 0
+        for number in range(2000):
+            done = 0
+            for action in played.due(lambda all: draw.sample(all, len(all))):
+                if abort and number + done > abort and played.server.station is not None:
+                    abort, action = 0, Action(HUB, "abort")
+                one = _keep(folder, played, action, len(found.before)) if action.party in kept else None
+                points, acted = _act(played, action)
+                done += acted
+                if one is not None and points:
+                    found.before.append(Before(action, one, tuple(played.carried), points))
+                elif one is not None:
+                    shutil.rmtree(one)
+                played.see(action)
+            if not done:
+                break
+        wrong = judge(played, scene, {})
+    assert not wrong, wrong
+    return found
+
+
+def _keep(folder: Path, played: Stations, action: Action, number: int) -> Path:
+    path = folder / f"before-{number}"
+    shutil.copytree(played.folder, path)
+    return path
+
+
+def _act(played: Stations, action: Action) -> tuple[tuple[Point, ...], int]:
+    points: list[Point] = []
+    told: list[str] = []
+
+    def step(number: int, name: str, call: Callable[[], object]) -> object:
+        points.append(Point(number, name, tuple(told) if name == "commit" else ()))
+        if name == "commit":
+            told.clear()
+        return call()
+
+    with watching(step), telling(told.append):
+        done = played.act(action)
+    return tuple(points), done
+
+
+# --- what must never happen -------------------------------------------------------------------------------------------
+
+
+def dropped(station: MemberStation) -> set[tuple[int, int]]:
+    """Round and group for which a member froze a vector and made no deal: it has dropped out of them, by the rule."""
+    machine = station.machine
+    if machine.accepted is None:
+        return set()
+    return {(machine.accepted.plan.round, gid) for gid in machine.frozen if gid not in machine.deals}
+
+
+def missing_vectors(found: Stations) -> list[str]:
+    """Receipts for vectors that are not there, whole."""
+    station = found.server.station
+    if station is None or station.machine.state is State.FINISHED:
+        return []
+    wrong = []
+    for gid, member in station.machine.received:
+        path = station.vault._path(gid, member)
+        group = station.machine.groups[gid]
+        streams = Streams.empty(group)
+        data = path.read_bytes() if path.exists() else b""
+        if len(data) == streams.nbytes:
+            at = 0
+            for part in streams.parts:
+                part.data[:] = memoryview(data[at : at + len(part)])
+                at += len(part)
+        root = vector_root([part.data for part in streams.parts])
+        if len(data) != streams.nbytes or root != station.machine.handover(gid, member).deal.vector_root:
+            wrong.append(f"receipt without vector: {gid} {member}")
+    return wrong
+
+
+def judge(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) -> list[str]:
+    """What went wrong until the end.  left: round and group -> the member that dropped out of it, by the rule."""
+    return [*_results(found, scene, left), *_packages(found.carried), *_prekeys(found)]
+
+
+def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) -> list[str]:
+    wrong, done, want = [], found.model.done, len(scene.setting.schedule)
+    if len(done) != want or not found.server.done:
+        wrong.append(f"lost round: {done} of {want} have a result; {found.server.waiting}")
+    for round in done:
+        listed = _listed(found, round)
+        plan = _plan(found, round)
+        for group in plan.groups:
+            expected = tuple(member for member in group.cohort if left.get((round, group.gid)) != member)
+            if listed.get(group.gid) != expected:
+                wrong.append(f"lost member: {listed.get(group.gid)} for {expected} in {round} {group.gid}")
+                continue
+            total = sum(found.works[member].values(group)[0].astype(int) for member in expected)
+            if not np.array_equal(found.model.sums[round, group.gid], total):
+                wrong.append(f"wrong sum: {round} {group.gid}")
+        for name, work in found.works.items():
+            if {(round, group.gid) for group in plan.groups} - set(work.taken):
+                wrong.append(f"lost layers: {name} has {work.taken}")
+    return wrong
+
+
+def _plan(found: Stations, round: int) -> Plan:
+    records = found.server.post.journal.records(round, read_server_record)
+    return next(Plan.from_dict(json.loads(record.plan)) for record in records if isinstance(record, Opened))
+
+
+def _listed(found: Stations, round: int) -> dict[int, tuple[str, ...]]:
+    records = found.server.post.journal.records(round, read_server_record)
+    made = [SurvivorList.parse(record.statement) for record in records if isinstance(record, ListMade)]
+    return {group.gid: tuple(group.ids) for group in made[0].groups} if made else {}
+
+
+def _packages(carried: Collection[Carried]) -> list[str]:
+    """Two packages where there has to be one."""
+    numbers = Counter((one.sender, one.sequence) for one in carried)
+    messages = Counter((one.sender, one.recipient, one.type, one.round, one.group) for one in carried)
+    wrong = [f"differing resend: {key}" for key, count in numbers.items() if count > 1]
+    for key, count in messages.items():
+        if count > 1:
+            kind = "differing resend" if key[2] not in ONCE else "double answer"
+            wrong.append(f"{'reused keystream' if key[2] == 'contribution' else kind}: {key}")
+    return wrong
+
+
+def _prekeys(found: Stations) -> list[str]:
+    """A prekey that two plans used."""
+    used: Counter[tuple[str, int]] = Counter()
+    for round in range(1, found.server.post.journal.last_round() + 1):
+        used.update((use.bundle, use.index) for use in _plan(found, round).prekeys)
+    return [f"reused keystream: prekey {use}" for use, count in used.items() if count > 1]
+
+
