@@ -6,11 +6,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import memory, p3_masking, p4_flower, p5_bytes, p10_secure_round, p12_scaling, packages, pruning
+from benchmarks import (
+    memory,
+    p3_masking,
+    p4_flower,
+    p5_bytes,
+    p7_aggregation,
+    p8_server_memory,
+    p10_secure_round,
+    p12_scaling,
+    packages,
+    pruning,
+)
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
-ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p9", "p10", "p12"]
+ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p12"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
@@ -46,6 +57,8 @@ def _run(name: str, options: argparse.Namespace) -> list[Row]:
         "p4": lambda: p4_flower.measure(options.times),
         "p5": p5_bytes.measure,
         "p6": lambda: packages.measure(options.times),
+        "p7": lambda: p7_aggregation.measure(min(options.times, 3)),
+        "p8": p8_server_memory.measure,
         "p9": memory.measure,
         "p10": lambda: p10_secure_round.measure(
             options.model, options.text, options.test, options.samples, options.seqlen, min(options.times, 3)

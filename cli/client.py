@@ -11,7 +11,8 @@ from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, print_facts, run_options
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options
+from fedprune_cli.status import show_status, watch_option
 
 from fedspallm_secure.errors import UsageError
 
@@ -161,35 +162,37 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: P
 
 @client.command(epilog="Example: fedprune client status")
 @config_option(FILE)
+@watch_option
 @json_option
-def status(config: Path | None, as_json: bool) -> None:
+def status(config: Path | None, watch: bool, as_json: bool) -> None:
     """Show what you have taken part in and what is under way.  Needs no password and disturbs nothing."""
     from fedspallm_secure.app.configuration.reading import MEMBER, find
-    from fedspallm_secure.app.service.status import status_of
 
-    found = status_of(find(config, MEMBER))
-    if as_json:
-        console.print_json(found)
-    else:
-        print_facts(found)
+    show_status(find(config, MEMBER), watch, as_json)
 
 
 @client.command(epilog="Example: fedprune client leave")
+@click.option("--undo", is_flag=True, help="Come back.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @config_option(FILE)
 @json_option
-def leave(yes: bool, config: Path | None, as_json: bool) -> None:
+def leave(undo: bool, yes: bool, config: Path | None, as_json: bool) -> None:
     """Take part in no more rounds.
 
-    A round that you have sent a contribution for is still answered, or the others could not finish it.
+    The running client does it as soon as it can, or else when it is started again.  A round that you have sent a
+    contribution for is still answered, or the others could not finish it.
     """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
     from fedspallm_secure.app.service.control import leave as leave_rounds
 
     path = find(config, MEMBER)
-    confirm("Take part in no more rounds?", yes)
-    leave_rounds(path)
+    if not undo:
+        confirm("Take part in no more rounds?", yes)
+    leave_rounds(path, undo)
     if as_json:
-        console.print_json({"left": True})
+        console.print_json({"asked": "come back" if undo else "leave"})
+    elif undo:
+        click.echo("Asked: you take part in rounds again")
+        next_step("fedprune client run")
     else:
-        click.echo("Left: you take part in no more rounds")
+        click.echo("Asked: you take part in no more rounds; one that you have contributed to is still answered")

@@ -10,7 +10,8 @@ from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, print_facts, print_records, run_options
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options
+from fedprune_cli.status import print_rounds, show_status, watch_option
 
 FILE = "federation.toml"
 _GROUPS = {
@@ -136,17 +137,13 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: P
 
 @server.command(epilog="Example: fedprune server status")
 @config_option(FILE)
+@watch_option
 @json_option
-def status(config: Path | None, as_json: bool) -> None:
+def status(config: Path | None, watch: bool, as_json: bool) -> None:
     """Show where the rounds stand.  Needs no password and disturbs nothing."""
     from fedspallm_secure.app.configuration.reading import FEDERATION, find
-    from fedspallm_secure.app.service.status import status_of
 
-    found = status_of(find(config, FEDERATION))
-    if as_json:
-        console.print_json(found)
-    else:
-        print_facts(found)
+    show_status(find(config, FEDERATION), watch, as_json)
 
 
 @server.command(epilog="Example: fedprune server rounds --json")
@@ -161,7 +158,7 @@ def rounds(config: Path | None, as_json: bool) -> None:
     if as_json:
         console.print_json({"rounds": found})
     elif found:
-        print_records("Rounds", found)
+        print_rounds(found)
     else:
         click.echo("No rounds yet.")
 
@@ -175,7 +172,8 @@ def rounds(config: Path | None, as_json: bool) -> None:
 def abort(number: int, reason: str, yes: bool, config: Path | None, as_json: bool) -> None:
     """End a round without a result.
 
-    Members learn it and forget their secrets of the round; what they sent is of no more use.
+    The running server does it within a second, or else when it is started again.  Members learn it and forget their
+    secrets of the round; what they sent is of no more use.
     """
     from fedspallm_secure.app.configuration.reading import FEDERATION, find
     from fedspallm_secure.app.service.control import abort_round
@@ -184,6 +182,6 @@ def abort(number: int, reason: str, yes: bool, config: Path | None, as_json: boo
     confirm(f"End round {number} for everybody, without a result?", yes)
     abort_round(path, number, reason)
     if as_json:
-        console.print_json({"round": number, "aborted": True, "reason": reason})
+        console.print_json({"round": number, "asked": True, "reason": reason})
     else:
-        click.echo(f"Aborted: round {number}")
+        click.echo(f"Asked: the server ends round {number}")

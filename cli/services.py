@@ -1,13 +1,12 @@
-"""What `fedprune server` and `fedprune client` have in common: `run` without being said, and how facts are shown."""
+"""What `fedprune server` and `fedprune client` have in common: `run` without being said, options, tables of texts."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from fedprune_cli import console
 from fedprune_cli.fingerprints import at_terminal
-from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -51,26 +50,6 @@ def run_options(command: Command) -> Command:
     return command
 
 
-def print_facts(facts: Mapping[str, Any]) -> None:
-    """Names and values, one line each; lists of records as tables below."""
-    width = max((len(name) for name, value in facts.items() if not _is_table(value)), default=0)
-    for name, value in facts.items():
-        if not _is_table(value):
-            click.echo(f"{_words(name):<{width}}  {console.shown(_said(value))}")
-    for name, value in facts.items():
-        if _is_table(value):
-            click.echo()
-            print_records(_words(name), value)
-
-
-def print_records(title: str, records: Sequence[Mapping[str, Any]]) -> None:
-    """A table of records that have the same keys."""
-    columns = list(records[0]) if records else []
-    rows = [[_said(record.get(column)) for column in columns] for record in records]
-    printed = text_table([_words(column) for column in columns], rows)
-    console.printer().print(Group(Text(title, style="bold"), printed))
-
-
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], strong: Collection[int] = ()) -> Table:
     """A table of texts, left-aligned, broken between words where the terminal is narrow.  strong: rows in bold."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -79,26 +58,6 @@ def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], strong: Co
     for number, row in enumerate(rows):
         made.add_row(*(Text(console.shown(cell)) for cell in row), style="bold" if number in strong else None)
     return made
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _said(value: object) -> str:
-    if value is None or value == [] or value == "":
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{_words(str(name))} {_said(one)}" for name, one in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_said, value))
-    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def confirm(question: str, yes: bool) -> None:

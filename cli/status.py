@@ -2,20 +2,28 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 from fedprune_cli import console
 from fedprune_cli.parameters import json_option
-from fedprune_cli.status_text import status_text
+from fedprune_cli.spelling import listed, moment, numbers
+from fedprune_cli.status_text import status_text, titled
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 _INTERVAL: Final = 1.0  # seconds between two looks
 _MOVING: Final = frozenset(
     {"now", "left", "rate", "done", "disk_free", "transfers", "work", "arriving", "bytes", "contacts", "last_contact"}
     | {"last_heard", "warnings", "phase"}
 )  # what changes all the time, and is no news where there is no terminal
+
+
+def watch_option(command: Command) -> Command:
+    """Add --watch."""
+    return click.option("--watch", is_flag=True, help="Go on showing it, every second, until Ctrl-C.")(command)
 
 
 @click.command(
@@ -31,7 +39,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="federation.toml or member.toml, or its folder.  [default: the one in this folder]",
 )
-@click.option("--watch", is_flag=True, help="Go on showing it, every second, until Ctrl-C.")
+@watch_option
 @json_option
 def status(config: Path | None, watch: bool, as_json: bool) -> None:
     """Show where the rounds stand: what has come, who is awaited, how long there is time, what is on its way.
@@ -46,19 +54,18 @@ def status(config: Path | None, watch: bool, as_json: bool) -> None:
 
 def show_status(path: Path, watch: bool, as_json: bool) -> None:
     """Print where the party of this configuration file stands; watch: until somebody interrupts it."""
-    if watch and not as_json and sys.stdout.isatty():
-        _watch_terminal(path)
-    elif watch:
-        _watch_changes(path, as_json)
-    else:
-        from fedspallm_secure.app.service import status as found
+    if watch:
+        with suppress(KeyboardInterrupt):
+            _watch_terminal(path) if sys.stdout.isatty() and not as_json else _watch_changes(path, as_json)
+        return
+    from fedspallm_secure.app.service.status import status_of
 
-        facts = found.status_of(path)
-        if as_json:
-            console.print_json(facts)
-        else:
-            out = console.printer()
-            out.print(status_text(facts, out.width))
+    found = status_of(path)
+    if as_json:
+        console.print_json(found)
+    else:
+        out = console.printer()
+        out.print(status_text(found, out.width))
 
 
 def _watch_terminal(path: Path) -> None:
@@ -92,6 +99,31 @@ def _watch_changes(path: Path, as_json: bool) -> None:
             sys.stdout.flush()
             before = news
         time.sleep(_INTERVAL)
+
+
+def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
+    """All rounds there were, as `rounds_of` has them for a server or a member."""
+    at_server = any("cohorts" in one for one in rounds)
+    rows = []
+    for one in rounds:
+        when = [moment(one[name], 0) if one[name] else "" for name in ("opened", "over")]
+        layers = [f"{one['layers']}", one["cohorts"], _took_part(one)] if at_server else [_own(one)]
+        ended = [one["ended"], (one["result"] or "")[:12]]
+        rows.append([f"{one['round']}", f"{one['step']}", one["target"], *layers, *when, *ended])
+    layers = ["layers", "cohort", "in the sum"] if at_server else ["your layers"]
+    columns = ["round", "step", "target", *layers, "opened", "over", "ended with", "result"]
+    console.printer().print(titled("Rounds", columns, rows))
+
+
+def _took_part(one: Mapping[str, Any]) -> str:
+    if not one["in_the_sum"]:
+        return "nobody"
+    return f"{len(one['in_the_sum'])}, without {listed(one['left_out'], 6)}" if one["left_out"] else "all"
+
+
+def _own(one: Mapping[str, Any]) -> str:
+    summed = numbers(one["in_the_sum"]) or "none"
+    return f"{numbers(one['layers'])}; in the sum: {'all' if one['in_the_sum'] == one['layers'] else summed}"
 
 
 def lasting(found: Any) -> Any:

@@ -7,6 +7,7 @@ from fedprune_cli.console import megabytes, shown
 from fedprune_cli.services import text_table
 from fedprune_cli.spelling import ago, listed, moment, numbers, span
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 Facts = Mapping[str, Any]
@@ -42,7 +43,7 @@ def status_text(found: Facts, width: int) -> RenderableType:
 
         blocks += member_blocks(found, width)
     blocks += [*_moving(found), *_refused(found)]
-    return Group(*(one for block in blocks for one in (block, Text(""))))
+    return Group(blocks[0], *(one for block in blocks[1:] for one in (Text(""), block)))
 
 
 def _head(found: Facts) -> Text:
@@ -50,7 +51,7 @@ def _head(found: Facts) -> Text:
     return Text.assemble((shown(found["party"]), "bold"), f" of {shown(found['federation'])}: ", (running, "bold"))
 
 
-def _facts(found: Facts) -> Text:
+def _facts(found: Facts) -> RenderableType:
     """Names and values, a line each, those that say something."""
     now, part = found["now"], found["round"]
     lines = [("Round", _round(found))] if part else []
@@ -73,12 +74,10 @@ def _facts(found: Facts) -> Text:
     boxes = [f"{name} {_box(found[name])}" for name in ("inbox", "outbox")]
     lines.append(("Packages", ", ".join(boxes)))
     lines.append(("Disk", f"{megabytes(found['disk_free'])} free at {found['data']}"))
-    text = Text()
+    table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in lines:
-        text.append(f"{name:<10}", style="bold")
-        text.append(f"{shown(value)}\n")
-    text.rstrip()
-    return text
+        table.add_row(Text(name, style="bold"), Text(shown(value)))
+    return table
 
 
 def _round(found: Facts) -> str:

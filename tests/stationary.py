@@ -364,6 +364,17 @@ class Stations:
                 return
         raise AssertionError("the round does not come to an end")
 
+    def wait(self) -> None:
+        """As `run`, and where somebody is waited for, until the time of each stage is over."""
+        self.run()
+        for _ in range(12):
+            station = self.server.station
+            if station is None:
+                return
+            self.now = max(self.now, self.server._deadline(station.plan, station.machine.state)) + 1
+            self.run()
+        raise AssertionError("the round does not come to an end")
+
 
 @contextmanager
 def stations(folder: Path, **setting) -> Iterator[Stations]:

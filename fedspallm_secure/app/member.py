@@ -145,11 +145,12 @@ class LocalPruning:
     def _spread(self, source: int, linear: Linear, own: Pruned | LayerMatrix | None) -> LayerMatrix:
         """The result for one matrix, which rank `source` has, on the CPU of every rank."""
         device = self._workshop.skeleton.device
-        if self._ranks.size > 1 and own is not None:
-            own = LayerMatrix(own.weight.to(device, torch.float32), own.keep.to(device))
+        weight, keep = (None, None) if own is None else (own.weight, own.keep)
+        if self._ranks.size > 1 and weight is not None and keep is not None:
+            weight, keep = weight.to(device, torch.float32), keep.to(device)
         blank = partial(torch.empty, linear.shape, device=device)
-        weight = self._ranks.spread(source, own and own.weight, partial(blank, dtype=torch.float32))
-        keep = self._ranks.spread(source, own and own.keep, partial(blank, dtype=torch.bool))
+        weight = self._ranks.spread(source, weight, partial(blank, dtype=torch.float32))
+        keep = self._ranks.spread(source, keep, partial(blank, dtype=torch.bool))
         return LayerMatrix(weight.cpu(), keep.cpu())
 
     def _observe(

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not listed
+from torch.distributed.rendezvous import rendezvous
 
 from fedspallm_secure.crypto.encoding import canonical_json, parse_canonical_json
 from fedspallm_secure.errors import FormatError, LimitExceeded, RankLost, UsageError
@@ -35,13 +37,13 @@ class Together:
         self._local = local
         self._limit = limit
         self._told = 0
-        with _others(f"{size} processes should have met"):
-            store, _, _ = next(iter(dist.rendezvous("env://", rank, size, timeout=limit)))
-            self._store = dist.PrefixStore("fedprune", store)
+        with _others(f"{size} processes did not meet"):
+            store, _, _ = next(iter(rendezvous("env://", rank, size, timeout=limit)))
+            self._store = PrefixStore("fedprune", store)
             self._store.set_timeout(limit)
             dist.init_process_group(
                 backend or ("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"),
-                store=dist.PrefixStore("group", self._store),
+                store=PrefixStore("group", self._store),
                 rank=rank,
                 world_size=size,
                 timeout=limit,
@@ -104,14 +106,14 @@ class Together:
             tensor = own.contiguous()
         else:
             tensor = blank()
-        with _others(f"rank {source} should have sent a tensor"):
+        with _others(f"a tensor of rank {source} did not get through"):
             # Not every backend knows bool; the bytes are the same.
             dist.broadcast(tensor.view(torch.uint8) if tensor.dtype == torch.bool else tensor, source)
         return tensor
 
     def gather_bands(self, target: int, matrix: Tensor) -> None:
         """A sum of which all terms but one are zero is exact, whatever its order."""
-        with _others(f"rank {target} should have gathered a statistic"):
+        with _others(f"a statistic did not get through to rank {target}"):
             dist.reduce(matrix, target)
 
     @contextmanager
@@ -124,7 +126,7 @@ class Together:
             error = caught
         worst = torch.tensor([0 if error is None else self.size - self.rank])  # the lowest rank that failed wins
         try:
-            with _others(f"the others should have finished too: {task}"):
+            with _others(f"the others did not get as far: {task}"):
                 dist.all_reduce(worst, dist.ReduceOp.MAX)
         except RankLost as lost:
             raise (error or lost) from None
@@ -145,10 +147,10 @@ class Together:
 
 
 @contextmanager
-def _others(expectation: str) -> Iterator[None]:
+def _others(failure: str) -> Iterator[None]:
     """Turn what torch.distributed raises when somebody is missing into RankLost."""
     try:
         yield
     except RuntimeError as error:  # DistError and all below it, and what gloo throws
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RankLost(f"{expectation}: {reason[:300]}") from error
+        raise RankLost(f"{failure}: {reason[:300]}") from error

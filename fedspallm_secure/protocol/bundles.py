@@ -207,9 +207,7 @@ class Bundle:
         lists = (tuple(value["received"]), tuple(value["again"]))
         contents = Contents(files, *lists, value["seen"], value["purpose"])
         recipient, created = Party.parse(value["recipient"]), read_time(value, "created", _WHAT)
-        return cls(
-            statement, federation, sender, recipient, value["number"], value["previous"], created, contents
-        )
+        return cls(statement, federation, sender, recipient, value["number"], value["previous"], created, contents)
 
     def encode(self) -> bytes:
         """The statement file."""

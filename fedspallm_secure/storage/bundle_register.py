@@ -119,7 +119,9 @@ class BundleRegister:
             "SELECT max(number) FROM bundles_seen WHERE sender = ? AND sender_key = ?", str(sender), sender_key
         )
 
-    def take_in(self, bundle: Bundle, sender_key: str, arrived: Iterable[str], sent: Callable[[str], bool], at: int) -> None:
+    def take_in(
+        self, bundle: Bundle, sender_key: str, arrived: Iterable[str], sent: Callable[[str], bool], at: int
+    ) -> None:
         """Note a verified bundle, and everything it tells, together.
 
         arrived: digests of its packages that are here; sent: whether a package was made for its sender; at: Unix
@@ -136,9 +138,13 @@ class BundleRegister:
                 bundle.encode(),
                 at,
             )
-            self._do("DELETE FROM bundle_receipts WHERE sender = ? AND told BETWEEN 1 AND ?", sender, bundle.contents.seen)
+            self._do(
+                "DELETE FROM bundle_receipts WHERE sender = ? AND told BETWEEN 1 AND ?", sender, bundle.contents.seen
+            )
             for digest in arrived:
-                self._do("INSERT INTO bundle_receipts VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET told = 0", sender, digest)
+                self._do(
+                    "INSERT INTO bundle_receipts VALUES (?, ?, 0) ON CONFLICT DO UPDATE SET told = 0", sender, digest
+                )
             for digest in bundle.contents.received:
                 self._do("DELETE FROM bundle_requests WHERE recipient = ? AND digest = ?", sender, digest)
             for digest in filter(sent, bundle.contents.again):
@@ -153,11 +159,15 @@ class BundleRegister:
 
     def untold(self) -> list[Party]:
         """Parties that were not told yet of something that arrived."""
-        return [Party.parse(name) for (name,) in self._all("SELECT DISTINCT sender FROM bundle_receipts WHERE told = 0")]
+        return [
+            Party.parse(name) for (name,) in self._all("SELECT DISTINCT sender FROM bundle_receipts WHERE told = 0")
+        ]
 
     def requests(self, recipient: Party) -> set[str]:
         """Digests of packages that a party has asked for once more."""
-        return {digest for (digest,) in self._all("SELECT digest FROM bundle_requests WHERE recipient = ?", str(recipient))}
+        return {
+            digest for (digest,) in self._all("SELECT digest FROM bundle_requests WHERE recipient = ?", str(recipient))
+        }
 
     @property
     def evidence(self) -> Path:

@@ -38,9 +38,11 @@ class Disk:
         """Call and wait."""
         return await self.settle(self.start(function, *values, **named))
 
-    async def acquire(self, release: Callable[[T], object], function: Callable[P, T], *values: P.args) -> T:
+    async def acquire(
+        self, release: Callable[[T], object], function: Callable[P, T], *values: P.args, **named: P.kwargs
+    ) -> T:
         """As `run`, for a result that has to be given back; `release` does that if the caller is cancelled meanwhile."""
-        call = self.start(function, *values)
+        call = self.start(function, *values, **named)
         try:
             return await self.settle(call)
         except asyncio.CancelledError:

@@ -97,21 +97,20 @@ class Downloads:
 
     async def _send(self, response: web.StreamResponse, descriptor: int, start: int, size: int) -> None:
         """Write from `start` to the end; the next piece is read while one is written."""
-        loop, pace = asyncio.get_running_loop(), Pace(self._limits.rate, self._limits.window)
+        pace = Pace(self._limits.rate, self._limits.window)
         piece = self._bandwidth.piece(PIECE // 4)
         reading = self._disk.start(os.pread, descriptor, piece, start)
         try:
             async with pace():
                 while start < size:
-                    before = loop.time()
-                    data = (await self._disk.settle(reading))[: size - start]
-                    if not data:
-                        raise StorageError("a package ends before its length")
-                    start += len(data)
-                    if start < size:
-                        reading = self._disk.start(os.pread, descriptor, piece, start)
-                    await self._bandwidth.spend(len(data))
-                    pace.held(loop.time() - before)
+                    with pace.holding():
+                        data = (await self._disk.settle(reading))[: size - start]
+                        if not data:
+                            raise StorageError("a package ends before its length")
+                        start += len(data)
+                        if start < size:
+                            reading = self._disk.start(os.pread, descriptor, piece, start)
+                        await self._bandwidth.spend(len(data))
                     await response.write(data)
                     pace.moved(len(data))
         finally:

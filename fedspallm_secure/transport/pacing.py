@@ -1,8 +1,8 @@
 """How fast things may go, and how slow: bandwidth, request rates, and the least speed of a transfer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from time import monotonic
 
 from fedspallm_secure.errors import ConnectionBroken
@@ -59,42 +59,40 @@ class Pace:
     """The least speed of one transfer: who moves nothing for `window` seconds is cut off, and so is, later, a trickle.
 
     The other end has a credit of `window` seconds; time uses it up, and `rate` bytes earn one second back.  Time in
-    which this end was busy itself does not count.
+    which it waits for this end does not count.
     """
 
     def __init__(self, rate: float, window: float) -> None:
         self._rate, self._window = rate, window
-        self._deadline = self._set = 0.0
-        self._timeout: asyncio.Timeout | None = None
+        self._deadline = 0.0
+        self._timeout = asyncio.timeout(None)
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[None]:
         """The transfer.  Raises ConnectionBroken out of it when the other end is too slow."""
-        self._deadline = self._set = asyncio.get_running_loop().time() + self._window
+        self._deadline = asyncio.get_running_loop().time() + self._window
         try:
-            async with asyncio.timeout_at(self._deadline) as self._timeout:
+            async with self._timeout:
+                self._timeout.reschedule(self._deadline)
                 yield
         except TimeoutError:
-            if self._timeout is None or not self._timeout.expired():
+            if not self._timeout.expired():
                 raise
             raise ConnectionBroken(
                 f"less than {self._rate:.0f} bytes per second came through over {self._window:g} seconds"
             ) from None
-        finally:
-            self._timeout = None
 
     def moved(self, count: int) -> None:
         """So many bytes went over the wire."""
-        limit = asyncio.get_running_loop().time() + self._window
-        self._reach(min(limit, self._deadline + count / self._rate))
+        now = asyncio.get_running_loop().time()
+        self._deadline = min(now + self._window, self._deadline + count / self._rate)
 
-    def held(self, seconds: float) -> None:
-        """For so long the other end had to wait for this one."""
-        limit = asyncio.get_running_loop().time() + self._window
-        self._reach(min(limit, self._deadline + seconds))
-
-    def _reach(self, deadline: float) -> None:
-        self._deadline = deadline
-        if self._timeout is not None and deadline - self._set > self._window / 16:  # timers cost more than numbers
-            self._timeout.reschedule(deadline)
-            self._set = deadline
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """A time in which the other end waits for this one."""
+        loop = asyncio.get_running_loop()
+        self._timeout.reschedule(None)
+        start = loop.time()
+        yield
+        self._deadline += loop.time() - start
+        self._timeout.reschedule(self._deadline)

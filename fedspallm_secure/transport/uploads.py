@@ -35,7 +35,9 @@ class Uploads:
     async def status(self, peer: Party, digest: str, request: web.BaseRequest) -> web.StreamResponse:
         """HEAD: where to continue; the offset equals the length if the whole of it is here."""
         size, offset = await self._look(peer, digest, request)
-        return _answer(200, size, offset)
+        response = _answer(200, size, offset)
+        response.headers["Content-Length"] = "0"  # otherwise the connection would not be used again
+        return response
 
     async def append(self, peer: Party, digest: str, request: web.BaseRequest) -> web.StreamResponse:
         """PATCH: 204 with the new offset, 409 with the right one where the given one is not it.
@@ -73,16 +75,15 @@ class Uploads:
         return _answer(204, arrival.size, arrival.offset)
 
     async def _receive(self, request: web.BaseRequest, arrival: Arrival) -> None:
-        loop, pace = asyncio.get_running_loop(), Pace(self._limits.rate, self._limits.window)
+        pace = Pace(self._limits.rate, self._limits.window)
         intake = Intake(arrival.write, self._disk, arrival.size - arrival.offset)
         try:
             async with pace():
                 while data := await request.content.readany():
                     pace.moved(len(data))
-                    before = loop.time()
-                    await intake.add(data)
-                    await self._bandwidth.spend(len(data))
-                    pace.held(loop.time() - before)
+                    with pace.holding():
+                        await intake.add(data)
+                        await self._bandwidth.spend(len(data))
         except BaseException:
             await intake.keep()  # the next request continues from here
             raise

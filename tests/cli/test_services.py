@@ -14,7 +14,6 @@ from fedprune_cli import logs
 from fedprune_cli.client import client
 from fedprune_cli.main import cli, run
 from fedprune_cli.server import server
-from fedprune_cli.services import print_facts
 
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
@@ -332,50 +331,42 @@ def test_a_failure_is_logged_with_its_error():
 # Looking and ending
 
 
-def test_status_rounds_abort_and_leave(place, fedprune, monkeypatch):
+def test_abort_and_leave(place, fedprune, monkeypatch):
     done: list[tuple] = []
-    facts = {"party": "server/hub", "round": 3, "waiting_for": ["north", "west"], "open": True, "late": [],
-             "rounds": [{"round": 3, "state": "open\x1b"}]}  # fmt: skip
-    module(monkeypatch, "status", status_of=lambda path: facts)
     module(
         monkeypatch,
         "control",
-        rounds_of=lambda path: facts["rounds"],
         abort_round=lambda path, number, reason: done.append((path, number, reason)),
-        leave=lambda path: done.append((path,)),
+        leave=lambda path, undo: done.append((path, undo)),
     )
     (place / "federation.toml").write_text("")
     (place / "member.toml").write_text("")
-    code, out, err = fedprune("server", "status")
-    assert (code, err) == (0, "")
-    lines = ["party        server/hub", "round        3", "waiting for  north, west", "open         yes"]
-    assert out.splitlines()[:5] == [*lines, "late         none"]
-    assert "open\\x1b" in out
-    assert json.loads(fedprune("client", "status", "--json")[1]) == facts
-    assert "3      open" in fedprune("server", "rounds")[1]
-    assert json.loads(fedprune("server", "rounds", "--json")[1]) == {"rounds": facts["rounds"]}
     refused(fedprune("server", "abort", "3", "--reason", "wrong model"), 2, "nobody can be asked", "--yes")
     assert not done
     code, out, _ = fedprune("server", "abort", "3", "--reason", "wrong model", "--yes")
-    assert (code, out) == (0, "Aborted: round 3\n")
+    assert (code, out) == (0, "Asked: the server ends round 3\n")
     monkeypatch.setattr(sys, "stdin", Person("n\n"))
     assert fedprune("client", "leave")[0] == 130
     assert len(done) == 1
     monkeypatch.setattr(sys, "stdin", Person("y\n"))
     code, out, err = fedprune("client", "leave", "--json")
-    assert (code, json.loads(out)) == (0, {"left": True})
-    assert done == [(Path("federation.toml"), 3, "wrong model"), (Path("member.toml"),)]
+    assert (code, json.loads(out)) == (0, {"asked": "leave"})
+    assert done == [(Path("federation.toml"), 3, "wrong model"), (Path("member.toml"), False)]
+    code, out, err = fedprune("client", "leave", "--undo")
+    assert (code, out, err) == (0, "Asked: you take part in rounds again\n", "Next: fedprune client run\n")
+    assert done[-1] == (Path("member.toml"), True)
 
 
-def test_no_rounds_yet(place, fedprune, monkeypatch):
-    module(monkeypatch, "control", rounds_of=lambda path: [])
-    (place / "federation.toml").write_text("")
+def test_the_real_status_of_somebody_who_has_not_begun(enrolled, fedprune):
+    fedprune(*SERVER)
+    fedprune(*CLIENT, "--by-hand")
+    for group in ("server", "client"):
+        code, out, err = fedprune(group, "status")
+        assert (code, err) == (0, "")
+        assert out
+        assert json.loads(fedprune(group, "status", "--json")[1])["state"] == "not begun"
     assert fedprune("server", "rounds")[:2] == (0, "No rounds yet.\n")
-
-
-def test_facts_of_every_kind(capsys):
-    print_facts({"none_at_all": None, "sizes": {"in": 1234567, "out": 2}, "text": "a\nb"})
-    assert capsys.readouterr().out == "none at all  none\nsizes        in 1,234,567, out 2\ntext         a\\nb\n"
+    assert json.loads(fedprune("server", "rounds", "--json")[1]) == {"rounds": []}
 
 
 def test_every_command_has_an_example_and_every_option_a_word():

@@ -19,6 +19,7 @@ import numpy as np
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.protocol.rounds.deals import vector_root
+from fedspallm_secure.protocol.rounds.member_state import State as MemberState
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import ListMade, Opened, read_server_record
 from fedspallm_secure.protocol.rounds.server_state import State
@@ -77,7 +78,7 @@ class Recording:
     @contextmanager
     def copy(self, one: Before, folder: Path) -> Iterator[Stations]:
         """Everybody as before an action; nobody is open yet."""
-        shutil.copytree(one.folder, folder)
+        _copy(one.folder, folder)
         found = Stations(folder, new=False, setting=self.scene.setting)
         found.carried = list(one.carried)
         try:
@@ -92,12 +93,13 @@ def record(folder: Path, scene: Scene, seed: int, parties: Collection[str] | Non
     draw, found = random.Random(seed), Recording(scene)
     kept = parties or {HUB, scene.victim}
     with Stations(folder / "played", setting=scene.setting) as played:
-        abort = draw.randrange(20, 120) if scene.abort else 0
-        for number in range(2000):
+        abort = draw.randrange(30, 90) if scene.abort else 0
+        while True:
             done = 0
             for action in played.due(lambda all: draw.sample(all, len(all))):
-                if abort and number + done > abort and played.server.station is not None:
-                    abort, action = 0, Action(HUB, "abort")
+                abort -= 1
+                if scene.abort and abort < 0 and played.server.station is not None:
+                    abort, action = 1 << 30, Action(HUB, "abort")
                 one = _keep(folder, played, action, len(found.before)) if action.party in kept else None
                 points, acted = _act(played, action)
                 done += acted
@@ -115,8 +117,13 @@ def record(folder: Path, scene: Scene, seed: int, parties: Collection[str] | Non
 
 def _keep(folder: Path, played: Stations, action: Action, number: int) -> Path:
     path = folder / f"before-{number}"
-    shutil.copytree(played.folder, path)
+    _copy(played.folder, path)
     return path
+
+
+def _copy(old: Path, new: Path) -> None:
+    """Everything but what the authority needs."""
+    shutil.copytree(old, new, ignore=shutil.ignore_patterns("ca", "document-*"), copy_function=shutil.copy)
 
 
 def _act(played: Stations, action: Action) -> tuple[tuple[Point, ...], int]:
@@ -140,7 +147,7 @@ def _act(played: Stations, action: Action) -> tuple[tuple[Point, ...], int]:
 def dropped(station: MemberStation) -> set[tuple[int, int]]:
     """Round and group for which a member froze a vector and made no deal: it has dropped out of them, by the rule."""
     machine = station.machine
-    if machine.accepted is None:
+    if machine.accepted is None or machine.state is MemberState.CLOSED:
         return set()
     return {(machine.accepted.plan.round, gid) for gid in machine.frozen if gid not in machine.deals}
 
@@ -156,13 +163,14 @@ def missing_vectors(found: Stations) -> list[str]:
         group = station.machine.groups[gid]
         streams = Streams.empty(group)
         data = path.read_bytes() if path.exists() else b""
-        if len(data) == streams.nbytes:
+        size = sum(part.nbytes for part in streams.parts)
+        if len(data) == size:
             at = 0
             for part in streams.parts:
-                part.data[:] = memoryview(data[at : at + len(part)])
-                at += len(part)
+                memoryview(part).cast("B")[:] = data[at : at + part.nbytes]
+                at += part.nbytes
         root = vector_root([part.data for part in streams.parts])
-        if len(data) != streams.nbytes or root != station.machine.handover(gid, member).deal.vector_root:
+        if len(data) != size or root != station.machine.handover(gid, member).deal.vector_root:
             wrong.append(f"receipt without vector: {gid} {member}")
     return wrong
 
@@ -222,5 +230,3 @@ def _prekeys(found: Stations) -> list[str]:
     for round in range(1, found.server.post.journal.last_round() + 1):
         used.update((use.bundle, use.index) for use in _plan(found, round).prekeys)
     return [f"reused keystream: prekey {use}" for use, count in used.items() if count > 1]
-
-

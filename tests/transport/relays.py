@@ -14,8 +14,8 @@ class Wire:
     and what is not said: no cut.
     """
 
-    def __init__(self, target: int, cuts: Iterator[int | None] = iter(())) -> None:
-        self.target, self.cuts = target, cuts
+    def __init__(self, target: int, cuts: Iterator[int | None] | None = None) -> None:
+        self.target, self.cuts = target, cuts or iter(())
         self.connections = 0
         self.port = 0
 

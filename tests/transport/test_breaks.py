@@ -144,14 +144,16 @@ async def append_nothing(request, arrival, start):
 
 @asynchronous
 async def test_a_server_that_closes_lets_transfers_finish(tmp_path):
-    data, town = parcel(str(NORTH), os.urandom(1_500_000)), Town()
+    data, town = parcel(str(NORTH), os.urandom(3_000_000)), Town()
     depot, slow = FolderDepot(tmp_path / "depot"), Manners(Timeouts(5.0, 5.0), Patience(1), up=3e6)
     server = town.server(depot)
     ((_, port),) = await server.start([("127.0.0.1", 0)])
     async with town.courier(port, manners=slow) as courier, town.courier(port, manners=slow) as other:
         waiting = asyncio.create_task(other.listing(0, wait=40))
         job = asyncio.create_task(courier.push(digest_of(data), write(tmp_path, data), len(data)))
-        await until(lambda: digest_of(data) in depot._busy)
+        written = []
+        depot.on_write = written.append
+        await until(lambda: written)
         await server.stop(10.0)
         await job
         assert (await waiting).packages == ()

@@ -191,6 +191,31 @@ async def test_other_requests_are_refused_in_words(tmp_path, method, headers, st
         assert status != 409 or fields["upload-offset"] == "0"
 
 
+@asynchronous
+async def test_the_statuses_of_an_upload(tmp_path):
+    data = parcel(str(NORTH), b"x" * 100)
+    path, length = f"/v1/packages/{digest_of(data)}", {"Upload-Length": str(len(data))}
+    async with running(tmp_path) as place, Raw(place) as raw:
+
+        async def ask(method: str, sent: bytes = b"", offset: int = 0) -> tuple[int, str]:
+            more = {"Upload-Offset": str(offset), "Content-Length": str(len(sent))} if method == "PATCH" else {}
+            status, _, fields = await raw.ask(method, path, length | more, sent)
+            assert fields["upload-length"] == str(len(data))
+            return status, fields["upload-offset"]
+
+        whole = str(len(data))
+        assert await ask("PUT") == (201, "0")
+        assert await ask("HEAD") == (200, "0")
+        assert await ask("PATCH", data[:10]) == (204, "10")
+        assert await ask("PUT") == (200, "10")
+        assert await ask("HEAD") == (200, "10")
+        assert await ask("PATCH", data[:10]) == (409, "10")
+        assert await ask("PATCH", data[10:], 10) == (204, whole)
+        assert await ask("PUT") == (204, whole)
+        assert await ask("HEAD") == (200, whole)
+        assert await ask("PATCH", data[:10]) == (204, whole)
+
+
 @pytest.mark.parametrize("path", ["/", "/v1", "/v1/packages/", "/v1/packages/AB", "/v1/packages/../hello", "/v2/hello"])
 @asynchronous
 async def test_other_paths_are_not_there(tmp_path, path):

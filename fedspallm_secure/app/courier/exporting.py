@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedspallm_secure.app.courier.counting import Counter
 from fedspallm_secure.app.courier.post import Outgoing, Post, listed
 from fedspallm_secure.app.courier.writing import Loaded, Target, open_target
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.app.publishing import meter
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import UnknownSender
 from fedspallm_secure.protocol.bundles import PURPOSE, Bundle, Contents
@@ -111,13 +111,8 @@ def _seen(post: Post, party: Party) -> int:
 
 
 def _put(post: Post, target: Target, order: _Order, progress: Progress) -> Exported:
-    total = sum(loaded.file.size for loaded in order.load)
-    tell, done, fresh = meter(progress, f"copy for {order.recipient}", total), 0, False
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        tell(done)
+    counter = Counter(progress, f"copy for {order.recipient}", sum(loaded.file.size for loaded in order.load))
+    fresh = False
 
     def next_one(before: Bundle | None) -> Bundle:
         nonlocal fresh
@@ -136,7 +131,7 @@ def _put(post: Post, target: Target, order: _Order, progress: Progress) -> Expor
             order.contents,
         )
 
-    bundle = target.put(lambda: post.bundles.make(order.recipient, next_one), order.load, advance)
+    bundle = target.put(lambda: post.bundles.make(order.recipient, next_one), order.load, counter)
     return Exported(bundle, not fresh, order.left)
 
 

@@ -4,20 +4,18 @@ Only the copy counts: every byte is read from the medium once, checked against t
 written; what happens to the medium later makes no difference.  One bad bundle or package does not stop the others.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
+from fedspallm_secure.app.courier.counting import Counter
 from fedspallm_secure.app.courier.incoming import Recorded
 from fedspallm_secure.app.courier.media import Found, Medium
+from fedspallm_secure.app.courier.outcomes import Imported, Trouble
 from fedspallm_secure.app.courier.post import Post
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.app.publishing import meter
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import (
     FedSpaError,
     ForeignBundle,
-    LimitExceeded,
     MediumIncomplete,
     MissingInput,
     PackageFormatError,
@@ -32,64 +30,7 @@ from fedspallm_secure.protocol.bundles import Bundle, BundleFile, check_bundle
 from fedspallm_secure.storage.package_reader import PackageReader
 from fedspallm_secure.transport.depot import Arrival
 
-_TO_CARRY_AGAIN = (MissingInput, Truncated, TrailingBytes, TileMismatch, PackageFormatError, LimitExceeded)
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """What was not taken in.  what: a digest, or the name of an index."""
-
-    what: str
-    error: FedSpaError
-
-
-@dataclass(slots=True)
-class Imported:
-    """What became of one bundle.
-
-    state: `taken`, `stale` (a newer one came before), `other` (for another party), `own` (made here), `refused`.
-    arrived, known: digests of packages that came now, or were here; missing: not on the medium, or not whole there;
-    refused: packages that are not taken; gap: numbers of bundles before it that never came, first and last; told: how
-    many of our packages it says have arrived.
-    """
-
-    name: str
-    bundle: Bundle | None
-    state: str
-    error: FedSpaError | None = None
-    arrived: list[str] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    refused: list[Refused] = field(default_factory=list)
-    gap: tuple[int, int] | None = None
-    told: int = 0
-
-    @property
-    def errors(self) -> list[FedSpaError]:
-        """Everything that was wrong with it."""
-        found = [self.error, *(refused.error for refused in self.refused)]
-        if self.missing:
-            found.append(MediumIncomplete(f"{len(self.missing)} packages of {self.bundle} are not on the medium, or not whole"))
-        return [error for error in found if error is not None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        bundle = self.bundle
-        found: dict[str, Any] = {"index": self.name, "state": self.state}
-        if bundle is not None:
-            parties = {"sender": str(bundle.sender), "recipient": str(bundle.recipient)}
-            found |= {"federation": bundle.federation, **parties, "number": bundle.number, "digest": bundle.digest}
-        if self.error is not None:
-            found["error"] = _error(self.error)
-        if self.state == "taken":
-            found |= {"arrived": self.arrived, "known": self.known, "missing": self.missing}
-            found["refused"] = [{"package": one.what, **_error(one.error)} for one in self.refused]
-            found |= {"gap": list(self.gap or ()), "told": self.told}
-        return found
-
-
-def _error(error: FedSpaError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "message": str(error), "hint": error.hint, "code": error.exit_code}
+_NOT_WHOLE = (MissingInput, Truncated, TrailingBytes, TileMismatch, PackageFormatError)
 
 
 def import_from(post: Post, medium: Medium, progress: Progress) -> list[Imported]:
@@ -131,23 +72,20 @@ def _take(post: Post, medium: Medium, name: str, bundle: Bundle, progress: Progr
     if not place.fresh and not place.known:
         return Imported(name, bundle, "stale")
     outcome = Imported(name, bundle, "taken", gap=place.missing)
-    total = sum(file.size for file in bundle.contents.files)
-    tell, before = meter(progress, f"copy {bundle}", total), 0
+    counter = Counter(progress, f"copy {bundle}", sum(file.size for file in bundle.contents.files))
     for file in bundle.contents.files:
-        _file(post, medium, bundle, file, outcome, lambda done, before=before: tell(before + done))  # type: ignore[misc]
-        before += file.size
-        tell(before)
-    for digest in bundle.contents.received:
-        if post.depot.departure(bundle.sender, digest) is not None:
-            post.depot.departed(bundle.sender, digest)
-            outcome.told += 1
-    here = [*outcome.arrived, *outcome.known]
-    post.bundles.take_in(bundle, key, here, _made_for(post, bundle.sender), post.now())
+        _file(post, medium, bundle, file, outcome, counter)
+    sender = bundle.sender
+
+    def made_for_sender(digest: str) -> bool:
+        return post.depot.departure(sender, digest) is not None
+
+    for digest in filter(made_for_sender, bundle.contents.received):
+        post.depot.departed(sender, digest)
+        outcome.told += 1
+    here = [*outcome.arrived, *(outcome.known if place.fresh else ())]  # the second time the receipts were noted
+    post.bundles.take_in(bundle, key, here, made_for_sender, post.now())
     return outcome
-
-
-def _made_for(post: Post, recipient: Party) -> Callable[[str], bool]:
-    return lambda digest: post.depot.departure(recipient, digest) is not None
 
 
 def _check_seen(post: Post, bundle: Bundle) -> None:
@@ -161,27 +99,35 @@ def _check_seen(post: Post, bundle: Bundle) -> None:
         )
 
 
-def _file(
-    post: Post, medium: Medium, bundle: Bundle, file: BundleFile, outcome: Imported, advance: Callable[[int], None]
-) -> None:
+def _file(post: Post, medium: Medium, bundle: Bundle, file: BundleFile, outcome: Imported, counter: Counter) -> None:
     """Take one package in, and note what became of it."""
+    copied = 0
+
+    def advance(count: int) -> None:
+        nonlocal copied
+        copied += count
+        counter(count)
+
     try:
         fresh = _copy(post, medium, bundle, file, advance)
-    except RunLocked as error:  # it is arriving another way at the same time
-        outcome.refused.append(Refused(file.digest, error))
-    except StorageError:
-        raise
-    except _TO_CARRY_AGAIN:
-        here = _is_here(post, bundle.sender, file)
-        (outcome.known if here else outcome.missing).append(file.digest)
+    except _NOT_WHOLE as error:
+        if _is_here(post, bundle.sender, file):
+            outcome.known.append(file.digest)
+        else:
+            outcome.missing.append(Trouble(file.digest, error))
+    except StorageError as error:
+        if not isinstance(error, RunLocked):  # that one is arriving another way at the same time
+            raise
+        outcome.refused.append(Trouble(file.digest, error))
     except FedSpaError as error:
-        outcome.refused.append(Refused(file.digest, error))
+        outcome.refused.append(Trouble(file.digest, error))
     else:
         (outcome.arrived if fresh else outcome.known).append(file.digest)
+    counter(file.size - copied)
 
 
 def _copy(post: Post, medium: Medium, bundle: Bundle, file: BundleFile, advance: Callable[[int], None]) -> bool:
-    """Copy a package into the inbox; False if it was there.  What was written is whole and signed for, up to there."""
+    """Copy a package into the inbox; False if it was there.  Whatever is written was checked before."""
     with medium.open(bundle, file) as incoming:
         recorded = Recorded(incoming)
         reader = PackageReader(recorded)
@@ -190,51 +136,40 @@ def _copy(post: Post, medium: Medium, bundle: Bundle, file: BundleFile, advance:
         if arrival is None:
             return False
         try:
-            _fill(arrival, reader, recorded, advance)
+            copy = _Copy(arrival, advance)
+            for number, tile in enumerate(reader.tiles()):
+                if number == 0:  # by now everything before the body was read
+                    copy.write(recorded.head)
+                copy.write(tile)
             arrival.finish()
         finally:
             arrival.close()
     return True
 
 
-def _fill(arrival: Arrival, reader: PackageReader, recorded: Recorded, advance: Callable[[int], None]) -> None:
-    begun, place = arrival.offset, 0
+class _Copy:
+    """Writes a package into an arrival, but for what an import that was interrupted has written of it already."""
 
-    def write(data: bytes | bytearray | memoryview) -> None:
-        nonlocal place
-        skip = min(len(data), max(0, begun - place))  # an import that was interrupted has written it
+    def __init__(self, arrival: Arrival, advance: Callable[[int], None]) -> None:
+        self._arrival, self._advance = arrival, advance
+        self._begun, self._place = arrival.offset, 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """The next bytes of the package."""
+        skip = min(len(data), max(0, self._begun - self._place))
         if skip < len(data):
-            arrival.write(memoryview(data)[skip:])
-        place += len(data)
-
-    for number, tile in enumerate(reader.tiles()):
-        if number == 0:
-            write(recorded.head)
-        write(tile)
-        advance(place)
+            self._arrival.write(memoryview(data)[skip:])
+        self._place += len(data)
+        self._advance(len(data))
 
 
 def _is_here(post: Post, sender: Party, file: BundleFile) -> bool:
     """Whether a package that the medium lacks has arrived before, or another way."""
     try:
         arrival = post.depot.arrival(sender, file.digest, file.size)
-    except StorageError:
-        raise
     except FedSpaError:
         return False
     if arrival is None:
         return True
     arrival.close()
     return False
-
-
-def gaps(outcomes: Sequence[Imported]) -> list[str]:
-    """Bundles that never arrived, in words."""
-    found = []
-    for outcome in outcomes:
-        if outcome.gap is not None and outcome.bundle is not None:
-            first, last = outcome.gap
-            numbers = f"bundle {first}" if first == last else f"bundles {first} to {last}"
-            have = "has" if first == last else "have"
-            found.append(f"{numbers} of {outcome.bundle.sender} {have} not arrived; what was in it and is missing here, it carries again")
-    return found

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Protocol
 
 from fedspallm_secure.app.courier.incoming import Joined, Slice
-from fedspallm_secure.errors import BundleRefused, FedSpaError, FormatError, LimitExceeded, MissingInput, Truncated
+from fedspallm_secure.errors import (
+    BundleRefused,
+    FedSpaError,
+    FormatError,
+    LimitExceeded,
+    MissingInput,
+    TrailingBytes,
+    Truncated,
+)
 from fedspallm_secure.protocol.bundles import Bundle, BundleFile
 from fedspallm_secure.protocol.limits import BUNDLE_LIMIT, MEDIUM_LIMIT
 from fedspallm_secure.storage.files import is_folder
@@ -24,7 +32,7 @@ MAGIC = b"FSBNDL1\n"
 LENGTH_SIZE = 4  # bytes of the length before an index in a single file, little-endian
 _INDEX = re.compile(r"bundle-.*\.fsdoc")
 _INDEXES_LIMIT = 16 << 20  # bytes of all indexes of a medium
-_SINGLE_LIMIT = 1 << 53  # bytes; each package has a limit of its own
+_ANY_SIZE = 1 << 62  # bytes; what is read of a file is limited by what the index says
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ def open_medium(path: Path) -> Iterator[Medium]:
         with open_folder(path) as descriptor:
             yield _FolderMedium(descriptor, path)
     else:
-        with open_outside(path, _SINGLE_LIMIT) as file:
+        with open_outside(path, _ANY_SIZE) as file:
             yield _SingleMedium(file)
 
 
@@ -86,9 +94,10 @@ class _FolderMedium:
         with ExitStack() as stack:
             opened = []
             for name, size in file.parts:
-                part = stack.enter_context(open_entry(self._folder, name, str(self._path / name), size))
+                part = stack.enter_context(open_entry(self._folder, name, str(self._path / name), _ANY_SIZE))
                 if part.size != size:
-                    raise Truncated(f"{part.name} has {part.size} bytes of {size}")
+                    wrong = Truncated if part.size < size else TrailingBytes
+                    raise wrong(f"{part.name} has {part.size} bytes, and the index says {size}")
                 opened.append(part)
             yield Joined(opened)
 

@@ -1,6 +1,7 @@
 """What carrying needs of a party: who it is, what it trusts, its signing key, its inbox and outbox, and its record."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from fedspallm_secure.crypto.identity import Party
@@ -8,7 +9,7 @@ from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.protocol.bundles import BundleFile
 from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.storage.bundle_register import BundleRegister
-from fedspallm_secure.transport.depot import Depot
+from fedspallm_secure.transport.depot import Arrival
 
 
 class Outgoing(Protocol):
@@ -43,11 +44,23 @@ class Outgoing(Protocol):
         """Whether it was handed over."""
 
 
-class Outbox(Depot, Protocol):
-    """A depot that can say what waits, for whomever."""
+class PostDepot(Protocol):
+    """Inbox and outbox, as a courier uses them: the same methods as `transport.depot.Depot`, and one more."""
 
-    def outgoing(self, after: int = 0) -> Sequence[Outgoing]:
-        """What may leave, of numbers above `after`, in order."""
+    def arrival(self, peer: Party, digest: str, size: int) -> Arrival | None:
+        """`Depot.arrival`."""
+
+    def departure(self, peer: Party, digest: str) -> Path | None:
+        """`Depot.departure`."""
+
+    def again(self, peer: Party) -> Sequence[str]:
+        """`Depot.again`."""
+
+    def departed(self, peer: Party, digest: str) -> None:
+        """`Depot.departed`: here, that the recipient says in a bundle that the package has arrived."""
+
+    def outgoing(self) -> Sequence[Outgoing]:
+        """What may leave, to whomever, in order."""
 
 
 class Post(Protocol):
@@ -66,7 +79,7 @@ class Post(Protocol):
         """Its signing key."""
 
     @property
-    def depot(self) -> Outbox:
+    def depot(self) -> PostDepot:
         """Its inbox and outbox."""
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from fedspallm_secure.app.courier.media import LENGTH_SIZE, MAGIC
 from fedspallm_secure.errors import DiskFull, MediumLost, MissingInput, OutputExists, RecordDamaged, StorageError
@@ -22,7 +22,6 @@ from fedspallm_secure.storage.files import disk_errors, is_folder
 _PIECE = 1 << 20  # bytes that are copied at once
 _LOST = {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EROFS}
 _PLAIN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: a pipe must not stop us
-_NO_FOLDER = "is the medium mounted?  name a folder that is there"
 Advance = Callable[[int], None]
 
 
@@ -47,18 +46,22 @@ class Target(Protocol):
         """
 
 
+def check_target(folder: Path | None, single: Path | None) -> None:
+    """Raise what would stop `open_target` at once: MissingInput, OutputExists."""
+    parent = folder if single is None else single.parent
+    if parent is None or not is_folder(parent):
+        raise MissingInput(f"{parent} is not a folder", hint="is the medium mounted?  name a folder that is there")
+    if single is not None and os.path.lexists(single):
+        raise OutputExists(f"{single} already exists")
+
+
 @contextmanager
 def open_target(folder: Path | None, single: Path | None) -> Iterator[Target]:
     """A folder that is there, or a new file.  Raises MissingInput, OutputExists, and what `Target.put` raises."""
+    check_target(folder, single)
     if single is None:
-        if folder is None or not is_folder(folder):
-            raise MissingInput(f"{folder} is not a folder", hint=_NO_FOLDER)
-        yield _Folder(folder)
+        yield _Folder(cast(Path, folder))
         return
-    if os.path.lexists(single):
-        raise OutputExists(f"{single} already exists")
-    if not is_folder(single.parent):
-        raise MissingInput(f"{single.parent} is not a folder", hint=_NO_FOLDER)
     with _on_medium(single), draft(single) as made:
         target = _Single(made)
         yield target

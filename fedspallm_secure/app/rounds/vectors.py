@@ -120,9 +120,7 @@ class Released:
             counts = group.counts.unpack(streams.count[group.counts.piece(start, length)], length, start)
             totals = None if words is None else words[start : start + length]
             violations += check_range(counts, totals, survivors, group.sums)
-            unanimous += int(np.count_nonzero(counts == 0)) + (survivors > 0) * int(
-                np.count_nonzero(counts == survivors)
-            )
+            unanimous += int(np.count_nonzero((counts == 0) | (counts == survivors)))
             single += int(np.count_nonzero(counts == 1))
         return cls(group, streams, survivors, violations, unanimous, single)
 

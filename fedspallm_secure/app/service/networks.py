@@ -27,6 +27,7 @@ from fedspallm_secure.transport.wire import Hello
 
 _log = logging.getLogger(__name__)
 _POLL, _LONG_POLL, _PAUSE = 1.0, 25, 5.0  # seconds: between looks at the outbox, of a listing, after trouble
+_FAREWELL = 0.05  # seconds in which closed connections are forgotten
 _GRACE = 10.0  # seconds for requests that are under way when a server stops
 _HTTPS = 443
 
@@ -149,9 +150,11 @@ class Visiting(Network):
                 asyncio.create_task(self._forever(stopping, lambda: self._fetch(courier))),
             ]
             await stopping.wait()
+            await courier.close()  # before the tasks end: what is cut off now is not waited for
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(_FAREWELL)
 
     async def _greet(self, courier: Courier) -> None:
         hello = await courier.hello()

@@ -30,6 +30,7 @@ from fedspallm_secure.transport.tls import Credentials
 
 _log = logging.getLogger(__name__)
 _TURN = 1.0  # seconds between two looks at clock, home and controls
+_LINGER = 60  # seconds that a run which ends by itself stays for members to fetch the last result
 _NO_WITNESS = "rounds with witnesses need a witness that answers by itself, which this version does not have"
 
 
@@ -68,13 +69,14 @@ class _Loop:
         self._once = once
         self._watch = Watch(post.home.path)
         self._said = ""
+        self._ended = 0
         post.spool.notify = stop.wake.set
 
     def run(self) -> int:
         """Until somebody stops it; the exit code."""
         while not self._stop.wanted:
             busy = self._turn()
-            if self._once and self._director.done and not busy:
+            if self._once and self._director.done and not busy and self._all_fetched():
                 break
             if not busy:
                 self._stop.wake.wait(_TURN)
@@ -95,6 +97,12 @@ class _Loop:
         self._say()
         return moved
 
+    def _all_fetched(self) -> bool:
+        """Whether every member that was here lately has the last result; whoever is silent is not waited for long."""
+        waiting = [listed for listed in self._post.spool.outgoing() if not listed.departed]
+        self._ended = self._ended or self._post.now()
+        return not waiting or self._post.now() > self._ended + _LINGER
+
     def _obey(self) -> None:
         """Do what the operator asked for from another process."""
         journal = self._post.journal
@@ -114,7 +122,7 @@ class _Loop:
             text = self._director.waiting
         else:
             text = f"round {station.plan.round} is {station.machine.state.name.lower()}"
-        if text != self._said:
+        if text and text != self._said:
             self._said = text
             _log.info("%s", text)
             self._live.phase(text)

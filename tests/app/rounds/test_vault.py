@@ -1,5 +1,7 @@
 """Where masked vectors wait: both vaults add the same, and what is gone or shorter is noticed."""
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedspallm_secure.app.rounds import vault as module
-from fedspallm_secure.app.rounds.vault import FolderVault, MemoryVault, Vault, word_sizes
+from fedspallm_secure.app.rounds.vault import FolderVault, MemoryVault, Vault, add_files, word_sizes
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.errors import DiskFull, RecordDamaged, StorageError
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
@@ -98,3 +100,51 @@ def test_a_full_disk_has_its_own_error(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda *_: Full())
     with pytest.raises(DiskFull):
         FolderVault(tmp_path).keep(0, "ann", random_streams(group(), 1))
+
+
+def test_many_files_are_added_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_OPEN", 2)
+    monkeypatch.setattr(module, "_TILE", 1 << 6)
+    plan, memory, folder = group(), MemoryVault(), FolderVault(tmp_path / "vault")
+    for seed, name in enumerate(NAMES):
+        for vault in (memory, folder):
+            vault.keep(plan.gid, name, random_streams(plan, seed))
+    for count in range(1, len(NAMES) + 1):
+        assert folder.total(plan, NAMES[:count]).hashes == memory.total(plan, NAMES[:count]).hashes
+
+
+def test_a_file_may_hold_something_else_before_its_streams(tmp_path):
+    plan, streams = group(), random_streams(group(), 1)
+    path = tmp_path / "upload"
+    path.write_bytes(bytes(range(77)) + b"".join(part.tobytes() for part in streams.parts))
+    total = Streams.empty(plan)
+    for times in (1, 2):
+        add_files(total, plan, [path], before=77)
+        expected = plain(plan, [streams] * times)
+        assert [
+            np.frombuffer(p, f"<u{s}").tolist() for p, s in zip(total.parts, word_sizes(plan), strict=True)
+        ] == expected
+    for before in (76, 78):
+        with pytest.raises(RecordDamaged, match="does not have the"):
+            add_files(total, plan, [path], before=before)
+
+
+def test_what_is_kept_durably_is_whole_and_on_disk(tmp_path, monkeypatch):
+    plan, streams = group(), random_streams(group(), 1)
+    synced: list[int] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), fsync(descriptor))[1])
+    FolderVault(tmp_path / "quick").keep(plan.gid, "ann", streams)
+    assert synced == []
+    vault = FolderVault(tmp_path / "lasting", durable=True)
+    vault.keep(plan.gid, "ann", streams)
+    assert len(synced) == 2, "the file, then the folder with its name"
+    assert vault.total(plan, ["ann"]).hashes == streams.hashes
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull):
+        vault.keep(plan.gid, "ben", streams)
+    assert [path.name for path in (tmp_path / "lasting").iterdir()] == ["0000-ann.vector"]

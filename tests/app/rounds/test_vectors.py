@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedspallm_secure.app.rounds import vectors as module
 from fedspallm_secure.app.rounds.vectors import Released, Streams, base_of, layer_streams
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.errors import CorruptWeights, RecordDamaged, SumOutOfRange
@@ -224,3 +225,49 @@ def test_a_change_within_the_range_is_not_noticed_here_and_changes_the_mean():
     assert released.violations == 0
     after = released.matrix_sums(base)
     assert any(not torch.equal(before[name].kept, after[name].kept) for name in before)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_tiles_change_nothing(monkeypatch, strategy):
+    plan, base = group(strategy=strategy), made_base()
+    layers = [made_layer(base, number, 0.05) for number in range(len(NAMES))]
+    streams = add_up(plan, layers, base)
+    whole = Released.of(plan, streams, len(layers))
+    monkeypatch.setattr(module, "_TILE", 2)
+    tiled = Released.of(plan, streams, len(layers))
+    assert (tiled.violations, tiled.unanimous, tiled.single) == (0, whole.unanimous, whole.single)
+    assert whole.unanimous > 0 and whole.single > 0
+    counts, _ = read(plan, streams)
+    for place in range(plan.weights):  # wherever it is, in whichever tile
+        byte, shift = place // 2, 4 * (place % 2)
+        old = int(streams.count[byte])
+        streams.count[byte] = old & ~(15 << shift) & 255 | 15 << shift
+        assert Released.of(plan, streams, len(layers)).violations == 1, place
+        streams.count[byte] = old
+    assert counts == read(plan, streams)[0]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_matrices_come_one_by_one_and_are_what_the_sums_come_to(strategy):
+    plan, base = group(strategy=strategy), made_base()
+    layers = [made_layer(base, number, 0.05) for number in range(len(NAMES))]
+    released, asked = Released.of(plan, add_up(plan, layers, base), len(layers)), []
+    sums = released.matrix_sums(base)
+
+    def read_base(name: str) -> torch.Tensor:
+        asked.append(name)
+        return base[name]
+
+    coming = released.each_matrix(read_base)
+    assert asked == []
+    for number, shape in enumerate(SHAPES, start=1):
+        name, found = next(coming)
+        assert name == shape.name and len(asked) == number, "nothing is read before it is asked for"
+        assert torch.equal(found.count, sums[name].count) and found.members == sums[name].members == len(layers)
+        kept = sums[name].kept
+        if kept is None:
+            assert strategy is Strategy.VOTES and torch.equal(found.mean, base[name])
+        else:
+            mean = torch.where(found.count > 0, l0_average(found.count, kept), base[name])
+            assert torch.equal(found.mean.view(torch.int32), mean.view(torch.int32))
+    assert next(coming, None) is None

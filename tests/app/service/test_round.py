@@ -1,0 +1,21 @@
+"""A whole round between services over mutual TLS, and what it is worth: the model of the simulation, bit for bit."""
+
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.rounds.settings import SecureSettings
+from fedspallm_secure.app.runner import simulate
+from tests.services import Services
+
+
+def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
+    lines = '[pruning]\nschedule = ["0.3", "0.5"]\n'
+    with Services(tmp_path, server=lines) as found:
+        found.start("hub", *found.members)
+        assert found.wait("hub") == 0
+        assert [found.wait(name) for name in found.members] == [0, 0, 0, 0]
+        models = {found.model(name) for name in ("hub", *found.members)}
+        assert len(models) == 1
+        from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
+
+        schedule = tuple(Unstructured(parse_sparsity(text)) for text in ("0.3", "0.5"))
+        simulate(found.ground.settings(schedule=schedule, secure=SecureSettings(colluders=1)), Silent())
+        assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
