@@ -70,6 +70,7 @@ def _print_inspection(found: dict[str, Any]) -> None:
         title = f"Layers {_ranges(layers)}"
         out.print(console.table(title, ["matrix", "outputs", "inputs", "shares its input with"], rows))
         out.print()
+    click.echo(f"Digest: {found['digest']}")
     click.echo(
         f"Estimate for {estimate['pruner']}, {estimate['samples']} windows of {estimate['seqlen']} tokens on "
         f"{found['device']} in {found['dtype']}: about {estimate['seconds']:.0f} s and "

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 import click
 from fedprune_cli import console
+from fedprune_cli.bundle import bundle
 from fedprune_cli.certs import certs
 from fedprune_cli.client import client
 from fedprune_cli.demo import demo
+from fedprune_cli.doctor import doctor
 from fedprune_cli.inspect import evaluate, inspect
 from fedprune_cli.packages import package
 from fedprune_cli.server import server
 from fedprune_cli.simulate import simulate
+from fedprune_cli.status import status
 from fedprune_cli.transfer import export, import_
 
 from fedspallm_secure import __version__
@@ -39,7 +42,21 @@ def cli() -> None:
     """
 
 
-for command in (simulate, evaluate, inspect, export, import_, demo, certs, package, server, client):
+for command in (
+    simulate,
+    evaluate,
+    inspect,
+    export,
+    import_,
+    demo,
+    certs,
+    package,
+    server,
+    client,
+    bundle,
+    status,
+    doctor,
+):
     cli.add_command(command)
 
 

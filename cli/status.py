@@ -11,7 +11,11 @@ import click
 from fedprune_cli import console
 from fedprune_cli.parameters import json_option
 from fedprune_cli.spelling import listed, moment, numbers
-from fedprune_cli.status_text import status_text, titled
+from fedprune_cli.status_member import member_blocks
+from fedprune_cli.status_server import server_blocks
+from fedprune_cli.status_text import facts, head, moving, refused, titled
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _INTERVAL: Final = 1.0  # seconds between two looks
@@ -66,6 +70,13 @@ def show_status(path: Path, watch: bool, as_json: bool) -> None:
     else:
         out = console.printer()
         out.print(status_text(found, out.width))
+
+
+def status_text(found: Mapping[str, Any], width: int) -> RenderableType:
+    """A status for people: what goes on first, then who is awaited, then the rest.  width: columns."""
+    special = server_blocks if found["role"] == "server" else member_blocks
+    blocks = [head(found), facts(found), *special(found, width), *moving(found), *refused(found)]
+    return Group(blocks[0], *(one for block in blocks[1:] for one in (Text(""), block)))
 
 
 def _watch_terminal(path: Path) -> None:

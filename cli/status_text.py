@@ -1,4 +1,4 @@
-"""A status as text for people: what goes on first, then who is awaited, then tables; readable at 80 columns."""
+"""The parts of a status that servers and members have in common, as text for people; readable at 80 columns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,27 +31,13 @@ _STATES = {
 }
 
 
-def status_text(found: Facts, width: int) -> RenderableType:
-    """All of it.  found: of `status_of`; width: columns."""
-    blocks: list[RenderableType] = [_head(found), _facts(found)]
-    if found["role"] == "server":
-        from fedprune_cli.status_server import server_blocks
-
-        blocks += server_blocks(found, width)
-    else:
-        from fedprune_cli.status_member import member_blocks
-
-        blocks += member_blocks(found, width)
-    blocks += [*_moving(found), *_refused(found)]
-    return Group(blocks[0], *(one for block in blocks[1:] for one in (Text(""), block)))
-
-
-def _head(found: Facts) -> Text:
+def head(found: Facts) -> Text:
+    """Whose status it is, and whether anything runs."""
     running = f"running, pid {found['pid']}" if found["running"] else "not running"
     return Text.assemble((shown(found["party"]), "bold"), f" of {shown(found['federation'])}: ", (running, "bold"))
 
 
-def _facts(found: Facts) -> RenderableType:
+def facts(found: Facts) -> RenderableType:
     """Names and values, a line each, those that say something."""
     now, part = found["now"], found["round"]
     lines = [("Round", _round(found))] if part else []
@@ -118,7 +104,8 @@ def titled(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
     return Group(Text(title, style="bold"), text_table(columns, rows))
 
 
-def _moving(found: Facts) -> list[RenderableType]:
+def moving(found: Facts) -> list[RenderableType]:
+    """What is on the way, and long work."""
     rows = []
     for one in found.get("transfers", ()):
         what = f"{one['type']} {numbers([int(one['group'])]) if one['group'].isdigit() else ''}".strip()
@@ -135,7 +122,7 @@ def _moving(found: Facts) -> list[RenderableType]:
     return blocks
 
 
-def _refused(found: Facts) -> list[RenderableType]:
+def refused(found: Facts) -> list[RenderableType]:
     """What was refused last; the whole reason, for it says what to do."""
     rows = [
         [ago(one["at"], found["now"]), one["sender"], _package(one), one["check"], one["reason"]]

@@ -48,6 +48,7 @@ def inspect_model(
     estimate = estimate_cost(workshop, pruner, samples, seqlen, rate or measure_rate(skeleton.device, skeleton.dtype))
     return {
         "model": str(skeleton.checkpoint.path),
+        "digest": skeleton.checkpoint.digest(),
         "architecture": type(skeleton.model).__name__,
         "blocks": len(skeleton.blocks),
         "block_path": skeleton.block_path,

@@ -126,8 +126,11 @@ class FileArrival:
         self._head = head
 
     def _refuse(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self.close()
+        try:
+            with disk_errors(self._path):
+                self._path.unlink(missing_ok=True)
+        finally:
+            self.close()
 
     def _truncate(self) -> None:
         if self._descriptor is not None:

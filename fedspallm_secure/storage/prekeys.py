@@ -1,8 +1,9 @@
 """One-time keys on disk, each handed out once (SPEC sections 6.4, 7 and 11).
 
-The file is rewritten without a prekey and those before it, durably, before its secret is handed out: after a crash at any moment a prekey
-is still there, or gone for good, and never handed out twice.  Putting back an older copy of the file would undo that;
-what went back while it was open is noticed here, and whoever keeps `next_index` elsewhere can notice the rest.
+The file is rewritten without a prekey and those before it, durably, before its secret is handed out: after a crash at
+any moment a prekey is still there, or gone for good, and never handed out twice.  Putting back an older copy of the
+file would undo that; what went back while it was open is noticed here, and whoever keeps `next_index` elsewhere can
+notice the rest.
 """
 
 from collections.abc import Iterator

@@ -19,7 +19,7 @@ from threading import RLock
 from typing import Any
 
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import DiskFull, FedSpaError, LimitExceeded, NotAwaited, RunLocked
+from fedspallm_secure.errors import DiskFull, FedSpaError, LimitExceeded, NotAwaited, RolledBack, RunLocked
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.storage.arrivals import Check, FileArrival, part_files, part_of
 from fedspallm_secure.storage.files import disk_errors, sync_folder
@@ -86,8 +86,8 @@ class Spool:
         with disk_errors(folder):
             for name in ("part", "in", "out"):
                 (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if sole:
-            self._sweep()
+            if sole:
+                self._sweep()
 
     # Arriving
 
@@ -190,10 +190,12 @@ class Spool:
         """Remove what was made in rounds before this one: nobody asks for it any more."""
         with self._lock:
             gone = self._all("SELECT digest FROM outbox WHERE round > 0 AND round < ?", before)
-            for (digest,) in gone:
-                self.inside("out", digest).unlink(missing_ok=True)
-            with register_errors(self._database):
-                self._connection.execute("DELETE FROM outbox WHERE round > 0 AND round < ?", (before,))
+            if gone:  # rows first: a file without one is swept
+                with register_errors(self._database):
+                    self._connection.execute("DELETE FROM outbox WHERE round > 0 AND round < ?", (before,))
+            with disk_errors(self.folder):
+                for (digest,) in gone:
+                    self.inside("out", digest).unlink(missing_ok=True)
 
     # Inside
 
@@ -213,17 +215,16 @@ class Spool:
 
     def _insert(self, head: Head) -> None:
         context = head.context
-        group = str(context.group)
         with register_errors(self._database):
             self._connection.execute(
                 "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '') "
-                "ON CONFLICT DO UPDATE SET state = 'waiting', reason = ''",
+                "ON CONFLICT DO UPDATE SET state = 'waiting', reason = '' WHERE state = 'damaged'",
                 (
                     head.digest.hex(),
                     str(context.sender),
                     context.type,
                     context.round,
-                    group,
+                    str(context.group),
                     context.sequence,
                     head.size,
                     int(time.time()),
@@ -236,11 +237,13 @@ class Spool:
             self._arriving.discard(digest)
 
     def _sweep(self) -> None:
-        """Put right what a kill has left: files without rows."""
+        """Put right what a kill has left: files without rows.  Raises RolledBack where it was no kill."""
         sent = {digest for (digest,) in self._all("SELECT digest FROM outbox")}
-        for path in (self.folder / "out").iterdir():
-            if path.name.removesuffix(SUFFIX) not in sent:  # sealed, but what it belongs to was never written down
-                path.unlink(missing_ok=True)
+        unknown = [path for path in (self.folder / "out").iterdir() if path.name.removesuffix(SUFFIX) not in sent]
+        for path in unknown:
+            self._check_made(path)
+        for path in unknown:  # sealed, but what it belongs to was never written down
+            path.unlink(missing_ok=True)
         known = dict(self._all("SELECT digest, state FROM inbox"))
         for path in (self.folder / "in").iterdir():
             state = known.get(path.name.removesuffix(SUFFIX))
@@ -249,12 +252,19 @@ class Spool:
             elif state != _WAITING:
                 path.unlink(missing_ok=True)
 
+    def _check_made(self, path: Path) -> None:
+        """A number is used up, durably, before anything is sealed: a kill leaves none that the counter does not know."""
+        head = _head(path)
+        last = self._all("SELECT coalesce(max(value), 0) FROM counters WHERE name = 'sequence'")[0][0]
+        if head is not None and head.context.sequence > last:
+            raise RolledBack(
+                f"{path} is package {head.context.sequence} of this party; {self._database} knows of {last}",
+                hint="stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home",
+            )
+
     def _adopt(self, path: Path) -> None:
-        try:
-            with open_package(path) as package:
-                package.check_length()
-                head = package.head
-        except FedSpaError:
+        head = _head(path)
+        if head is None or self.inside("in", head.digest.hex()) != path:
             path.unlink(missing_ok=True)
         else:
             self._insert(head)
@@ -264,13 +274,23 @@ class Spool:
             return self._connection.execute(statement, values).fetchall()
 
 
+def _head(path: Path) -> Head | None:
+    """The head of a package that is there in its whole length, else None."""
+    try:
+        with open_package(path) as package:
+            package.check_length()
+            return package.head
+    except FedSpaError:
+        return None
+
+
 @contextmanager
 def open_spool(
     database: Path, folder: Path, check: Check, quota: Quota | None = None, sole: bool = True
 ) -> Iterator[Spool]:
     """The spool in `folder` of the party whose journal, opened before, is at `database`.
 
-    sole: as in `Spool`.  Raises StorageError.
+    sole: as in `Spool`.  Raises StorageError, and RolledBack for an older copy of the database.
     """
     with register_errors(database):
         connection = sqlite3.connect(database, timeout=10.0, isolation_level=None, check_same_thread=False)

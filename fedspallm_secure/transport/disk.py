@@ -41,7 +41,7 @@ class Disk:
     async def acquire(
         self, release: Callable[[T], object], function: Callable[P, T], *values: P.args, **named: P.kwargs
     ) -> T:
-        """As `run`, for a result that has to be given back; `release` does that if the caller is cancelled meanwhile."""
+        """As `run`, for a result that `release` has to give back if the caller is cancelled meanwhile."""
         call = self.start(function, *values, **named)
         try:
             return await self.settle(call)

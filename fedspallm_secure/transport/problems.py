@@ -102,6 +102,8 @@ def problem(error: BaseException, route: Route, fresh: bool) -> FedSpaError:
         if isinstance(found, PeerUnfit):
             return found.refusal
     for found in _causes(error):
+        if isinstance(found, aiohttp.ClientError):  # some of them are errors of TLS too, without what those know
+            continue
         if isinstance(found, ssl.SSLCertVerificationError):
             return _unverified(found, route)
         if isinstance(found, ssl.SSLError):

@@ -232,7 +232,7 @@ class Visiting(Network):
             except FedSpaError as error:
                 if str(self.trouble) != str(error):
                     _log.warning("%s", error, extra={"code": error.exit_code, "hint": error.hint})
-                self._live.trouble(str(error))
+                self._live.trouble(str(error), error.exit_code)
                 self.trouble = error
                 self.wake()
                 with suppress(TimeoutError):
@@ -242,6 +242,7 @@ class Visiting(Network):
                     _log.info("the server is reached again")
                     self._live.trouble("")
                 self.trouble = None
+                self._live.contact(str(self._server))
                 return
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -11,7 +12,9 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import Terms
 from fedspallm_secure.app.service.live import Live, LiveProgress
 from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.metrics import start_metrics
 from fedspallm_secure.app.service.networks import Listening
+from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.stations.director import Agenda, Director, Durations
 from fedspallm_secure.app.stations.models import ServerModel
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station, quota_of
@@ -45,20 +48,22 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
     check_supported(config)
     data, live = config.server.data, Live(config.server.data / "live.json")
     shown = LiveProgress(progress, live)
-    with stopping() as stop, open_station(config.server.home, data, unlock, _clock, quota_of(config)) as post:
+    with ExitStack() as stack:
+        stop = stack.enter_context(stopping())
+        stack.callback(live.close)
+        post = stack.enter_context(open_station(config.server.home, data, unlock, _clock, quota_of(config)))
         live.phase("starting")
         checkpoint = Checkpoint.open(config.model.path)
         skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32, None)
         director = Director(post, agenda_of(config, post), ServerModel(Revisions(skeleton, data, shown)), data)
         network = Listening(post, _credentials(post), [(a.host, a.port) for a in config.server.listen], _limits(config))
         network.start()
+        stack.callback(network.stop)
+        if config.server.metrics is not None:
+            stack.callback(start_metrics(config.server.metrics, lambda: status_of(path)))
         for address in network.bound:
             _log.info("listening at %s", address)
-        try:
-            return _Loop(post, director, network, live, stop, once).run()
-        finally:
-            network.stop()
-            live.close()
+        return _Loop(post, director, network, live, stop, once).run()
 
 
 class _Loop:

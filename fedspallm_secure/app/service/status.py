@@ -76,21 +76,20 @@ def live_path(data: Path) -> Path:
 def _service(data: Path) -> dict[str, Any]:
     """What the running service says; the clock is the real one, for its file has the real time, too."""
     live = read_live(live_path(data), time.time())
-    if live is None:
+    try:
+        return {"running": False} if live is None else _said(live)
+    except (KeyError, TypeError):  # of another version, or not of this program
         return {"running": False}
+
+
+def _said(live: dict[str, Any]) -> dict[str, Any]:
+    names = ("pid", "started", "phase", "waiting", "trouble", "contacts", "errors", "bytes")
     return {
         "running": True,
-        "pid": live.get("pid"),
-        "started": live.get("started"),
-        "phase": live.get("phase", ""),
-        "waiting": live.get("waiting", ""),
-        "trouble": live.get("trouble", ""),
+        **{name: live[name] for name in names},
         "trouble_since": live.get("trouble_since"),
-        "transfers": [_with_estimate(one, "size") for one in live.get("transfers", [])],
-        "work": [_with_estimate(one, "total") for one in live.get("work", [])],
-        "contacts": live.get("contacts", {}),
-        "errors": live.get("errors", {}),
-        "bytes": live.get("bytes", {}),
+        "transfers": [_with_estimate(one, "size") for one in live["transfers"]],
+        "work": [_with_estimate(one, "total") for one in live["work"]],
     }
 
 

@@ -109,6 +109,8 @@ class Director:
         number = post.journal.last_round()
         if number and post.journal.recall("concluded", str(number)) is None:
             self.station = ServerStation.restore(post, self._own, number, self._vault(number), model)
+        elif number:
+            self._vault(number).clear()  # a kill may have come just before
 
     def _vault(self, number: int) -> DiskVault:
         return DiskVault(self.folder / f"round-{number}" / "vectors")
@@ -164,8 +166,9 @@ class Director:
         return machine.state is not State.COLLECTING and machine.enough and self._patience_ends(machine.state) <= now
 
     def _patience_ends(self, state: State) -> int:
-        if self._enough_since is None or self._enough_since[0] is not state:
-            self._enough_since = state, self.post.now()
+        now = self.post.now()
+        if self._enough_since is None or self._enough_since[0] is not state or now < self._enough_since[1]:
+            self._enough_since = state, now  # also when the clock was put back
         return self._enough_since[1] + self.agenda.patience
 
     @staticmethod

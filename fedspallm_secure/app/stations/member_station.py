@@ -21,7 +21,7 @@ from fedspallm_secure.errors import (
     RolledBack,
 )
 from fedspallm_secure.protocol.packages import NONE
-from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.receiving import Awaited, check_sealing
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member import Ending, Member, Own
 from fedspallm_secure.protocol.rounds.member_state import State
@@ -66,13 +66,22 @@ class MemberStation(MemberParty):
         self._check_prekeys()
 
     def _check_prekeys(self) -> None:
-        """Journal and prekey file are of one age: one of them put back alone is noticed here."""
-        noted = self.post.journal.recall("prekeys", "next")
-        there = self.prekeys.next_index()
-        held = self.machine.prekey
-        burning = held is not None and held.index + 1 == noted and there <= held.index
-        if noted is not None and there != noted and not burning:
+        """Journal and prekey file are of one age: one of them put back alone is noticed here.
+
+        A kill between the two leaves a prekey that is held and not burned yet; then it is burned now.
+        """
+        noted = self.post.journal.recall("prekeys", "next", self._first_prekey)
+        there, held = self.prekeys.next_index(), self.machine.prekey
+        if held is not None and held.index + 1 == noted and there <= held.index:
+            self.prekeys.burn(held.index)
+        elif there != noted:
             raise RolledBack(f"{there} prekeys are used up, and the journal knows of {noted}", hint=_OLD_COPY)
+
+    @property
+    def _first_prekey(self) -> int:
+        """Before the first round nothing is used up; a key file that was lost and made anew begins where it does."""
+        there = self.prekeys.next_index()
+        return there if there == self.bundle.first else 0
 
     def check_sequence(self, seen: int) -> None:
         """seen: number of the newest package that the server has of this member.  Raises RolledBack."""
@@ -95,7 +104,10 @@ class MemberStation(MemberParty):
 
         Raises StorageError, OutOfMemory, KeyStoreError or RolledBack, after which it has to be made anew.
         """
-        return take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+        settled = take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+        if settled:
+            self.post.spool.discard(self.post.journal.last_round())
+        return settled
 
     def act(self, parcel: Parcel) -> None:
         """Act on a message of the server, or on a layer of a result."""
@@ -149,7 +161,9 @@ class MemberStation(MemberParty):
         """Make the contribution to one group and put it into the outbox, once.
 
         A member that is killed between freezing its vector and that has dropped out of the group.
+        Raises TrustError where nothing can be sealed to the server now; DiskFull, StorageError.
         """
+        check_sealing(self.party, self.policy.server, self.trust, self.clock())
         self.post.check_room(2 * (group.count_size + group.sum_size))  # before anything is used up
         prekey = self._burned()
         with self.post.at_once():

@@ -142,6 +142,7 @@ class Post:
         self._inside = True
         try:
             yield
+            self._keep_evidence()  # before what it is about is settled: after a crash nobody would find it again
             with self.journal.transaction():
                 self._register.flush()
                 for write in self._writes:
@@ -150,7 +151,6 @@ class Post:
             self._writes.clear()
             self._register.pending.clear()
             self._inside = False
-            self._keep_evidence()
 
     def later(self, write: Callable[[], None]) -> None:
         """Do this inside of the transaction."""
@@ -201,7 +201,8 @@ class Post:
         now = self.now()
         plain = MemoryPlaintext(*body) if isinstance(body, Sequence) else body
         sealing = self.spool.folder / "out" / f"{self.journal.register.last_sequence() + 1}.sealing"
-        sealing.unlink(missing_ok=True)
+        with disk_errors(sealing):
+            sealing.unlink(missing_ok=True)
         with draft(sealing) as file:
             head = self.postbox.seal_to(file, type, to, round, plan_hash, group, plain, now, now + VALID)
             file.finish()

@@ -9,8 +9,12 @@ from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import (
     CannotDecrypt,
     FedSpaError,
+    HostileFile,
     KeyStoreError,
+    LimitExceeded,
+    MissingInput,
     OutOfMemory,
+    PackageFormatError,
     RevocationListStale,
     RolledBack,
     StorageError,
@@ -18,10 +22,11 @@ from fedspallm_secure.errors import (
     TrailingBytes,
     Truncated,
 )
+from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.spool import Arrived
 
 DAMAGED = (TileMismatch, Truncated, TrailingBytes, CannotDecrypt)  # it may come again, whole
-FATAL = (StorageError, OutOfMemory, KeyStoreError, RolledBack)  # not the message's fault: nothing is taken in
+FATAL = (StorageError, OutOfMemory, KeyStoreError, RolledBack, MissingInput)  # not the message's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ def take_in(post: Post, act: Callable[[FileParcel], None], told: Callable[[Arriv
     """Give everything in the inbox to `act`, in order; returns how many packages were settled.
 
     told: what was refused, and why; a list that is out of date leaves a package where it is.
-    Raises StorageError, OutOfMemory, KeyStoreError or RolledBack: then the party has to be restored.
+    Raises what FATAL names: then nothing was taken in, and the party has to be restored.
     """
     settled = 0
     while True:
@@ -61,6 +66,7 @@ def _take(
     try:
         with post.at_once():
             try:
+                _check_file(arrived)
                 act(FileParcel.of(arrived, post.party))
                 post.settle(arrived, "taken")
             except FATAL:
@@ -78,6 +84,17 @@ def _take(
         return False
     post.spool.drop(arrived.digest)
     return True
+
+
+def _check_file(arrived: Arrived) -> None:
+    """The file is still the one that was checked when it arrived.  Raises Truncated: it may come again."""
+    try:
+        with open_package(arrived.path) as package:
+            if package.head.digest.hex() == arrived.digest:
+                return
+    except (MissingInput, HostileFile, LimitExceeded, PackageFormatError):
+        pass
+    raise Truncated(f"{arrived.path} is not what arrived any more")
 
 
 def arrived_of(parcel: Parcel) -> Arrived:

@@ -15,7 +15,7 @@ from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.crypto import merkle
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.storage.files import disk_errors, sync_folder
+from fedspallm_secure.storage.files import atomic_write, disk_errors, sync_folder
 
 
 class Inflow:
@@ -78,15 +78,14 @@ class DiskVault(FolderVault):
             sync_folder(path.parent)
 
     def add_early(self, group: GroupPlan) -> None:
-        """Everybody in the cohort has sent a vector: add them up now, and not when people wait for it."""
-        path, total = self._early(group), super().total(group, group.cohort)
-        part = path.with_suffix(".part")
-        with disk_errors(path):
-            with part.open("wb") as file:
-                for stream in total.parts:
-                    file.write(stream.data)
-                os.fsync(file.fileno())
-            part.replace(path)
+        """Everybody in the cohort has sent a vector: add them up now, once, and not when people wait for it."""
+        path = self._early(group)
+        if path.exists():
+            return
+        total = super().total(group, group.cohort)
+        with atomic_write(path) as file:
+            for stream in total.parts:
+                file.write(stream.data)
 
     def total(self, group: GroupPlan, members: Iterable[str]) -> Streams:
         """The sum of the vectors of `members`.  Raises RecordDamaged, StorageError."""
@@ -100,7 +99,7 @@ class DiskVault(FolderVault):
 
     def clear(self) -> None:
         """The round is over: remove all of them."""
-        for pattern in ("*.vector", "*.sum", "*.part"):
+        for pattern in ("*.vector", "*.sum", "*.part", ".*.sum.*"):
             for path in self._folder.glob(pattern):
                 with suppress(FileNotFoundError), disk_errors(path):
                     path.unlink()

@@ -19,8 +19,8 @@ class Policy:
     upload_limit: bytes of one round; horizon: seconds that the last deadline may be away; counts_to: who may be told
     the counts; pinned_base: whether a round may begin from a public model instead of an earlier result; epochs: how
     often one matrix may be released, over all rounds; software: what the server may run, each as NAME/VERSION or the
-    beginning of it, any if None; least_cohort: members that a cohort with this one in it has to have; pruners: those that
-    it prunes with, any if None.
+    beginning of it, any if None; least_cohort: members that a cohort with this one in it has to have; pruners: those
+    that it prunes with, any if None.
     """
 
     server: Party

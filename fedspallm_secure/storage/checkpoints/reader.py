@@ -3,6 +3,7 @@
 Nothing is unpickled: a folder with only pytorch_model.bin is refused.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,11 @@ class Checkpoint:
     def files(self) -> list[Path]:
         """The config and the weight shards, in name order."""
         return [self.path / name for name in sorted({"config.json", *(t.shard for t in self.tensors.values())})]
+
+    def digest(self) -> str:
+        """SHA-256 of the list of all of `digests`, hex: one for the whole model, whatever its folder is called."""
+        lines = [f"{digest}  {name}\n" for name, digest in sorted(self.digests().items())]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of the config and of every shard, by file name."""

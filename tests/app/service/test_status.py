@@ -1,0 +1,268 @@
+"""Where a server or a member stands, without a password: it has to agree with what their machines know."""
+
+import json
+import os
+import time
+
+import pytest
+
+from fedspallm_secure.app.service.status import status_of
+from fedspallm_secure.errors import MissingInput, RecordDamaged, StorageError
+from fedspallm_secure.protocol.rounds.member_state import State as MemberStage
+from fedspallm_secure.protocol.rounds.server_state import State
+from fedspallm_secure.secagg.thresholds import Profile
+from tests.app.service.stages import drive, open_round, settle, write_configs
+from tests.stationary import Stations, stations
+
+
+@pytest.fixture
+def found(tmp_path):
+    with stations(tmp_path, members=4, layers=3) as made:
+        write_configs(tmp_path, made.names)
+        yield made
+
+
+def at_server(found: Stations, **more):
+    return status_of(found.ceremony.folder / "federation.toml", now=found.now, **more)
+
+
+def at_member(found: Stations, name: str):
+    return status_of(found.ceremony.folder / f"{name}.toml", now=found.now)
+
+
+def agrees(found: Stations) -> None:
+    """What is shown is what the machines know."""
+    shown, station = at_server(found), found.server.station
+    if station is not None:
+        machine, part = station.machine, shown["round"]
+        assert part["state"] == machine.state.name.lower()
+        for group in part["groups"]:
+            here = {member for gid, member in machine.received if gid == group["layer"]}
+            assert set(group["delivered"]) == here
+            end = machine.ended.get(group["layer"])
+            assert group["ended"] == (None if end is None else end.code.value)
+        assert set(part["endorsements"]["here"]) == machine.endorsements.keys()
+        assert set(part["answers"]["here"]) == machine.answers.keys()
+        if machine.survivors is not None and machine.state is not State.FINISHED:
+            assert set(part["answers"]["awaited"]) == machine.asked() - machine.answers.keys()
+    for name, member in found.members.items():
+        shown = at_member(found, name)
+        if member.machine.accepted is None:
+            assert shown["state"] == "waiting for a plan"
+        else:
+            assert shown["state"] == member.machine.state.name.lower()
+            assert {one["layer"] for one in shown["round"]["layers"] if one["state"] == "due"} == {
+                group.gid for group in member.due()
+            }
+        assert set((shown["follows"] or {"missing": []})["missing"]) == member.results.missing()
+
+
+@pytest.mark.parametrize("profile", [Profile.THREE_TRIP, Profile.TWO_TRIP], ids=["three", "two"])
+def test_it_agrees_with_the_machines_all_the_way(tmp_path, profile):
+    with stations(tmp_path, members=4, layers=2, profile=profile) as found:
+        write_configs(tmp_path, found.names)
+        seen = set()
+        for _ in range(60):
+            agrees(found)
+            seen.add(at_server(found)["state"])
+            moved = found.carry()
+            agrees(found)
+            moved += found.server.work_through()
+            agrees(found)
+            moved += found.server.tick()
+            agrees(found)
+            seen.add(at_server(found)["state"])
+            for station in found.members.values():
+                moved += station.work_through()
+                for group in station.due():
+                    station.contribute_layer(group)
+                    moved += 1
+            if not moved:
+                break
+        agrees(found)
+        assert seen >= {"offers", "collecting", "unmasking", "finished", "done"}
+        assert ("endorsing" in seen) == (profile is Profile.THREE_TRIP)
+        shown = at_server(found)
+        assert shown["round"]["result"] is not None
+        assert (shown["rounds"], shown["round"]["over"]) == ({"done": 1, "of": 1, "failed": 0}, True)
+        assert at_member(found, "north")["round"]["result"] == shown["round"]["result"]
+
+
+def test_before_anything_has_run(tmp_path):
+    made = Stations(tmp_path, members=3)
+    write_configs(tmp_path, made.names)
+    for name in ("federation", "north"):
+        shown = status_of(tmp_path / f"{name}.toml")
+        assert (shown["state"], shown["running"], shown["round"]) == ("not begun", False, None)
+        assert shown["disk_free"] > 0
+
+
+def test_who_has_not_offered(found):
+    found.silent = {"west"}
+    found.carry()
+    found.server.work_through()
+    rows = {row["member"]: row for row in at_server(found)["members"]}
+    assert {name for name, row in rows.items() if row["offered"] is None} == {"west"}
+    assert (rows["north"]["prekeys"], rows["north"]["layers"], rows["north"]["software"]) == (2, 0, "test/1")
+    assert rows["north"]["last_heard"] is not None
+    assert rows["west"]["last_heard"] is None
+
+
+def test_who_is_awaited_while_collecting(found):
+    open_round(found, ("west",))
+    shown = at_server(found)
+    part = shown["round"]
+    assert (part["round"], part["step"], part["target"], shown["rounds"]["of"]) == (1, 1, "50 %", 1)
+    assert [group["awaited"] for group in part["groups"]] == [["west"]] * 3
+    assert part["deadline"] == found.now + 3600
+    rows = {row["member"]: row for row in shown["members"]}
+    assert (rows["west"]["delivered"], rows["west"]["due"], rows["west"]["plan_fetched"]) == (0, 3, None)
+    assert (rows["north"]["delivered"], rows["north"]["prekeys"]) == (3, 1)
+    assert rows["north"]["plan_fetched"] is not None
+    assert [(one["recipient"], one["type"]) for one in shown["leaving"]] == [("member/west", "plan")]
+    assert shown["outbox"]["packages"] == 1
+
+
+def test_layers_that_end_without_a_sum(found):
+    found.server.agenda = found.server.agenda
+    open_round(found, ("west", "south"))
+    found.now += 4000
+    settle(found)
+    shown = at_server(found)
+    groups = shown["round"]["groups"]
+    assert {group["ended"] for group in groups} == {"TOO_FEW_CONTRIBUTIONS"}
+    assert all(not group["awaited"] for group in groups)
+    found.silent = set()
+    settle(found)
+    assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"ended"}
+
+
+def test_a_member_from_layer_to_layer(found):
+    found.carry()
+    found.step()
+    found.carry()
+    member = found.members["north"]
+    member.work_through()
+    states = lambda: [one["state"] for one in at_member(found, "north")["round"]["layers"]]  # noqa: E731
+    assert states() == ["due"] * 3
+    groups = member.due()
+    member.contribute_layer(groups[0])
+    assert states() == ["waits", "due", "due"]
+    shown = at_member(found, "north")
+    assert (shown["prekeys"], shown["round"]["due"], shown["round"]["list"]) == (1, 2, False)
+    assert [(one["type"], one["packages"]) for one in shown["leaving"]] == [("contribution", 1)]
+    assert shown["by_hand"]
+    found.carry()
+    assert states() == ["sent", "due", "due"]
+    found.server.work_through()
+    found.carry()
+    member.work_through()
+    assert states() == ["received", "due", "due"]
+    member.freeze(groups[1], type("Frozen", (), {"hash": "ab" * 32})())
+    assert states() == ["received", "lost", "due"]
+    assert at_member(found, "north")["last_contact"] is not None
+
+
+def test_what_was_refused_has_its_check(found):
+    open_round(found, ("west",))
+    path = found.server.post.journal
+    with path.transaction():
+        path.connection.execute(
+            "INSERT INTO inbox VALUES (?, 'member/west', 'contribution', 1, '2', 9, 10, ?, 'refused', ?)",
+            ("cd" * 32, found.now, "S4: a row does not give its commitment"),
+        )
+    shown = at_server(found)
+    (one,) = shown["refused"]
+    assert (one["sender"], one["layer"], one["check"]) == ("member/west", 2, "S4")
+    assert shown["refusals"] == {"S4": 1}
+    assert shown["round"]["groups"][2]["awaited"] == ["west"]
+
+
+def test_it_writes_nothing_and_waits_for_nobody(found):
+    open_round(found, ("west",))
+    folder = found.ceremony.folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "register" not in path.name}
+    with found.server.post.journal.transaction():
+        shown = at_server(found)
+    assert shown["state"] == "collecting"
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and "register" not in path.name}
+    assert after == before
+
+
+def test_it_is_plain_data(found):
+    open_round(found, ("west",))
+    for shown in (at_server(found), at_member(found, "north")):
+        assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+        assert "open sesame" not in json.dumps(shown)
+
+
+def write_live(found, **changes):
+    data = found.ceremony.folder / "data-hub"
+    move = {"key": "k", "direction": "down", "peer": "member/west", "type": "contribution", "round": 1, "group": "2"}
+    facts = {
+        "pid": os.getpid(), "at": time.time(), "started": 1.0, "phase": "collecting", "waiting": "for west",
+        "trouble": "", "errors": {}, "contacts": {}, "bytes": {"up": 0, "down": 5},
+        "transfers": [{**move, "done": 100, "size": 300, "rate": 20}],
+        "work": [{"task": "prune", "done": 1, "total": 5, "unit": "layers", "rate": 0}],
+    }  # fmt: skip
+    (data / "live.json").write_text(json.dumps(facts | changes))
+
+
+def test_what_the_running_service_says(found):
+    write_live(found)
+    shown = at_server(found)
+    assert (shown["running"], shown["pid"], shown["waiting"]) == (True, os.getpid(), "for west")
+    assert shown["transfers"][0]["left"] == 10
+    assert shown["work"][0]["left"] is None
+
+
+def test_a_service_that_is_silent_does_not_run(found):
+    write_live(found, at=time.time() - 60)
+    shown = at_server(found)
+    assert not shown["running"]
+    assert "waiting" not in shown
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"transfers": 7}, {"transfers": [{"rate": "x"}]}, {"work": [{}]}, {"transfers": [{"rate": 1}]}],
+    ids=["no list", "no number", "no rate", "no size"],
+)
+def test_a_file_of_another_form_is_not_believed(found, changes):
+    write_live(found, **changes)
+    assert not at_server(found)["running"]
+
+
+def test_packages_that_arrive(found):
+    found.carry()
+    (found.ceremony.folder / "data-hub/spool/part/member-north.abc.part").write_bytes(bytes(70))
+    assert at_server(found)["arriving"] == [{"sender": "member/north", "bytes": 70}]
+
+
+def test_what_cannot_be_read(found, tmp_path):
+    open_round(found)
+    with pytest.raises(MissingInput):
+        status_of(tmp_path / "nothing.toml")
+    found.stack.close()
+    register = tmp_path / "server-hub/register.sqlite"
+    for path in tmp_path.glob("server-hub/register.sqlite*"):
+        path.write_bytes(b"x" * 5000)
+    with pytest.raises(RecordDamaged):
+        at_server(found)
+    register.unlink()
+    with pytest.raises(StorageError):
+        at_server(found)
+
+
+def test_after_everybody_has_gone(found):
+    open_round(found, ("west",))
+    found.stack.close()
+    assert at_server(found)["state"] == "collecting"
+    assert at_member(found, "north")["state"] == MemberStage.PLANNED.name.lower()
+
+
+def test_a_stage_is_reached(found):
+    drive(found, State.UNMASKING, silent=())
+    shown = at_server(found)
+    assert sorted(shown["round"]["answers"]["awaited"]) == sorted(found.names)
+    assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"listed"}
