@@ -38,12 +38,12 @@ class Host(Protocol):
 
 def part_of(folder: Path, peer: Party, digest: str) -> Path:
     """Where a package of `peer` grows."""
-    return folder / f"{peer.role}-{peer.id}.{digest}{_PART}"
+    return folder / f"{peer.role_name}-{peer.id}.{digest}{_PART}"
 
 
 def part_files(folder: Path, peer: Party) -> Iterable[Path]:
     """Everything of `peer` that has begun to arrive."""
-    return folder.glob(f"{peer.role}-{peer.id}.*{_PART}")
+    return folder.glob(f"{peer.role_name}-{peer.id}.*{_PART}")
 
 
 class FileArrival:

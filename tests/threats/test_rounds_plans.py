@@ -149,7 +149,7 @@ def test_no_two_of_us_have_one_key_and_none_is_weak():
 
 
 def test_a_prekey_is_one_that_is_left_of_a_bundle_that_is_valid_now():
-    """THREAT_MODEL T112: used, left out, not there, expired, withdrawn; of a neighbour an old one gives nothing away."""
+    """THREAT_MODEL T112: used, left out, not there, expired, withdrawn; a neighbour's old one gives nothing away."""
     ends_at(
         "P9",
         PlanDeclined,

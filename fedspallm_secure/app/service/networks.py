@@ -17,6 +17,7 @@ from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError, PackageRefused, UsageError
+from fedspallm_secure.storage.spool import Spool
 from fedspallm_secure.transport.client import Courier, Manners
 from fedspallm_secure.transport.depot import Listed
 from fedspallm_secure.transport.guards import Limits
@@ -30,6 +31,22 @@ _POLL, _LONG_POLL, _PAUSE = 1.0, 25, 5.0  # seconds: between looks at the outbox
 _FAREWELL = 0.05  # seconds in which closed connections are forgotten
 _GRACE = 10.0  # seconds for requests that are under way when a server stops
 _HTTPS = 443
+
+
+class Shelf:
+    """A spool as `transport.depot.Depot`."""
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self.arrival = spool.arrival
+        self.departure = spool.departure
+        self.departed = spool.departed
+        self.again = spool.again
+
+    def listing(self, peer: Party, after: int, most: int) -> Sequence[Listed]:
+        """What waits for `peer`."""
+        found = self._spool.listing(peer, after, most)
+        return [Listed(one.number, one.digest, one.size, one.type, one.round, one.group) for one in found]
 
 
 class Network:
@@ -87,8 +104,8 @@ class Listening(Network):
         super().__init__()
         self.bound: list[Any] = []
         self._addresses = addresses
-        self._make = lambda: Server(
-            post.spool, credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
+        self._make: Callable[[], Server] = lambda: Server(
+            Shelf(post.spool), credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
         )
         self._server: Server | None = None
 
@@ -123,7 +140,9 @@ class Visiting(Network):
         self._after = 0
         self._looked = self._brought = False
         self._bell: asyncio.Event | None = None
-        self._make = lambda: Courier(route, credentials, SOFTWARE, lambda: post.home.trust, manners)
+        self._make: Callable[[], Courier] = lambda: Courier(
+            route, credentials, SOFTWARE, lambda: post.home.trust, manners
+        )
 
     @property
     def idle(self) -> bool:

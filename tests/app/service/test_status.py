@@ -123,18 +123,18 @@ def test_who_is_awaited_while_collecting(found):
     assert shown["outbox"]["packages"] == 1
 
 
-def test_layers_that_end_without_a_sum(found):
-    found.server.agenda = found.server.agenda
-    open_round(found, ("west", "south"))
-    found.now += 4000
-    settle(found)
-    shown = at_server(found)
-    groups = shown["round"]["groups"]
-    assert {group["ended"] for group in groups} == {"TOO_FEW_CONTRIBUTIONS"}
-    assert all(not group["awaited"] for group in groups)
-    found.silent = set()
-    settle(found)
-    assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"ended"}
+def test_layers_that_end_without_a_sum(tmp_path):
+    with stations(tmp_path, members=4, layers=3, attempts=1) as found:
+        write_configs(tmp_path, found.names)
+        open_round(found, ("west", "south"))
+        found.now += 4000
+        settle(found)
+        shown = at_server(found)
+        groups = shown["round"]["groups"]
+        assert {group["ended"] for group in groups} == {"TOO_FEW_CONTRIBUTIONS"}
+        assert not any(group["awaited"] for group in groups)
+        assert (shown["state"], shown["rounds"]["failed"]) == ("given up", 1)
+        assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"ended"}
 
 
 def test_a_member_from_layer_to_layer(found):
@@ -158,7 +158,7 @@ def test_a_member_from_layer_to_layer(found):
     found.carry()
     member.work_through()
     assert states() == ["received", "due", "due"]
-    member.freeze(groups[1], type("Frozen", (), {"hash": "ab" * 32})())
+    member.freeze(groups[1], type("Frozen", (), {"hash": bytes(32)})())
     assert states() == ["received", "lost", "due"]
     assert at_member(found, "north")["last_contact"] is not None
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_read(found, tmp_path):
     open_round(found)
     with pytest.raises(MissingInput):
         status_of(tmp_path / "nothing.toml")
-    found.stack.close()
+    found.__exit__()
     register = tmp_path / "server-hub/register.sqlite"
     for path in tmp_path.glob("server-hub/register.sqlite*"):
         path.write_bytes(b"x" * 5000)
@@ -256,7 +256,7 @@ def test_what_cannot_be_read(found, tmp_path):
 
 def test_after_everybody_has_gone(found):
     open_round(found, ("west",))
-    found.stack.close()
+    found.__exit__()
     assert at_server(found)["state"] == "collecting"
     assert at_member(found, "north")["state"] == MemberStage.PLANNED.name.lower()
 

@@ -1,0 +1,84 @@
+"""Whole rounds between stations that have no network: everything travels on media."""
+
+import shutil
+
+import pytest
+
+from fedspallm_secure.app.courier.exporting import export
+from fedspallm_secure.app.courier.importing import import_from
+from fedspallm_secure.app.courier.media import open_medium
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.secagg.thresholds import Profile
+from tests.stationary import HUB, Stations, stations
+
+
+class Courier:
+    """Somebody with one medium, who goes round.  lost: number of the journey on which it is lost, counted from 1."""
+
+    def __init__(self, found: Stations, folder, lost: int = 0) -> None:
+        self.found, self.folder, self.lost = found, folder, lost
+        self.journeys = 0
+        folder.mkdir()
+
+    def collect(self) -> None:
+        """From the members to the server."""
+        self._journey([f"member/{name}" for name in self.found.names], [HUB])
+
+    def distribute(self) -> None:
+        """From the server to the members."""
+        self._journey([HUB], [f"member/{name}" for name in self.found.names])
+
+    def _journey(self, senders, recipients) -> None:
+        self.journeys += 1
+        medium = self.folder / str(self.journeys)
+        medium.mkdir()
+        for party in senders:
+            export(self.found.post(party), medium, None, [], False, "", Silent())
+        if self.journeys == self.lost:
+            shutil.rmtree(medium)
+            return
+        for party in recipients if list(medium.glob("*.fsdoc")) else ():
+            with open_medium(medium) as opened:
+                outcomes = import_from(self.found.post(party), opened, Silent())
+            assert [str(error) for outcome in outcomes for error in outcome.errors] == []
+
+
+def work(found: Stations) -> None:
+    """Everybody does what is due."""
+    found.server.work_through()
+    while found.server.tick():
+        found.server.work_through()
+    for station in found.members.values():
+        station.work_through()
+        for group in station.due():
+            station.contribute_layer(group)
+
+
+@pytest.mark.parametrize(("profile", "trips"), [(Profile.TWO_TRIP, 2), (Profile.THREE_TRIP, 3)])
+def test_a_round_takes_as_many_trips_as_its_profile_says(tmp_path, profile, trips):
+    with stations(tmp_path / "parties", members=6, layers=1, profile=profile) as found:
+        courier = Courier(found, tmp_path / "media")
+        _play(found, courier)
+        assert courier.journeys == 2 * (1 + trips)  # offers and prekeys, then the round
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", range(1, 9))
+def test_a_medium_that_is_lost_costs_a_journey(tmp_path, lost):
+    with stations(tmp_path / "parties", members=4, layers=1) as found:
+        courier = Courier(found, tmp_path / "media", lost)
+        _play(found, courier)
+        assert courier.journeys == 10
+
+
+def _play(found: Stations, courier: Courier) -> None:
+    for _ in range(12):
+        courier.collect()
+        work(found)
+        courier.distribute()
+        work(found)
+        if all(work.taken for work in found.works.values()):
+            break
+    assert found.server.waiting == "all rounds are done"
+    assert found.model.done == [1]
+    assert all(work.taken == [(1, 0)] for work in found.works.values())

@@ -1,0 +1,105 @@
+"""What an operator asks for from another process, and nonsense that is refused."""
+
+import pytest
+
+from fedspallm_secure.app.service.control import REASON_LIMIT, abort_round, leave, rounds_of
+from fedspallm_secure.app.service.status import status_of
+from fedspallm_secure.errors import OutOfTurn, UsageError
+from tests.app.service.stages import open_round, write_configs
+from tests.stationary import Stations, stations
+
+
+@pytest.fixture
+def found(tmp_path):
+    with stations(tmp_path, members=3, layers=2) as made:
+        write_configs(tmp_path, made.names)
+        yield made
+
+
+def wish(found: Stations, name: str = "abort"):
+    return found.server.post.journal.recall("control", name)
+
+
+def test_a_round_is_aborted_beside_the_service(found, tmp_path):
+    open_round(found, ("west",))
+    abort_round(tmp_path / "federation.toml", 1, " wrong model ")
+    assert (wish(found)["round"], wish(found)["reason"]) == (1, "wrong model")
+    assert status_of(tmp_path / "federation.toml")["control"]["round"] == 1
+    abort_round(tmp_path / "federation.toml", 1, "again")
+    assert wish(found)["reason"] == "again"
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, 10**30], ids=["none", "negative", "next", "huge"])
+def test_there_is_no_such_round(found, tmp_path, number):
+    open_round(found, ("west",))
+    with pytest.raises(UsageError, match="no round"):
+        abort_round(tmp_path / "federation.toml", number, "x")
+    assert wish(found) is None
+
+
+@pytest.mark.parametrize(
+    "reason", ["", "  ", "a\nb", "\x1b[2J", "x" * (REASON_LIMIT + 1)], ids=["empty", "blank", "lines", "escape", "long"]
+)
+def test_a_reason_that_is_none(found, tmp_path, reason):
+    open_round(found, ("west",))
+    with pytest.raises(UsageError, match="one line"):
+        abort_round(tmp_path / "federation.toml", 1, reason)
+    assert wish(found) is None
+
+
+def test_nothing_that_is_over_is_aborted(found, tmp_path):
+    found.run()
+    with pytest.raises(OutOfTurn, match="over already"):
+        abort_round(tmp_path / "federation.toml", 1, "x")
+    (one,) = rounds_of(tmp_path / "federation.toml")
+    assert (one["ended"], one["in_the_sum"], one["left_out"]) == ("result", sorted(found.names), [])
+    assert (one["cohorts"], one["layers"], one["target"]) == ("3", 2, "50 %")
+    assert one["opened"] is not None
+    assert one["over"] is not None
+    (own,) = rounds_of(tmp_path / "north.toml")
+    assert (own["ended"], own["layers"], own["in_the_sum"]) == ("result", [0, 1], [0, 1])
+    assert own["result"] == one["result"]
+
+
+def test_a_round_that_goes_on_is_listed(found, tmp_path):
+    assert rounds_of(tmp_path / "federation.toml") == []
+    open_round(found, ("west",))
+    (one,) = rounds_of(tmp_path / "federation.toml")
+    assert (one["ended"], one["result"], one["in_the_sum"], one["over"]) == ("collecting", None, [], None)
+    assert rounds_of(tmp_path / "north.toml")[0]["ended"] == "going on"
+
+
+def test_a_member_leaves_and_comes_back(found, tmp_path):
+    path, journal = tmp_path / "north.toml", found.members["north"].post.journal
+    with pytest.raises(UsageError, match="has not left"):
+        leave(path, undo=True)
+    leave(path)
+    assert journal.recall("control", "leave")["at"] > 0
+    leave(path)
+    leave(path, undo=True)
+    assert journal.recall("control", "leave") is None
+    with journal.transaction():
+        journal.remember("left", "*", {"at": 1})
+    assert status_of(path)["state"] == "left"
+    with pytest.raises(UsageError, match="left already"):
+        leave(path)
+    leave(path, undo=True)
+    assert journal.recall("left", "*") is None
+    assert status_of(path)["state"] == "waiting for a plan"
+
+
+def test_it_is_for_one_side_only(found, tmp_path):
+    with pytest.raises(UsageError, match="member cannot abort"):
+        abort_round(tmp_path / "north.toml", 1, "x")
+    with pytest.raises(UsageError, match="server cannot leave"):
+        leave(tmp_path / "federation.toml")
+
+
+def test_before_anything_has_run(tmp_path):
+    made = Stations(tmp_path, members=3)
+    write_configs(tmp_path, made.names)
+    assert rounds_of(tmp_path / "federation.toml") == rounds_of(tmp_path / "north.toml") == []
+    with pytest.raises(UsageError, match="no round 1 yet"):
+        abort_round(tmp_path / "federation.toml", 1, "x")
+    with pytest.raises(UsageError, match="nothing yet"):
+        leave(tmp_path / "north.toml")

@@ -1,0 +1,131 @@
+"""Figures for Prometheus: what a scrape says, where it listens, and where it does not."""
+
+import re
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from fedspallm_secure.app.configuration.values import Address
+from fedspallm_secure.app.service.metrics import MEMBER_STATES, SERVER_STATES, start_metrics
+from fedspallm_secure.errors import MissingExtra, StorageError, UsageError
+
+pytest.importorskip("prometheus_client")
+
+BOXES = {"inbox": {"packages": 2, "bytes": 30}, "outbox": {"packages": 0, "bytes": 0}, "disk_free": 1000}
+GROUP = {"delivered": ["a", "b"], "awaited": ["c"], "ended": None}
+SERVER = {
+    "role": "server", "now": 1000, "state": "collecting", **BOXES,
+    "rounds": {"done": 1, "of": 4, "failed": 0},
+    "round": {
+        "round": 2, "deadline": 1060, "groups": [GROUP, {**GROUP, "awaited": [], "ended": "STOPPED"}],
+        "endorsements": {"here": ["member/a"], "awaited": []}, "answers": {"here": [], "awaited": ["a", "b"]},
+    },
+    "members": [{"member": "a", "prekeys": 3}, {"member": "b", "prekeys": None}],
+    "refusals": {"S4": 2, "": 1}, "errors": {"112": 5}, "trouble": "no connection", "bytes": {"up": 7, "down": 8},
+    "transfers": [{"direction": "down", "rate": 5}, {"direction": "down", "rate": 6}],
+}  # fmt: skip
+MEMBER = {
+    "role": "member", "now": 1000, "state": "planned", **BOXES, "prekeys": 9, "refusals": {},
+    "round": {"round": 2, "deadline": 900, "layers": [{"state": "due"}, {"state": "sent"}, {"state": "due"}]},
+    "follows": {"missing": [1, 2]},
+}  # fmt: skip
+
+
+@pytest.fixture
+def scrape(unused_port):
+    """What Prometheus is told about a snapshot."""
+    stops = []
+
+    def ask(snapshot):
+        stops.append(start_metrics(Address("127.0.0.1", unused_port), snapshot))
+        with urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+
+    yield ask
+    for stop in stops:
+        stop()
+
+
+@pytest.fixture
+def unused_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "up 1.0", 'state{state="collecting"} 1.0', 'state{state="done"} 0.0', "trouble 1.0",
+        'errors_total{code="112"} 5.0', 'refused_packages_total{check="S4"} 2.0', "rounds_planned 4.0", "round 2.0",
+        "deadline_seconds 60.0", "contributions_received 4.0", "contributions_awaited 1.0", "layers_ended 1.0",
+        "answers_awaited 2.0", "endorsements_received 1.0", 'moved_bytes_total{direction="down"} 8.0',
+        'transfers{direction="down"} 2.0', 'transfer_bytes_per_second{direction="down"} 11.0',
+        'waiting_bytes{box="inbox"} 30.0', "disk_free_bytes 1000.0", 'member_prekeys_left{member="a"} 3.0',
+    ],
+)  # fmt: skip
+def test_a_server(server_text, line):
+    assert f"\nfedprune_{line}\n" in server_text
+
+
+@pytest.fixture(scope="module")
+def server_text():
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from fedspallm_secure.app.service.metrics import Figures
+
+    registry = CollectorRegistry()
+    registry.register(Figures(lambda: SERVER))
+    return generate_latest(registry).decode()
+
+
+def test_a_member_over_http(scrape):
+    text = scrape(lambda: MEMBER)
+    for line in ('own_layers{state="due"} 2.0', "layers_missing 2.0", "prekeys_left 9.0", "deadline_seconds -100.0"):
+        assert f"\nfedprune_{line}\n" in text
+    assert "process_resident_memory_bytes" in text or not sys.platform.startswith("linux")
+
+
+def test_before_anything_has_run(scrape):
+    text = scrape(lambda: {"role": "member", "now": 1, "state": "not begun", "round": None, **BOXES})
+    assert '\nfedprune_state{state="not begun"} 1.0\n' in text
+
+
+def test_a_snapshot_that_fails(scrape):
+    def fail():
+        raise StorageError("gone")
+
+    text = scrape(fail)
+    assert "\nfedprune_up 0.0\n" in text
+    assert "fedprune_state" not in text
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "hub.example.org"])
+def test_only_this_machine_is_told(host):
+    with pytest.raises(UsageError, match="other machines"):
+        start_metrics(Address(host, 0), lambda: SERVER)
+
+
+def test_a_port_that_is_taken(scrape, unused_port):
+    scrape(lambda: SERVER)
+    with pytest.raises(StorageError, match="cannot listen"):
+        start_metrics(Address("127.0.0.1", unused_port), lambda: SERVER)
+
+
+def test_without_the_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(MissingExtra) as caught:
+        start_metrics(Address("127.0.0.1", 0), lambda: SERVER)
+    assert "fedspallm-secure[metrics]" in caught.value.hint
+
+
+def test_every_name_is_described(server_text):
+    described = (Path(__file__).parents[3] / "docs/OPERATING.md").read_text()
+    for name in re.findall(r"^# TYPE (fedprune_\w+)", server_text, re.M):
+        assert f"`{name}`" in described, name
+    for state in (*SERVER_STATES, *MEMBER_STATES):
+        assert f"| {state} |" in described, state

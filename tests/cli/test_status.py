@@ -1,0 +1,147 @@
+"""`fedprune status` as people see it: on a narrow terminal without colour, while it changes, and as JSON."""
+
+import json
+import sys
+
+import pytest
+from fedprune_cli import status as command
+from fedprune_cli.main import cli, run
+from fedprune_cli.spelling import ago, listed, moment, numbers, span
+from fedprune_cli.status import lasting, print_rounds, status_text
+from rich.console import Console
+
+from fedspallm_secure.app.service import status as service
+from fedspallm_secure.app.service.control import rounds_of
+from fedspallm_secure.app.service.status import status_of
+from tests.app.service.stages import open_round, write_configs
+from tests.stationary import stations
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A round that waits for two of six."""
+    folder = tmp_path_factory.mktemp("status")
+    with stations(folder, members=6, layers=4) as found:
+        write_configs(folder, found.names)
+        open_round(found, ("west", "middle"))
+        yield folder
+
+
+def text_of(found, width=80):
+    out = Console(width=width, record=True, color_system=None, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    out.print(status_text(found, width))
+    out.file.close()
+    return out.export_text()
+
+
+def test_a_server_at_80_columns(place):
+    text = text_of(status_of(place / "federation.toml"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "server/hub of lungs.example: not running" in text
+    assert "for middle, west" in text
+    assert "left\n" in text
+    assert ["0-3", "6", "5", "4", "middle,", "west"] in [line.split() for line in text.splitlines()]
+    assert ["west", "all", "layers", "1", "left", "not", "fetched", "0", "of", "4"] in [
+        line.split()[:10] for line in text.splitlines()
+    ]
+
+
+def test_a_member_at_80_columns(place):
+    text = text_of(status_of(place / "north.toml"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "sent, receipt here" in text
+    assert "server/hub, carried by hand: last contact" in text
+
+
+def test_what_is_on_the_way(place):
+    move = {"key": "k", "direction": "down", "peer": "member/west", "type": "contribution", "round": 1, "group": "2"}
+    found = status_of(place / "federation.toml") | {
+        "running": True, "pid": 7, "trouble": "no connection\x1b", "warnings": ["soon over"],
+        "transfers": [{**move, "done": 1 << 30, "size": 3 << 30, "rate": 1 << 20, "left": 2048}],
+        "work": [{"task": "add up", "done": 1, "total": 4, "unit": "layers", "rate": 0.1, "left": 30}],
+        "refused": [{"sender": "member/west", "type": "contribution", "layer": 2, "check": "S4", "at": 0,
+                     "reason": "S4: a row does not give its commitment"}],
+    }  # fmt: skip
+    text = text_of(found, 120)
+    for words in (
+        "running, pid 7", "no connection\\x1b", "soon over", "contribution 2", "1.0 GiB of 3.0 GiB", "1.0 MiB/s",
+        "34 min 8 s left", "add up: 1 of 4 layers, about 30 s left", "S4: a row does not give",
+    ):  # fmt: skip
+        assert words in text
+    assert max(map(len, text_of(found).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("state", ["done", "given up", "between rounds"])
+def test_states_between_rounds(place, state):
+    found = status_of(place / "federation.toml")
+    found |= {"state": state, "round": {**found["round"], "over": True, "result": "ab" * 32}}
+    assert f"{state}: " in text_of(found)
+
+
+def test_json(place, capfd, monkeypatch):
+    monkeypatch.setitem(cli.commands, "status", command.status)
+    assert run(["status", "--config", str(place / "federation.toml"), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["state"] == "collecting"
+    assert run(["status", "--config", str(place)]) == 0
+    assert run(["status", "--config", str(place / "nothing.toml")]) == 11
+
+
+def watched(monkeypatch, place, found, as_json=False):
+    """Watch these statuses, one a second, until they are used up."""
+    remaining = iter(found)
+    monkeypatch.setattr(command.time, "sleep", lambda _: None)
+
+    def next_one(path):
+        try:
+            return next(remaining)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(service, "status_of", next_one)
+    command.show_status(place / "federation.toml", True, as_json)
+
+
+def test_watching_without_a_terminal_tells_news_once(place, capfd, monkeypatch):
+    first = status_of(place / "federation.toml")
+    later = {**first, "now": first["now"] + 30, "disk_free": 5}
+    other = {**later, "state": "done"}
+    watched(monkeypatch, place, [first, later, later, other], as_json=True)
+    lines = capfd.readouterr().out.splitlines()
+    assert [json.loads(line)["state"] for line in lines] == ["collecting", "done"]
+    watched(monkeypatch, place, [first, later, other])
+    assert capfd.readouterr().out.count("server/hub of") == 2
+
+
+def test_watching_on_a_terminal_ends_quietly(place, capfd, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    first = status_of(place / "federation.toml")
+    watched(monkeypatch, place, [first, first])
+    assert "server/hub" in capfd.readouterr().out
+
+
+def test_what_is_news():
+    assert lasting({"now": 1, "a": [{"left": 2, "b": 3}]}) == {"a": [{"b": 3}]}
+
+
+def test_rounds(place, capfd):
+    print_rounds(rounds_of(place / "federation.toml"))
+    print_rounds(rounds_of(place / "north.toml"))
+    out = capfd.readouterr().out
+    assert "collecting" in out
+    assert "0-3; in the sum: none" in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0, "0 s"), (59, "59 s"), (60, "1 min"), (3_601, "1 h"), (20_880, "5 h 48 min"), (90_000, "1 d 1 h"), (-5, "0 s")],
+)
+def test_spans(seconds, words):
+    assert span(seconds) == words
+
+
+def test_words():
+    assert (ago(10, 10), ago(10, 200), ago(10, 5)) == ("just now", "3 min ago", "just now")
+    assert (listed([], 3), listed(list("abcd"), 3)) == ("nobody", "a, b, c and 1 more")
+    assert (numbers([3, 1, 2, 7]), numbers([])) == ("1-3, 7", "")
+    assert len(moment(0, 0)) == 5
+    assert moment(0, 10**9).startswith("19")
