@@ -1,9 +1,9 @@
 """Parties with real keys, journals and spools, who exchange packages on media alone.
 
-    with Couriers(folder) as found:
-        found.send("server/hub", "member/north", b"hello")
-        found.export("server/hub", medium)
-        found.take("member/north", medium)
+with Couriers(folder) as found:
+    found.send("server/hub", "member/north", b"hello")
+    found.export("server/hub", medium)
+    found.take("member/north", medium)
 """
 
 import os

@@ -165,7 +165,10 @@ def _network(error: BaseException, route: Route, fresh: bool) -> FedSpaError:
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(f"there is no address for {route.host}: {_words(error.os_error)}")
         case aiohttp.ClientConnectorError() if isinstance(error.os_error, ConnectionResetError | BrokenPipeError):
-            return ConnectionBroken(f"{route} closed the connection during the handshake")
+            return ConnectionBroken(
+                f"{route} closed the connection during the handshake",
+                hint="if this happens again: check the port; what listens there may not speak TLS 1.3",
+            )
         case aiohttp.ClientConnectorError():
             return Unreachable(f"{route} cannot be reached: {_words(error.os_error)}")
         case aiohttp.ConnectionTimeoutError():

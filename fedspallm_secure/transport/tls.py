@@ -120,6 +120,8 @@ def _passed_on(data: bytes) -> Iterator[str]:
 def _nameless() -> int:
     if hasattr(os, "memfd_create"):
         with suppress(OSError):  # a kernel or a sandbox without it
-            return os.memfd_create("tls", os.MFD_CLOEXEC)
+            descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
+            os.fchmod(descriptor, 0o600)
+            return descriptor
     with tempfile.TemporaryFile() as file:  # mode 0600; its name is gone before anything is in it
         return os.dup(file.fileno())

@@ -271,10 +271,10 @@ cases(
     ONLY_B,
     "BundleRefused",
     {
-        "of the same sender": lambda s: s.replace_index(
-            s.index(s.goods.file("a", size=s.goods.heads["b"].size), s.goods.file("b"))
-        )
-        or s.path("a").write_bytes(s.goods.data["b"]),
+        "of the same sender": lambda s: (
+            s.replace_index(s.index(s.goods.file("a", size=s.goods.heads["b"].size), s.goods.file("b")))
+            or s.path("a").write_bytes(s.goods.data["b"])
+        ),
         "for another party": lambda s: lying(s, "for another"),
         "by another party": lambda s: lying(s, "of another"),
         "the index lies about its type": lambda s: s.replace_index(s.listing(type="plan")),
@@ -430,7 +430,9 @@ cases(
         "another federation": lambda s: s.replace_index(
             s.index(federation="hearts.example", signer=s.goods.other[HUB].signer)
         ),
-        "another federation, signed by a party of ours": lambda s: s.replace_index(s.index(federation="hearts.example")),
+        "another federation, signed by a party of ours": lambda s: s.replace_index(
+            s.index(federation="hearts.example")
+        ),
         "for another party": lambda s: s.replace_index(s.index(recipient=SOUTH)),
         "by the member itself": lambda s: s.replace_index(s.index(sender=NORTH, recipient=HUB)),
     },
@@ -652,9 +654,7 @@ def as_medium(make: Callable[[Path], Any]) -> Callable[[Scene], Any]:
 cases("single", BOTH, "", {"nothing wrong": single(lambda p: p)})
 cases("single", BOTH, "BundleRefused", {"something follows": single(lambda p: [*p, b"xxxxxxxxxx"])})
 cases("single", frozenset("a"), "MediumIncomplete", {"cut in package b": single(lambda p: [*p[:4], p[4][:-1]])})
-cases(
-    "single", ONLY_B, "MediumIncomplete", {"a changed byte": single(lambda p: [*p[:3], p[3][:-1] + b"\xff", p[4]])}
-)
+cases("single", ONLY_B, "MediumIncomplete", {"a changed byte": single(lambda p: [*p[:3], p[3][:-1] + b"\xff", p[4]])})
 cases("single", NOTHING, "MediumIncomplete", {"nothing but the index": single(lambda p: p[:3])})
 cases("single", NOTHING, "BundleRefused MediumIncomplete", {"swapped": single(lambda p: [*p[:3], p[4], p[3]])})
 cases(
@@ -740,7 +740,9 @@ def _run(case: Case, scene: Scene, figures: Figures) -> None:
     found = {type(error).__name__ for error in errors}
     if found != case.errors:
         figures.failures.append(f"{what}: {sorted(found)}: {[str(error) for error in errors]}")
-    figures.failures += [f"{what}: {error!r} could steer a terminal" for error in errors if not str(error).isprintable()]
+    figures.failures += [
+        f"{what}: {error!r} could steer a terminal" for error in errors if not str(error).isprintable()
+    ]
     _judge_inbox(case, scene, figures, what)
     ignored = case.kind == "changes"  # the case itself changes the medium
     wrong = [path for path, status in _outside(scene).items() if before.get(path) != status and not ignored]
@@ -759,7 +761,9 @@ def _judge_inbox(case: Case, scene: Scene, figures: Figures, what: str) -> None:
         figures.failures.append(f"{what}: {sorted(arrived)} arrived")
     parts = list((scene.folder / "home" / "spool" / "part").iterdir())
     good = scene.goods.data["a"] + scene.goods.data["b"]
-    figures.failures += [f"{what}: {path.name} holds what was not checked" for path in parts if path.read_bytes() not in good]
+    figures.failures += [
+        f"{what}: {path.name} holds what was not checked" for path in parts if path.read_bytes() not in good
+    ]
 
 
 def _inspect(scene: Scene, figures: Figures, what: str) -> None:

@@ -184,7 +184,7 @@ class Stage:
         if name not in self._registers:
             path = self.home / f"{name.replace('/', '-')}.sqlite"
             self._registers[name] = self._stack.enter_context(open_register(path))
-            self._registers[name]._connection.execute("PRAGMA synchronous = OFF")
+            self._registers[name].connection.execute("PRAGMA synchronous = OFF")
         return self._registers[name]
 
     def desk(self, name: str, register: SqliteRegister | None = None) -> packages.Desk:

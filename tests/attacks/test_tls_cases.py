@@ -1,4 +1,4 @@
-"""Nobody but the right party gets through TLS; and the same attackers would, with the right certificate or less care."""
+"""Nobody but the right party gets through TLS; the same attackers do, with the right certificate or less care."""
 
 import asyncio
 import ssl

@@ -127,8 +127,8 @@ def test_what_was_committed_outlives_a_kill(path):
                 register.fill(FIRST, "out", 7)
                 register.publish(FIRST)
                 register.fill(head(sequence=2), "two", 7)
-                register._connection.execute("BEGIN IMMEDIATE")
-                register._connection.execute("DELETE FROM received")
+                register.connection.execute("BEGIN IMMEDIATE")
+                register.connection.execute("DELETE FROM received")
                 os.kill(os.getpid(), signal.SIGKILL)
         finally:
             os._exit(1)
@@ -140,8 +140,8 @@ def test_what_was_committed_outlives_a_kill(path):
 
 def test_what_is_committed_is_on_disk(register):
     """NORMAL would lose committed rows with the power; so would a journal in memory."""
-    (mode,) = register._connection.execute("PRAGMA journal_mode").fetchone()
-    (synchronous,) = register._connection.execute("PRAGMA synchronous").fetchone()
+    (mode,) = register.connection.execute("PRAGMA journal_mode").fetchone()
+    (synchronous,) = register.connection.execute("PRAGMA synchronous").fetchone()
     assert (mode, synchronous) == ("wal", 2)
 
 
@@ -153,14 +153,14 @@ def test_it_is_its_owners_alone(register, path):
 
 def test_a_failure_in_between_changes_nothing(register):
     with pytest.raises(KeyboardInterrupt), register._transaction():
-        register._connection.execute("INSERT INTO counters VALUES ('sequence', 70)")
+        register.connection.execute("INSERT INTO counters VALUES ('sequence', 70)")
         raise KeyboardInterrupt
     assert register.next_sequence() == 1
 
 
 def fill(register) -> None:
-    (pages,) = register._connection.execute("PRAGMA page_count").fetchone()
-    register._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = register.connection.execute("PRAGMA page_count").fetchone()
+    register.connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def test_a_full_disk_is_told_and_survived(register):
@@ -170,7 +170,7 @@ def test_a_full_disk_is_told_and_survived(register):
         for number in range(1, 1000):
             register.fill(head(sequence=number), "out" * 1000, 7)
     assert register.find(Slot.of(head(sequence=number).context)) is None
-    register._connection.execute("PRAGMA max_page_count = 100000")
+    register.connection.execute("PRAGMA max_page_count = 100000")
     register.fill(head(sequence=number), "out", 7)
 
 
@@ -186,10 +186,10 @@ def test_a_commit_that_fails_is_taken_back(path, monkeypatch):
     real = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *arguments, **options: real(*arguments, factory=Failing, **options))
     with open_register(path) as register:
-        register._connection.fail = True
+        register.connection.fail = True
         with pytest.raises(StorageError, match="disk I/O error"):
             register.next_sequence()
-        register._connection.fail = False
+        register.connection.fail = False
         assert register.next_sequence() == 1
 
 
@@ -255,9 +255,9 @@ def test_an_index_that_lacks_a_row_is_damage(path):
     with open_register(path) as register:
         for number in range(1, 4):
             register.fill(head(sequence=number), "out", 7)
-        register._connection.execute("PRAGMA writable_schema = ON")
-        register._connection.execute("CREATE TABLE spare (a)")
-        register._connection.execute(
+        register.connection.execute("PRAGMA writable_schema = ON")
+        register.connection.execute("CREATE TABLE spare (a)")
+        register.connection.execute(
             "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'spare') "
             "WHERE name = 'sqlite_autoindex_received_1'"
         )
@@ -275,11 +275,11 @@ def test_what_is_not_there_or_in_the_way_is_told(tmp_path):
 
 def test_a_register_that_cannot_be_written_is_told(path, tmp_path):
     with open_register(path) as register:
-        register._connection.execute("PRAGMA query_only = ON")
+        register.connection.execute("PRAGMA query_only = ON")
         with pytest.raises(StorageError) as caught:
             register.next_sequence()
         assert type(caught.value) is StorageError
-        register._connection.execute("PRAGMA query_only = OFF")
+        register.connection.execute("PRAGMA query_only = OFF")
         assert register.next_sequence() == 1
 
 
@@ -295,7 +295,7 @@ def test_a_restored_register_counts_again(path, tmp_path):
 
 
 def test_only_one_of_our_errors_ever_comes_out(path, register):
-    register._connection.execute("DROP TABLE received")
+    register.connection.execute("DROP TABLE received")
     for call in (lambda: register.find(SLOT), lambda: register.fill(FIRST, "", 1), lambda: register.publish(FIRST)):
         with pytest.raises(FedSpaError):
             call()

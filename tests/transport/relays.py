@@ -84,18 +84,23 @@ class Proxy:
             await server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            head = await reader.readuntil(b"\r\n\r\n")
-            self.heads.append(head)
-            method, target, _ = head.split(b"\r\n")[0].decode().split()
-            assert method == "CONNECT"
-            self.asked.append(target)
-            if refusal := self.answer(target):
-                writer.write(refusal)
-                await writer.drain()
-                writer.close()
-                return
-            host, _, port = target.rpartition(":")
-            inner = await asyncio.open_connection(host.strip("[]"), int(port))
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            await join((reader, writer), inner)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await self._tunnel(reader, writer)
+        finally:
+            writer.close()
+
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.heads.append(head)
+        method, target, _ = head.split(b"\r\n")[0].decode().split()
+        assert method == "CONNECT"
+        self.asked.append(target)
+        if refusal := self.answer(target):
+            writer.write(refusal)
+            await writer.drain()
+            return
+        host, _, port = target.rpartition(":")
+        inner = await asyncio.open_connection(host.strip("[]"), int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await join((reader, writer), inner)

@@ -12,7 +12,7 @@ from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
 from fedspallm_secure.app.service.loops import Stop, Stopped, Watch, renewed, stopping, tell_refused
 from fedspallm_secure.app.service.networks import Visiting, route_to
-from fedspallm_secure.app.service.pruning import Bench, follow
+from fedspallm_secure.app.service.pruning import Bench, serve
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.post import Post
@@ -39,7 +39,7 @@ def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
     ranks = join_ranks()
     try:
         if ranks.rank:
-            return follow(config, ranks)
+            return serve(config, ranks)
         return _lead(config, unlock, once, progress, ranks)
     finally:
         ranks.close()

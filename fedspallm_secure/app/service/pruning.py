@@ -15,7 +15,7 @@ from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.inspection import estimate_cost, measure_rate
 from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Progress, Silent
-from fedspallm_secure.app.ranks import Ranks
+from fedspallm_secure.app.ranks import Ranks, follow
 from fedspallm_secure.app.states import Revision, layer_file
 from fedspallm_secure.app.stations.models import MemberModel
 from fedspallm_secure.app.stations.revisions import Revisions
@@ -136,18 +136,21 @@ class _Watching:
         self._inner.say(line)
 
 
-def follow(config: MemberConfig, ranks: Ranks) -> int:
+def serve(config: MemberConfig, ranks: Ranks) -> int:
     """What ranks other than the first do: prune what that one says, until it says stop; the exit code."""
     workshop = open_bench_workshop(config, ranks)
     revisions = Revisions(workshop.skeleton, config.member.data, Silent())
-    windows: Tensor | None = None
-    while "prune" in (told := ranks.listen()):
-        work = told["prune"]
-        if windows is None:
-            windows = read_windows(config, str(work["name"]), workshop, Silent())
-        folder = config.member.data / f"round-{work['round']}" / "own"
+    windows: dict[str, Tensor] = {}
+
+    def prune(work: dict[str, Any]) -> None:
+        name = str(work["name"])
+        if name not in windows:
+            windows[name] = read_windows(config, name, workshop, Silent())
         revisions.reload()
-        _prune(config, workshop, revisions.revision, windows, work, folder, Silent(), "prune", ranks)
+        folder = config.member.data / f"round-{work['round']}" / "own"
+        _prune(config, workshop, revisions.revision, windows[name], work, folder, Silent(), "prune", ranks)
+
+    follow(ranks, prune)
     return 0
 
 

@@ -17,6 +17,7 @@ from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.software import is_trusted
+from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.secagg.graphs import group_thresholds
 from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
@@ -120,10 +121,12 @@ def check_groups(plan: Plan, own: Own) -> None:
 
 
 def check_cohorts(plan: Plan) -> None:
-    """P8, first half: the cohorts are those that can be drawn from the seed."""
+    """P8, first half: cohorts and target are those that sampling and seed give."""
     with declining("P8"):
-        drawn = plan.sampling.draw(bytes.fromhex(plan.seed)).cohorts
-    if drawn != {group.gid: list(group.cohort) for group in plan.groups}:
+        drawn = plan.sampling.draw(bytes.fromhex(plan.seed))
+    if spell_target(drawn.target) != plan.target:
+        raise PlanDeclined("the target is not the one of this step of the schedule", check="P8")
+    if drawn.cohorts != {group.gid: list(group.cohort) for group in plan.groups}:
         raise PlanDeclined("the cohorts are not those that sampling and seed give", check="P8")
 
 

@@ -18,15 +18,16 @@ class Courier:
     def __init__(self, found: Stations, folder, lost: int = 0) -> None:
         self.found, self.folder, self.lost = found, folder, lost
         self.journeys = 0
+        self.names = found.names
         folder.mkdir()
 
     def collect(self) -> None:
         """From the members to the server."""
-        self._journey([f"member/{name}" for name in self.found.names], [HUB])
+        self._journey([f"member/{name}" for name in self.names], [HUB])
 
     def distribute(self) -> None:
         """From the server to the members."""
-        self._journey([HUB], [f"member/{name}" for name in self.found.names])
+        self._journey([HUB], [f"member/{name}" for name in self.names])
 
     def _journey(self, senders, recipients) -> None:
         self.journeys += 1
@@ -60,6 +61,39 @@ def test_a_round_takes_as_many_trips_as_its_profile_says(tmp_path, profile, trip
         courier = Courier(found, tmp_path / "media")
         _play(found, courier)
         assert courier.journeys == 2 * (1 + trips)  # offers and prekeys, then the round
+
+
+@pytest.mark.slow
+def test_some_parties_may_be_online(tmp_path):
+    with stations(tmp_path / "parties", members=4, layers=1) as found:
+        courier = Courier(found, tmp_path / "media")
+        online = found.names[:2]
+        courier.names = found.names[2:]
+        for _ in range(8):
+            _online(found, online)
+            courier.collect()
+            work(found)
+            _online(found, online)
+            courier.distribute()
+            work(found)
+        assert found.server.waiting == "all rounds are done"
+        assert all(work.taken == [(1, 0)] for work in found.works.values())
+
+
+def _online(found: Stations, names) -> None:
+    """What a network does between the server and these members."""
+    for name in names:
+        member = f"member/{name}"
+        for sender, recipient in ((HUB, member), (member, HUB)):
+            source, target = found.post(sender), found.post(recipient)
+            for listed in source.depot.outgoing():
+                if listed.recipient != recipient or listed.departed:
+                    continue
+                arrival = target.depot.arrival(source.party, listed.digest, listed.size)
+                if arrival is not None:
+                    arrival.write(source.depot.departure(target.party, listed.digest).read_bytes())
+                    arrival.finish()
+                source.depot.departed(target.party, listed.digest)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from tests.stationary import Stations, stations
 
 @pytest.fixture
 def found(tmp_path):
-    with stations(tmp_path, members=3, layers=2) as made:
+    with stations(tmp_path, members=4, layers=2) as made:
         write_configs(tmp_path, made.names)
         yield made
 
@@ -53,7 +53,7 @@ def test_nothing_that_is_over_is_aborted(found, tmp_path):
         abort_round(tmp_path / "federation.toml", 1, "x")
     (one,) = rounds_of(tmp_path / "federation.toml")
     assert (one["ended"], one["in_the_sum"], one["left_out"]) == ("result", sorted(found.names), [])
-    assert (one["cohorts"], one["layers"], one["target"]) == ("3", 2, "50 %")
+    assert (one["cohorts"], one["layers"], one["target"]) == ("4", 2, "50 %")
     assert one["opened"] is not None
     assert one["over"] is not None
     (own,) = rounds_of(tmp_path / "north.toml")

@@ -11,7 +11,7 @@ from fedspallm_secure.errors import MissingInput, RecordDamaged, StorageError
 from fedspallm_secure.protocol.rounds.member_state import State as MemberStage
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.secagg.thresholds import Profile
-from tests.app.service.stages import drive, open_round, settle, write_configs
+from tests.app.service.stages import FEDERATION_TOML, drive, open_round, settle, write_configs
 from tests.stationary import Stations, stations
 
 
@@ -125,7 +125,7 @@ def test_who_is_awaited_while_collecting(found):
 
 def test_layers_that_end_without_a_sum(tmp_path):
     with stations(tmp_path, members=4, layers=3, attempts=1) as found:
-        write_configs(tmp_path, found.names)
+        write_configs(tmp_path, found.names, FEDERATION_TOML + "[rounds]\nattempts = 1\n")
         open_round(found, ("west", "south"))
         found.now += 4000
         settle(found)

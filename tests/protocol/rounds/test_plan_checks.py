@@ -240,6 +240,7 @@ FAULTS = [
     Fault("P8", "budget", in_sampling(budgets=(("east", 1), *plan().sampling.budgets[1:])), "sampling and seed"),
     Fault("P8", "a layer more", in_sampling(layers=3, budgets=tuple((m, 3) for m in MEMBERS)), "sampling and seed"),
     Fault("P8", "a layer less", lambda c: in_plan(groups=c.plan.groups[:1])(c), "sampling and seed"),
+    Fault("P8", "another target", in_plan(target="1/4"), "not the one of this step"),
     Fault("P8", "not drawn", given(policy={"beacons": ("ant", "bee")}), "not drawn by the beacons"),
     Fault("P8", "opened by another", drawn("ant", "bee", by="server/spare"), "has to sign it"),
     Fault("P8", "opening of another round", drawn("ant", "bee", round=6), "round 6, not of round 7"),

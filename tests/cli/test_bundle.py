@@ -1,0 +1,182 @@
+"""`fedprune bundle`: between homes on disk, by way of a medium."""
+
+import io
+import json
+import sys
+
+import pytest
+from fedprune_cli.bundle import bundle
+from fedprune_cli.main import cli, run
+
+from fedspallm_secure.app.configuration import templates
+from fedspallm_secure.app.stations.opening import open_post
+from fedspallm_secure.crypto.identity import Party
+from tests.ceremony import PASSWORD, Ceremony
+
+PARTIES = ("server/hub", "member/north", "member/south", "member/west")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A server and three members, each with a folder of its own and a configuration file in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
+    monkeypatch.setitem(cli.commands, "bundle", bundle)
+    (tmp_path / "model").mkdir()
+    ceremony = Ceremony(tmp_path)
+    for name in PARTIES:
+        ceremony.enrol(name)
+    roster = ceremony.roster()
+    for name in PARTIES:
+        ceremony.take(name, roster)
+    filled = {
+        "member": {"home": "../member-north"},
+        "server": {"id": "hub", "url": ""},
+        "model": {"path": "../model"},
+        "texts": {"files": ["x.jsonl"]},
+    }
+    (tmp_path / "north").mkdir()
+    templates.write_member_template(tmp_path / "north/member.toml", filled)
+    (tmp_path / "hub").mkdir()
+    server = {"server": {"home": "../server-hub"}, "model": {"path": "../model"}}
+    templates.write_federation_template(tmp_path / "hub/federation.toml", server)
+    (tmp_path / "medium").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def fedprune(place, capfd):
+    def call(*words):
+        capfd.readouterr()
+        code = run(words)
+        return code, *capfd.readouterr()
+
+    return call
+
+
+HUB, NORTH = ("--config", "hub/federation.toml"), ("--config", "north/member.toml")
+
+
+def wait(path, to: str, *bodies: bytes) -> None:
+    """Put packages into an outbox."""
+    with open_post(path, lambda _: PASSWORD, lambda: __import__("time").time().__int__()) as post:
+        for body in bodies:
+            with post.at_once():
+                post.send("receipt" if to.startswith("member") else "offer", Party.parse(to), [body], *_round(to))
+
+
+def _round(to: str) -> tuple:
+    return (1, "ab" * 32) if to.startswith("member") else ()
+
+
+def test_there_and_back_again(place, fedprune):
+    wait(place / "hub/federation.toml", "member/north", b"one", b"two")
+    code, out, _ = fedprune("bundle", "export", "--to", "medium", *HUB)
+    assert (code, out) == (0, out)
+    assert out.startswith("Exported: bundle 1 for member/north, 2 packages, ")
+    code, out, _ = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert (code, out) == (0, "bundle 1 of server/hub for member/north: 2 new packages\n")
+    code, out, _ = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert out == "bundle 1 of server/hub for member/north: nothing new, 2 were here before\n"
+    wait(place / "north/member.toml", "server/hub", b"answer")
+    code, out, _ = fedprune("bundle", "export", "--to", "medium", *NORTH)
+    assert "for server/hub, 1 package, " in out
+    assert "2 receipts" in out
+    code, out, _ = fedprune("bundle", "import", "--from", "medium", *HUB)
+    assert code == 0
+    assert "1 new package, 2 packages of yours arrived there" in out
+    assert "made by you; it was left alone" in out
+    code, out, _ = fedprune("bundle", "export", "--to", "medium", "--for", "member/south", *HUB)
+    assert (code, out) == (0, "Nothing waits for member/south\n")
+
+
+def test_json(place, fedprune):
+    wait(place / "hub/federation.toml", "member/north", b"one")
+    _, out, _ = fedprune("bundle", "export", "--to", "medium", "--json", *HUB)
+    made = json.loads(out)["bundles"][0]
+    assert (made["recipient"], made["number"], made["packages"]) == ("member/north", 1, 1)
+    (place / "medium/x\x1b[2Jy").touch()
+    _, out, _ = fedprune("bundle", "inspect", "medium", "--json")
+    seen = json.loads(out)
+    assert seen["verified"] is False
+    assert seen["ignored"] == ["x\\x1b[2Jy"]
+    assert seen["bundles"][0]["kinds"][0]["kind"] == "the confirmation that something arrived"
+    assert seen["bundles"][0]["packages"][0]["state"] == "there"
+    _, out, _ = fedprune("bundle", "import", "--from", "medium", "--json", *NORTH)
+    taken = json.loads(out)["bundles"][0]
+    assert (taken["state"], len(taken["arrived"]), taken["missing"]) == ("taken", 1, [])
+
+
+def test_inspecting_needs_nothing_and_promises_nothing(place, fedprune, monkeypatch):
+    wait(place / "hub/federation.toml", "member/north", b"one", b"two")
+    fedprune("bundle", "export", "--single", "carried", "--purpose", "for the north", *HUB)
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    for name in ("hub", "north", "server-hub", "member-north"):
+        (place / name).rename(place / f"away-{name}")
+    code, out, err = fedprune("bundle", "inspect", "carried")
+    assert (code, err) == (0, "")
+    for words in (
+        "Nothing of this is verified",
+        "its recipient alone can read",
+        "bundle 1 of server/hub for member/north in lungs.example",
+        "for the north",
+        "2 × receipt",
+        "the confirmation that something arrived",
+    ):
+        assert words in out
+
+
+def test_what_is_missing_ends_with_a_code_and_is_named(place, fedprune):
+    wait(place / "hub/federation.toml", "member/north", b"one", b"two")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    lost = sorted((place / "medium").glob("*.fspkg"))[0]
+    lost.unlink()
+    code, out, err = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert code == 123
+    assert "1 new package" in out
+    assert f"to be carried again: {lost.name[:16]}" in out
+    assert "not on the medium" in err
+    assert "hint: " in err
+    code, out, _ = fedprune("bundle", "inspect", "medium")
+    assert code == 0
+    assert "MISSING" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["export"], 2),
+        (["export", "--to", "medium", "--single", "x"], 2),
+        (["export", "--to", "nowhere"], 11),
+        (["export", "--to", "medium", "--for", "north"], 2),
+        (["export", "--to", "medium", "--for", "member/nobody"], 68),
+        (["import", "--from", "nowhere"], 11),
+        (["import", "--from", "medium"], 123),
+        (["import", "--from", "model"], 123),
+        (["import", "--from", "hub/federation.toml"], 18),
+        (["inspect", "nowhere"], 11),
+    ],
+    ids=lambda value: "-".join(value).replace("/", " ") if isinstance(value, list) else str(value),
+)
+def test_mistakes(fedprune, words, code):
+    extra = [] if words[0] == "inspect" else list(HUB)
+    found, out, err = fedprune("bundle", *words, *extra)
+    assert (found, out) == (code, ""), err
+    assert "fedprune: error: " in err
+    assert "fedprune: hint: " in err
+
+
+def test_a_medium_for_somebody_else(place, fedprune):
+    wait(place / "hub/federation.toml", "member/south", b"one")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    code, _, err = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert code == 122
+    assert "for member/south" in err
+
+
+def test_no_password_is_asked_for_a_medium_that_is_not_there(fedprune, monkeypatch):
+    monkeypatch.delenv("FEDPRUNE_PASSWORD")
+    for words in (["export", "--to", "nowhere"], ["import", "--from", "nowhere"]):
+        assert fedprune("bundle", *words, *HUB)[0] == 11
+    assert fedprune("bundle", "export", "--to", "medium", *HUB)[0] == 92
