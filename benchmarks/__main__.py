@@ -14,6 +14,7 @@ from benchmarks import (
     p7_aggregation,
     p8_server_memory,
     p10_secure_round,
+    p11_upload,
     p12_scaling,
     packages,
     pruning,
@@ -21,7 +22,7 @@ from benchmarks import (
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
-ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p12"]
+ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
@@ -63,6 +64,7 @@ def _run(name: str, options: argparse.Namespace) -> list[Row]:
         "p10": lambda: p10_secure_round.measure(
             options.model, options.text, options.test, options.samples, options.seqlen, min(options.times, 3)
         ),
+        "p11": lambda: p11_upload.measure(options.times),
         "p12": p12_scaling.measure,
     }
     if name in alone:

@@ -34,7 +34,7 @@ class LiteralSparseGPT:
 
     def __init__(self, linear: nn.Linear) -> None:
         self._linear = linear
-        self._hessian = torch.zeros(linear.in_features, linear.in_features)
+        self._hessian = torch.zeros(linear.in_features, linear.in_features, device=linear.weight.device)
         self._samples = 0
 
     def add(self, sample: Tensor) -> None:
@@ -63,7 +63,7 @@ class LiteralSparseGPT:
         dead = torch.diag(hessian) == 0
         hessian[dead, dead] = 1
         weight[:, dead] = 0
-        every = torch.arange(len(hessian))
+        every = torch.arange(len(hessian), device=hessian.device)
         hessian[every, every] += DAMPING * torch.mean(torch.diag(hessian))
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
         return torch.linalg.cholesky(inverse, upper=True)
@@ -95,7 +95,7 @@ class LiteralWanda:
 
     def __init__(self, linear: nn.Linear) -> None:
         self._linear = linear
-        self._mean_square = torch.zeros(linear.in_features)
+        self._mean_square = torch.zeros(linear.in_features, device=linear.weight.device)
         self._samples = 0
 
     def add(self, sample: Tensor) -> None:

@@ -2,7 +2,8 @@
 
 Both servers live in one other process, with the same TLS context, and write to the same folder; both flush the file to
 the disk before they answer.  The peer is what aiohttp gives by itself: a file as the body of a PUT, and a handler that
-writes what comes in, 1 MiB at a time.  Ours resumes, limits, checks who is there for every request, and writes in threads.
+writes what comes in, 1 MiB at a time.  Ours can resume, limits, asks who is there for every request, and writes in
+threads.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -56,12 +57,12 @@ class World:
     leaves: dict[Party, tuple[bytes, bytes]]
 
     @classmethod
-    def make(cls) -> "World":
-        """A federation of a server and a member, both with TLS keys."""
+    def make(cls, parties: Sequence[Party] = (HUB, NORTH)) -> "World":
+        """A federation, all with TLS keys."""
         now = int(time.time())
-        made = Federation.make("bench.example", [HUB, NORTH], now)
+        made = Federation.make("bench.example", parties, now)
         root, leaves = made.trust.root, {}
-        for party in (HUB, NORTH):
+        for party in parties:
             key = generate_tls_key()
             public = read_tls_request(tls_request(key, party, root.federation), party, root.federation)
             hosts = [HOST] if party is HUB else []
@@ -69,7 +70,7 @@ class World:
         return cls(root.der, made.trust.roster.encode(), made.trust.crl.der, leaves)
 
     def credentials(self, party: Party) -> Credentials:
-        """Certificate and key of one of the two."""
+        """Certificate and key of one of them."""
         certificate, key = self.leaves[party]
         return Credentials(certificate, load_der_private_key(key, None))  # type: ignore[arg-type]
 

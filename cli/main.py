@@ -62,6 +62,10 @@ for command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
+    # Read once, when torch is loaded.  Threads that spin while they wait take cores from other work, and from each
+    # other where there are fewer cores than threads.
+    if "GOMP_SPINCOUNT" not in os.environ:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(arguments))
 
 

@@ -148,7 +148,7 @@ class Couriers:
     def index(
         self, sender: str, recipient: str, contents: Contents, number: int = 1, previous: str | None = None, **other
     ) -> Bundle:
-        """An index that the sender signs, of whatever content.  signer, federation, created: others than the true ones."""
+        """An index of whatever content.  other: signer, federation or created that are not the true ones."""
         values = {"signer": self.federation[sender].signer, "federation": self.federation.name}
         values = {**values, "created": self.federation.now, **other}
         before = previous or ("*" if number == 1 else "ab" * 32)

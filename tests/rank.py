@@ -17,7 +17,7 @@ import torch
 from fedspallm_secure.app import member
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rank_group import Together
-from fedspallm_secure.app.ranks import ALONE, Ranks, follow
+from fedspallm_secure.app.ranks import ALONE, Ranks, follow, join_ranks
 from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.walk import Walk
 from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
@@ -75,8 +75,8 @@ def main() -> int:
     limit = timedelta(seconds=float(os.environ.get("RANK_LIMIT", "60")))
     device = os.environ.get("RANK_DEVICE", "cpu")
     try:
-        # Two ranks on one GPU: NCCL refuses that, gloo does not.
-        ranks = Together(rank, size, 0, limit, "gloo")
+        # Several ranks on one GPU: NCCL refuses that, gloo does not.
+        ranks = join_ranks(limit=limit) if device == "cpu" else Together(rank, size, 0, limit, "gloo")
         shop = open_model(model, ranks.device(device))
         if rank:
             break_down(os.environ.get("RANK_FAULT", ""))

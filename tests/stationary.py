@@ -323,8 +323,11 @@ class Stations:
         data = path.read_bytes()
         arrival = post.spool.arrival(Party.parse(action.other), action.what, len(data))
         if arrival is not None:
-            arrival.write(memoryview(data)[arrival.offset :])
-            arrival.finish()
+            try:
+                arrival.write(memoryview(data)[arrival.offset :])
+                arrival.finish()
+            finally:
+                arrival.close()
         return 1
 
     def see(self, action: Action) -> None:

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # public, but not listed
 from torch.distributed.rendezvous import rendezvous
 
+from fedspallm_secure.app.ranks import LIMIT
 from fedspallm_secure.crypto.encoding import canonical_json, parse_canonical_json
 from fedspallm_secure.errors import FormatError, LimitExceeded, RankLost, UsageError
 
-LIMIT = timedelta(minutes=30)  # for one exchange; the others may be solving their largest matrix meanwhile
 _POLL = timedelta(seconds=20)  # how long one question to the store waits
 _LEAVE = timedelta(seconds=10)  # how long rank 0 keeps the store for those who still have to leave
 _MESSAGE_LIMIT = 1 << 20  # bytes

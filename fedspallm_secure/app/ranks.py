@@ -7,12 +7,15 @@ that any number of ranks computes what one computes, bit for bit (ADR 21).  `Alo
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from fedspallm_secure.crypto.encoding import fields
 from fedspallm_secure.errors import UsageError
+
+LIMIT = timedelta(minutes=30)  # for one exchange; the others may be solving their largest matrix meanwhile
 
 
 class Ranks(Protocol):
@@ -90,9 +93,10 @@ class Alone:
 ALONE = Alone()
 
 
-def join_ranks(environ: Mapping[str, str] = os.environ) -> Ranks:
+def join_ranks(environ: Mapping[str, str] = os.environ, limit: timedelta = LIMIT) -> Ranks:
     """Join the processes that `torchrun` started (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), or be alone.
 
+    limit: how long an exchange may take before the others count as lost.
     Raises UsageError for an environment that makes no sense, RankLost when the others do not come.
     """
     if environ.get("WORLD_SIZE", "1") == "1":
@@ -102,7 +106,7 @@ def join_ranks(environ: Mapping[str, str] = os.environ) -> Ranks:
     rank, size, local = (_number(environ, name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if not 0 <= rank < size:
         raise UsageError(f"RANK is {rank}, WORLD_SIZE {size}", hint="start the program with torchrun, which sets both")
-    return Together(rank, size, local)
+    return Together(rank, size, local, limit)
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

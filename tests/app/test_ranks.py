@@ -51,7 +51,7 @@ def started(folder: Path, cases: list[dict], port: int, size: int = 2, **more: s
     with ExitStack() as stack:
         running = []
         for rank in range(size):
-            environ = {**os.environ, **address, "RANK": str(rank)}
+            environ = {**os.environ, **address, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             process = subprocess.Popen(command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True)
             stack.enter_context(process)
             stack.callback(process.kill)
@@ -77,34 +77,49 @@ def layers(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {str(file.relative_to(folder)): load_file(file) for file in sorted(folder.rglob("*.safetensors"))}
 
 
-def agree(folder: Path, size: int) -> None:
+def prepare(folder: Path) -> Path:
+    """The model, what one process makes of all cases, and two of three layers of the last for the ranks to find."""
     make_model(folder / "model", **WIDE)
     shop = open_model(folder / "model")
     for case in CASES:
         prune(shop, case, folder / "alone")
-    kept = [file for file in (folder / "alone/resumed").iterdir() if "0001" not in file.name]
-    (folder / "together/resumed").mkdir(parents=True)
-    for file in kept:  # layers 0 and 2 are finished already; 1 must be computed behind the finished 0
-        shutil.copy(file, folder / "together/resumed")
-    stamps = {file.name: (folder / "together/resumed" / file.name).stat().st_mtime_ns for file in kept}
-    with meeting(folder, CASES, size) as running:
-        assert [end(process) for process in running] == [(0, "")] * size
+    found = folder / "together/resumed"
+    found.mkdir(parents=True)
+    for layer in (0, 2):  # 1 must be computed behind the finished 0
+        shutil.copy(folder / f"alone/resumed/layer-000{layer}.safetensors", found)
+    return found
+
+
+def compare(folder: Path) -> None:
     one, many = layers(folder / "alone"), layers(folder / "together")
     assert one.keys() == many.keys()
     for name, tensors in one.items():
         assert tensors.keys() == many[name].keys()
         assert [key for key in tensors if not torch.equal(tensors[key], many[name][key])] == [], name
-    assert stamps == {file.name: (folder / "together/resumed" / file.name).stat().st_mtime_ns for file in kept}
 
 
-def test_two_ranks_write_what_one_writes(tmp_path):
-    agree(tmp_path, 2)
+def stamps(folder: Path) -> list[int]:
+    return [(folder / f"layer-000{layer}.safetensors").stat().st_mtime_ns for layer in (0, 2)]
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+def test_several_ranks_write_what_one_writes(tmp_path, size):
+    found = prepare(tmp_path)
+    before = stamps(found)
+    with meeting(tmp_path, CASES, size) as running:
+        assert [end(process) for process in running] == [(0, "")] * size
+    compare(tmp_path)
+    assert stamps(found) == before  # what was finished was not made again
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [3, 4])
-def test_more_ranks_do_too(tmp_path, size):
-    agree(tmp_path, size)
+def test_torchrun_starts_them(tmp_path):
+    prepare(tmp_path)
+    (tmp_path / "cases.json").write_text(json.dumps(CASES))
+    words = [str(tmp_path / name) for name in ("model", "cases.json", "together")]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*torchrun, "-m", "tests.rank", *words], cwd=ROOT, check=True, capture_output=True, timeout=180)
+    compare(tmp_path)
 
 
 LONG = [{"name": "long", "pruner": "sparsegpt", "sparsity": "0.5", "windows": 4, "layers": [0, 1, 2]}]

@@ -1,4 +1,4 @@
-"""Hostile media: whatever lies on one, only good packages of good bundles get into the inbox, and nothing else is written.
+"""Hostile media: only good packages of good bundles get into the inbox, and nothing else is written.
 
     python -m tests.attacks.media     prints the figures as JSON
 
@@ -456,9 +456,7 @@ def stranger(scene: Scene) -> None:
 def beside(*made: str | bytes) -> Callable[[Scene], Any]:
     def prepare(scene: Scene) -> None:
         for name in made:
-            path = os.path.join(os.fsencode(scene.medium), os.fsencode(name))
-            with open(path, "wb") as file:
-                file.write(b"not ours")
+            (scene.medium / os.fsdecode(name)).write_bytes(b"not ours")
 
     return prepare
 
@@ -735,7 +733,7 @@ def _run(case: Case, scene: Scene, figures: Figures) -> None:
             errors = [error for outcome in outcomes for error in outcome.errors]
     except FedSpaError as error:
         errors = [error]
-    except Exception as error:  # noqa: BLE001  (whatever comes is a finding)
+    except Exception as error:
         figures.failures.append(f"{what}: {type(error).__name__}: {error}")
     found = {type(error).__name__ for error in errors}
     if found != case.errors:
@@ -775,7 +773,7 @@ def _inspect(scene: Scene, figures: Figures, what: str) -> None:
                 figures.failures.append(f"{what}: a name could steer a terminal")
     except FedSpaError:
         pass
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         figures.failures.append(f"{what}: inspect: {type(error).__name__}: {error}")
 
 
@@ -785,8 +783,7 @@ def _outside(scene: Scene) -> dict[str, tuple[Any, ...]]:
     allowed = (f"{home}/register.sqlite", f"{home}/spool/in", f"{home}/spool/part", f"{home}/evidence", str(home))
     found = {}
     for root, folders, files in os.walk(scene.folder):
-        for name in (*folders, *files):
-            path = os.path.join(root, name)
+        for path in (f"{root}/{name}" for name in (*folders, *files)):
             if not path.startswith(allowed[:4]) and path != str(home):
                 status = os.lstat(path)
                 found[path] = (status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_nlink)

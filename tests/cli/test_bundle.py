@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import sys
+import time
 
 import pytest
 from fedprune_cli.bundle import bundle
@@ -13,18 +15,14 @@ from fedspallm_secure.app.stations.opening import open_post
 from fedspallm_secure.crypto.identity import Party
 from tests.ceremony import PASSWORD, Ceremony
 
-PARTIES = ("server/hub", "member/north", "member/south", "member/west")
+PARTIES = ("server/hub", "member/north", "member/south")
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A server and three members, each with a folder of its own and a configuration file in it."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
-    monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
-    monkeypatch.setitem(cli.commands, "bundle", bundle)
-    (tmp_path / "model").mkdir()
-    ceremony = Ceremony(tmp_path)
+@pytest.fixture(scope="module")
+def enrolled(tmp_path_factory):
+    """A server and two members, with homes and configuration files."""
+    folder = tmp_path_factory.mktemp("enrolled") / "place"
+    ceremony = Ceremony(folder)
     for name in PARTIES:
         ceremony.enrol(name)
     roster = ceremony.roster()
@@ -36,13 +34,24 @@ def place(tmp_path, monkeypatch):
         "model": {"path": "../model"},
         "texts": {"files": ["x.jsonl"]},
     }
-    (tmp_path / "north").mkdir()
-    templates.write_member_template(tmp_path / "north/member.toml", filled)
-    (tmp_path / "hub").mkdir()
+    for name in ("north", "hub", "medium", "model"):
+        (folder / name).mkdir()
+    templates.write_member_template(folder / "north/member.toml", filled)
     server = {"server": {"home": "../server-hub"}, "model": {"path": "../model"}}
-    templates.write_federation_template(tmp_path / "hub/federation.toml", server)
-    (tmp_path / "medium").mkdir()
-    return tmp_path
+    templates.write_federation_template(folder / "hub/federation.toml", server)
+    return folder
+
+
+@pytest.fixture
+def place(enrolled, tmp_path, monkeypatch):
+    """Homes of its own for each test, nobody at the terminal, and the group in place."""
+    folder = tmp_path / "place"
+    shutil.copytree(enrolled, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
+    monkeypatch.setitem(cli.commands, "bundle", bundle)
+    return folder
 
 
 @pytest.fixture
@@ -60,7 +69,7 @@ HUB, NORTH = ("--config", "hub/federation.toml"), ("--config", "north/member.tom
 
 def wait(path, to: str, *bodies: bytes) -> None:
     """Put packages into an outbox."""
-    with open_post(path, lambda _: PASSWORD, lambda: __import__("time").time().__int__()) as post:
+    with open_post(path, lambda _: PASSWORD, lambda: int(time.time())) as post:
         for body in bodies:
             with post.at_once():
                 post.send("receipt" if to.startswith("member") else "offer", Party.parse(to), [body], *_round(to))

@@ -43,7 +43,8 @@ class Scene:
     def of(cls, seed: int) -> "Scene":
         """By turns: three trips, three trips, two trips, two rounds, and a round that is aborted and tried again."""
         kind = seed % 5
-        setting = Setting(profile=Profile.TWO_TRIP if kind == 2 else Profile.THREE_TRIP)
+        profile = Profile.TWO_TRIP if kind == 2 else Profile.THREE_TRIP
+        setting = Setting(members=5, profile=profile)
         if kind == 3:
             setting.layers, setting.schedule = 1, ("1/4", "1/2")
         return cls(setting, f"member/{NAMES[seed % 4]}", kind == 4)

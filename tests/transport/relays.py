@@ -33,11 +33,12 @@ class Wire:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
-            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            inner = await asyncio.open_connection("127.0.0.1", self.target)
+            await join((reader, writer), inner, next(self.cuts, None))
         except OSError:
-            writer.transport.abort()
             return
-        await join((reader, writer), (inner_reader, inner_writer), next(self.cuts, None))
+        finally:
+            writer.transport.abort()
 
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -57,11 +58,11 @@ async def join(one: Ends, other: Ends, cut: int | None = None) -> None:
     try:
         await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
     finally:
+        for _, writer in (one, other):
+            writer.transport.abort()
         for task in copies:
             task.cancel()
         await asyncio.gather(*copies, return_exceptions=True)
-        for _, writer in (one, other):
-            writer.transport.abort()
 
 
 class Proxy:

@@ -76,13 +76,14 @@ def _take(post: Post, medium: Medium, name: str, bundle: Bundle, progress: Progr
     for file in bundle.contents.files:
         _file(post, medium, bundle, file, outcome, counter)
     sender = bundle.sender
+    waiting = {one.digest for one in post.depot.outgoing() if one.recipient == str(sender) and not one.departed}
+    for digest in filter(waiting.__contains__, bundle.contents.received):
+        post.depot.departed(sender, digest)
+        outcome.told += 1
 
     def made_for_sender(digest: str) -> bool:
         return post.depot.departure(sender, digest) is not None
 
-    for digest in filter(made_for_sender, bundle.contents.received):
-        post.depot.departed(sender, digest)
-        outcome.told += 1
     here = [*outcome.arrived, *(outcome.known if place.fresh else ())]  # the second time the receipts were noted
     post.bundles.take_in(bundle, key, here, made_for_sender, post.now())
     return outcome

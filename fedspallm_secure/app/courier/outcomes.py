@@ -26,7 +26,7 @@ class Imported:
     state: `taken`, `stale` (a newer one came before), `other` (for another party), `own` (made here), `refused`.
     arrived, known: digests of packages that came now, or were here; missing: not on the medium, or not whole there;
     refused: packages that are not taken; gap: numbers of bundles before it that never came, first and last; told: how
-    many of our packages it says have arrived.
+    many of our packages have arrived, as we now know.
     """
 
     name: str

@@ -37,10 +37,11 @@ _LINGER = 60  # seconds that a run which ends by itself stays for members to fet
 _NO_WITNESS = "rounds with witnesses need a witness that answers by itself, which this version does not have"
 
 
-def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress) -> int:
+def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step: bool = False) -> int:
     """Run rounds until all are done and somebody stops the service; the exit code.
 
-    path: of federation.toml; unlock: gives the password; once: end as soon as all rounds are done.
+    path: of federation.toml; unlock: gives the password; once: end as soon as all rounds are done; step: do what can be
+    done with what has arrived, listen to nobody, and end.
     Raises what reading the configuration, the home and the model raises; StorageError.
     """
     config = read_federation(path)
@@ -56,6 +57,9 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
         checkpoint = Checkpoint.open(config.model.path)
         skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32, None)
         director = Director(post, agenda_of(config, post), ServerModel(Revisions(skeleton, data, shown)), data)
+        loop = _Loop(post, director, live, stop)
+        if step:
+            return loop.step()
         network = Listening(post, _credentials(post), [(a.host, a.port) for a in config.server.listen], _limits(config))
         network.start()
         stack.callback(network.stop)
@@ -63,25 +67,32 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
             stack.callback(start_metrics(config.server.metrics, lambda: status_of(path)))
         for address in network.bound:
             _log.info("listening at %s", address)
-        return _Loop(post, director, network, live, stop, once).run()
+        return loop.run(network, once)
 
 
 class _Loop:
     """Messages, time and controls, in turn."""
 
-    def __init__(self, post: Post, director: Director, network: Listening, live: Live, stop: Stop, once: bool) -> None:
-        self._post, self._director, self._network, self._live, self._stop = post, director, network, live, stop
-        self._once = once
+    def __init__(self, post: Post, director: Director, live: Live, stop: Stop) -> None:
+        self._post, self._director, self._live, self._stop = post, director, live, stop
         self._watch = Watch(post.home.path)
         self._said = ""
         self._ended = 0
         post.spool.notify = stop.wake.set
 
-    def run(self) -> int:
+    def step(self) -> int:
+        """Until nothing is left to do with what has arrived; the exit code."""
+        while self._turn() and not self._stop.wanted:
+            pass
+        return 0
+
+    def run(self, network: Listening, once: bool) -> int:
         """Until somebody stops it; the exit code."""
         while not self._stop.wanted:
             busy = self._turn()
-            if self._once and self._director.done and not busy and self._all_fetched():
+            if busy:
+                network.notify()
+            if once and self._director.done and not busy and self._all_fetched():
                 break
             if not busy:
                 self._stop.wake.wait(_TURN)
@@ -97,8 +108,6 @@ class _Loop:
         moved = director.work_through() > 0
         moved = director.tick() or moved
         tell_refused(director.told)
-        if moved:
-            self._network.notify()
         self._say()
         return moved
 

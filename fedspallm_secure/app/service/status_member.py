@@ -122,7 +122,7 @@ def member_facts(watched: Watched, config: MemberConfig, home: Home, now: int) -
 def _round(part: Part, me: str, state: str, inbox: list[Seen], outbox: list[Sent]) -> dict[str, Any]:
     plan, deadlines = part.plan, part.plan.deadlines.to_dict()
     layers = _layers(part, me, inbox, outbox)
-    until = {"planned": "contribution", "endorsed": "endorsement", "answered": "unmask"}.get(state)
+    until = {"planned": "contribution", "endorsed": "unmask", "answered": "abort"}.get(state)
     if state == "planned" and part.listed is not None:
         until = "unmask"
     return {

@@ -49,7 +49,7 @@ def test_the_index_comes_last(couriers, medium):
         couriers.export(HUB, medium)  # the same command again
         assert {name.removesuffix(".fspkg") for name in names(medium, ".fspkg")} == sent
         assert len(names(medium, ".fsdoc")) == 1
-        assert not [name for name in os.listdir(medium) if name.endswith("-part")]
+        assert names(medium, "-part") == []
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ def agrees(found: Stations) -> None:
         assert set((shown["follows"] or {"missing": []})["missing"]) == member.results.missing()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", [Profile.THREE_TRIP, Profile.TWO_TRIP], ids=["three", "two"])
 def test_it_agrees_with_the_machines_all_the_way(tmp_path, profile):
     with stations(tmp_path, members=4, layers=2, profile=profile) as found:

@@ -1,0 +1,353 @@
+"""A server under load, in a process of its own: many uploads at once, connections that say nothing, lines that break.
+
+    python -m tests.figures.transport_load UPLOADS MEBIBYTES SLOW HALF_OPEN CUTS     prints the figures as JSON
+
+Everything goes over TCP on loopback with real certificates.  Uploads come from other processes, four at a time from
+each member.  A half-open connection sends nothing; a slow one sends half of a handshake, the first message or some
+bytes of it, and then nothing more.  What is closed by the server is opened again after a while.
+"""
+
+import asyncio
+import hashlib
+import multiprocessing
+import os
+import random
+import resource
+import ssl
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.p11_upload import HOST, HUB, MEBIBYTE, World
+from fedspallm_secure.app.memory import peak_bytes
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.transport.client import Courier, Manners
+from fedspallm_secure.transport.patience import Patience
+from fedspallm_secure.transport.problems import Route
+from fedspallm_secure.transport.server import Server
+from tests.figures.spread import show
+from tests.transport.depot import FolderDepot
+from tests.transport.relays import Wire
+
+PER_MEMBER = 4  # what a server lets one member do at once
+GENERATORS = 4  # processes
+AGAIN = 10.0  # seconds until a connection that was closed is opened again
+PACE = 2000  # connections that are opened in a second
+HANDSHAKE = 8_000  # bytes after which a connection has begun
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def members(count: int) -> list[Party]:
+    """So many members."""
+    return [Party("member", f"m-{number:03d}") for number in range(count)]
+
+
+def raise_limit() -> None:
+    """As many descriptors as are allowed."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# --- the server -------------------------------------------------------------------------------------------------------
+
+
+def serve(world: World, folder: Path, pipe: Connection) -> None:
+    """A server with its defaults, until the pipe says something; then it tells how much memory it took at most."""
+
+    async def run() -> None:
+        trust = world.trust()
+        depot = FolderDepot(folder, checks=False)
+        server = Server(depot, world.credentials(HUB), "figures", lambda: trust, lambda _: 0)
+        before = peak_bytes()
+        ((_, port),) = await server.start([(HOST, 0)])
+        pipe.send(port)
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        pipe.send((before, peak_bytes()))
+        await server.stop(1.0)
+
+    raise_limit()
+    asyncio.run(run())
+
+
+class Running:
+    """The server's process.  before, peak: bytes of memory before the first connection and at most, after the end."""
+
+    port = before = peak = 0
+
+
+@contextmanager
+def server(world: World, folder: Path) -> Iterator[Running]:
+    """A server that runs as long as the block."""
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=serve, args=(world, folder, there), daemon=True)
+    process.start()
+    found = Running()
+    try:
+        found.port = here.recv()
+        yield found
+        here.send("end")
+        found.before, found.peak = here.recv()
+        process.join(30)
+    finally:
+        process.kill()
+        process.join()
+
+
+def courier(world: World, port: int, member: Party, tries: int = 8) -> Courier:
+    """Of a member, through a port on loopback."""
+    trust = world.trust()
+    manners = Manners(patience=Patience(tries, 0.05, 1.0))
+    return Courier(Route(HOST, port, HUB), world.credentials(member), "figures", lambda: trust, manners)
+
+
+# --- many uploads -----------------------------------------------------------------------------------------------------
+
+
+def generate(world: World, port: int, jobs: dict[Party, list[str]], size: int, folder: Path, pipe: Connection) -> None:
+    """Make files, say so, and when told upload them all; says how many got through."""
+    names = {}
+    for member, found in jobs.items():
+        for name in found:
+            digest = hashlib.sha256()
+            with (folder / name).open("wb") as file:
+                for _ in range(0, size, MEBIBYTE):
+                    piece = os.urandom(min(MEBIBYTE, size))
+                    digest.update(piece)
+                    file.write(piece)
+            names[name] = digest.hexdigest()
+
+    async def upload(line: Courier, name: str) -> bool:
+        with suppress(FedSpaError):
+            await line.push(names[name], folder / name, (folder / name).stat().st_size)
+            return True
+        return False
+
+    async def run() -> int:
+        lines = {member: courier(world, port, member) for member in jobs}
+        done = await asyncio.gather(*(upload(lines[member], name) for member in jobs for name in jobs[member]))
+        for line in lines.values():
+            await line.close()
+        return sum(done)
+
+    pipe.send("ready")
+    pipe.recv()
+    pipe.send(asyncio.run(run()))
+
+
+def many_uploads(count: int, size: int) -> dict[str, object]:
+    """`count` uploads of `size` bytes, all at once."""
+    parties = members(-(-count // PER_MEMBER))
+    world = World.make([HUB, *parties])
+    names = [str(number) for number in range(count)]
+    jobs = {member: names[PER_MEMBER * place :][:PER_MEMBER] for place, member in enumerate(parties)}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with server(world, folder / "in") as running:
+            pipes = []
+            for share in range(min(GENERATORS, len(parties))):
+                here, there = SPAWN.Pipe()
+                mine = {member: jobs[member] for member in parties[share::GENERATORS]}
+                values = (world, running.port, mine, size, folder, there)
+                SPAWN.Process(target=generate, args=values, daemon=True).start()
+                pipes.append(here)
+            for pipe in pipes:
+                pipe.recv()
+            start = perf_counter()
+            for pipe in pipes:
+                pipe.send("go")
+            completed = sum(pipe.recv() for pipe in pipes)
+            seconds = perf_counter() - start
+        arrived = list((folder / "in").glob("*.in"))
+        corrupt = sum(sha256(path) != path.stem for path in arrived)
+    return {
+        "uploads": count,
+        "bytes of each": size,
+        "completed": completed,
+        "arrived": len(arrived),
+        "corrupt": corrupt,
+        "seconds": round(seconds, 1),
+        "memory of the server before": running.before,
+        "memory of the server at most": running.peak,
+    }
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- connections that say nothing -------------------------------------------------------------------------------------
+
+
+def client_hello() -> bytes:
+    """The first message of a handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    out = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), out).do_handshake()
+    return out.read()
+
+
+def attack(port: int, slow: int, half_open: int, pipe: Connection) -> None:
+    """Open so many connections, tell when all were opened once, and open again what the server closes."""
+    hello, opened = client_hello(), 0
+
+    async def hold(number: int) -> None:
+        nonlocal opened
+        await asyncio.sleep(number / PACE)
+        first = True
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                opened += first
+                first = False
+                await asyncio.sleep(AGAIN)
+                continue
+            opened += first
+            first = False
+            with suppress(OSError):
+                if number < slow:
+                    writer.write(hello if number % 2 else hello[: 1 + number % 50])
+                while await reader.read(1 << 12):
+                    pass
+            writer.transport.abort()
+            await asyncio.sleep(AGAIN)
+
+    async def run() -> None:
+        tasks = [asyncio.create_task(hold(number)) for number in range(slow + half_open)]
+        while opened < slow + half_open:
+            await asyncio.sleep(0.1)
+        pipe.send("open")
+        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        for task in tasks:
+            task.cancel()
+
+    raise_limit()
+    with suppress(asyncio.CancelledError):
+        asyncio.run(run())
+
+
+class Honest:
+    """A member that asks again and again, over a connection that it keeps and over a new one each time."""
+
+    def __init__(self, world: World, port: int) -> None:
+        self.world, self.port = world, port
+        self.failed = 0
+
+    async def ask(self, line: Courier) -> float:
+        start = perf_counter()
+        try:
+            await line.hello()
+        except FedSpaError:
+            self.failed += 1
+        return perf_counter() - start
+
+    async def measure(self, asked: int, pause: float) -> dict[str, list[float]]:
+        (member,) = members(1)
+        kept, new = [], []
+        async with courier(self.world, self.port, member) as line:
+            await line.hello()
+            for _ in range(asked):
+                kept.append(await self.ask(line))
+                async with courier(self.world, self.port, member) as other:
+                    new.append(await self.ask(other))
+                await asyncio.sleep(pause)
+        return {"kept": kept, "new": new}
+
+
+def slow_connections(slow: int, half_open: int, asked: int = 100) -> dict[str, object]:
+    """An honest member's waiting time before and during an attack, in milliseconds.
+
+    asked: how often; during is twice: while the connections are being opened, and once all of them were.
+    """
+    world = World.make([HUB, *members(1)])
+    with tempfile.TemporaryDirectory() as name, server(world, Path(name)) as running:
+        honest = Honest(world, running.port)
+        here, there = SPAWN.Pipe()
+        attacker = SPAWN.Process(target=attack, args=(running.port, slow, half_open, there), daemon=True)
+        before = asyncio.run(honest.measure(asked, 0.02))
+        attacker.start()
+        opening = {"kept": [], "new": []}
+        while not here.poll():
+            for kind, found in asyncio.run(honest.measure(5, 0.02)).items():
+                opening[kind] += found
+        here.recv()
+        during = asyncio.run(honest.measure(asked, 0.02))
+        here.send("end")
+        attacker.join(20)
+        attacker.kill()
+    figures: dict[str, object] = {"slow": slow, "half-open": half_open, "failed": honest.failed}
+    for kind in ("kept", "new"):
+        for when, found in (("before", before), ("while opening", opening), ("during", during)):
+            figures[f"{kind} connection, {when}"] = _milliseconds(found[kind])
+        figures[f"{kind} connection, ratio"] = round(
+            statistics.median(during[kind]) / statistics.median(before[kind]), 2
+        )
+    figures["memory of the server before"], figures["memory of the server at most"] = running.before, running.peak
+    return figures
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    most = ordered[int(0.95 * (len(ordered) - 1))]
+    return {"median": round(1000 * statistics.median(ordered), 2), "95 %": round(1000 * most, 2)}
+
+
+# --- lines that break -------------------------------------------------------------------------------------------------
+
+
+async def _cut(world: World, port: int, folder: Path, seed: int) -> dict[str, int]:
+    """One upload over a line that is cut one to three times, at drawn places."""
+    draw = random.Random(seed)
+    data = draw.randbytes(draw.randrange(500_000, 3_000_000))
+    path, digest = folder / f"{seed}.out", hashlib.sha256(data).hexdigest()
+    path.write_bytes(data)
+    left, cuts = len(data), []
+    for _ in range(draw.randrange(1, 4)):
+        cuts.append(HANDSHAKE + draw.randrange(1, max(2, left // 2)))
+        left -= cuts[-1] - HANDSHAKE
+    (member,) = members(1)
+    async with Wire(port, iter(cuts)).open() as wire, courier(world, wire.port, member) as line:
+        with suppress(FedSpaError):
+            await line.push(digest, path, len(data))
+    arrived = folder / "in" / f"{digest}.in"
+    equal = arrived.exists() and sha256(arrived) == digest
+    arrived.unlink(missing_ok=True)
+    path.unlink()
+    return {"uploads": 1, "cuts": wire.connections - 1, "resumed": wire.connections > 1, "equal": equal}
+
+
+def cut_uploads(count: int, seed: int = 1) -> dict[str, int]:
+    """`count` uploads, each cut at random offsets, resumed, and compared."""
+    world = World.make([HUB, *members(1)])
+    totals = dict.fromkeys(("uploads", "cuts", "resumed", "equal"), 0)
+    with tempfile.TemporaryDirectory() as name, server(world, Path(name) / "in") as running:
+
+        async def run() -> None:
+            for number in range(count):
+                for key, found in (await _cut(world, running.port, Path(name), seed * 100_000 + number)).items():
+                    totals[key] += found
+
+        asyncio.run(run())
+    return totals
+
+
+if __name__ == "__main__":
+    uploads, mebibytes, slow_ones, half_ones, cut = map(int, sys.argv[1:6])
+    show(
+        {
+            "many uploads": many_uploads(uploads, mebibytes * MEBIBYTE),
+            "slow connections": slow_connections(slow_ones, half_ones),
+            "cut uploads": cut_uploads(cut),
+        }
+    )
