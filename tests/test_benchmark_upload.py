@@ -1,9 +1,8 @@
 """Both sides of row P11 carry the same file to the same disk: otherwise the ratio would mean nothing."""
 
-
 import pytest
 
-from benchmarks import p11_upload
+from benchmarks import p11_upload, upload_servers
 
 
 @pytest.mark.slow
@@ -14,8 +13,8 @@ def test_a_small_row():
 
 
 def test_the_folder_keeps_what_it_is_given(tmp_path):
-    depot = p11_upload.Folder(tmp_path)
-    arrival = depot.arrival(p11_upload.NORTH, "ab" * 32, 6)
+    depot = upload_servers.Folder(tmp_path)
+    arrival = depot.arrival(upload_servers.NORTH, "ab" * 32, 6)
     for piece in (b"123", b"456"):
         arrival.write(piece)
     assert arrival.offset == arrival.size == 6
@@ -26,7 +25,7 @@ def test_the_folder_keeps_what_it_is_given(tmp_path):
 
 
 def test_both_ends_come_out_of_bytes():
-    world = p11_upload.World.make()
+    world = upload_servers.World.make()
     assert {str(entry.party) for entry in world.trust().roster.entries} == {"member/north", "server/hub"}
-    for party in (p11_upload.HUB, p11_upload.NORTH):
+    for party in (upload_servers.HUB, upload_servers.NORTH):
         world.credentials(party)

@@ -47,7 +47,7 @@ def part_files(folder: Path, peer: Party) -> Iterable[Path]:
 
 
 class FileArrival:
-    """`transport.depot.Arrival`, in a file that is locked while it grows."""
+    """`transport.depot.Arrival`, in a file that is locked while it grows.  head: once the whole of it is there."""
 
     def __init__(self, host: Host, path: Path, peer: Party, digest: str, size: int) -> None:
         self.size = size
@@ -55,7 +55,7 @@ class FileArrival:
         self._peer = peer
         self._digest = digest
         self._path = path
-        self._head: Head | None = None
+        self.head: Head | None = None
         with disk_errors(self._path):
             self._descriptor: int | None = os.open(self._path, _FLAGS, 0o600)
             try:
@@ -87,12 +87,12 @@ class FileArrival:
         if self._descriptor is None or self.offset != self.size:
             raise PackageFormatError(f"{self.offset} of {self.size} bytes have arrived")
         self._check()
-        if self._head is None:
+        if self.head is None:
             self._refuse()
             raise PackageFormatError("what arrived is too short to be a package")
         with disk_errors(self._path):
             os.fsync(self._descriptor)
-        self._host.take_in(self._path, self._head)
+        self._host.take_in(self._path, self.head)
         self.close()
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class FileArrival:
 
     def _check(self) -> None:
         """Check the head as soon as the whole of it is there, once."""
-        if self._head is not None or self.offset < PREFIX_SIZE or self._descriptor is None:
+        if self.head is not None or self.offset < PREFIX_SIZE or self._descriptor is None:
             return
         try:
             length = parse_prefix(os.pread(self._descriptor, PREFIX_SIZE, 0))
@@ -123,7 +123,7 @@ class FileArrival:
         except FedSpaError:
             self._refuse()
             raise
-        self._head = head
+        self.head = head
 
     def _refuse(self) -> None:
         try:

@@ -11,7 +11,7 @@ to the journal.  What it takes in is checked as far as a head goes; bodies are c
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,9 @@ from fedspallm_secure.storage.register import register_errors
 
 SUFFIX = ".fspkg"
 _WAITING, _DAMAGED = "waiting", "damaged"
+_OLD = "stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home"
+_LAST = """SELECT coalesce(max(sequence), 0) FROM
+(SELECT sequence FROM received WHERE sender = ?1 UNION ALL SELECT sequence FROM inbox WHERE sender = ?1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +185,8 @@ class Spool:
         return changed > 0
 
     def last_sequence(self, peer: Party) -> int:
-        """The highest sequence number of a package of `peer` that was taken in, 0 if none was."""
-        rows = self._all("SELECT coalesce(max(sequence), 0) FROM received WHERE sender = ?", str(peer))
+        """The highest sequence number of a package of `peer` that was taken in or waits, 0 if there was none."""
+        rows = self._all(_LAST, str(peer))
         return int(rows[0][0])
 
     def discard(self, before: int) -> None:
@@ -237,11 +240,10 @@ class Spool:
             self._arriving.discard(digest)
 
     def _sweep(self) -> None:
-        """Put right what a kill has left: files without rows.  Raises RolledBack where it was no kill."""
+        """Put right what a kill has left: files without rows.  Raises RolledBack where it was none."""
         sent = {digest for (digest,) in self._all("SELECT digest FROM outbox")}
         unknown = [path for path in (self.folder / "out").iterdir() if path.name.removesuffix(SUFFIX) not in sent]
-        for path in unknown:
-            self._check_made(path)
+        self._check_made(unknown)
         for path in unknown:  # sealed, but what it belongs to was never written down
             path.unlink(missing_ok=True)
         known = dict(self._all("SELECT digest, state FROM inbox"))
@@ -252,15 +254,12 @@ class Spool:
             elif state != _WAITING:
                 path.unlink(missing_ok=True)
 
-    def _check_made(self, path: Path) -> None:
-        """A number is used up, durably, before anything is sealed: a kill leaves none that the counter does not know."""
-        head = _head(path)
+    def _check_made(self, paths: Iterable[Path]) -> None:
+        """A number is used up, durably, before anything is sealed: a kill leaves none that is not counted."""
         last = self._all("SELECT coalesce(max(value), 0) FROM counters WHERE name = 'sequence'")[0][0]
-        if head is not None and head.context.sequence > last:
-            raise RolledBack(
-                f"{path} is package {head.context.sequence} of this party; {self._database} knows of {last}",
-                hint="stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home",
-            )
+        newest = max((head.context.sequence for head in map(_head, paths) if head is not None), default=0)
+        if newest > last:
+            raise RolledBack(f"package {newest} lies in {self.folder}; {self._database} has made {last}", hint=_OLD)
 
     def _adopt(self, path: Path) -> None:
         head = _head(path)

@@ -77,10 +77,10 @@ def layers(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     return {str(file.relative_to(folder)): load_file(file) for file in sorted(folder.rglob("*.safetensors"))}
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, device: str = "cpu") -> Path:
     """The model, what one process makes of all cases, and two of three layers of the last for the ranks to find."""
     make_model(folder / "model", **WIDE)
-    shop = open_model(folder / "model")
+    shop = open_model(folder / "model", device)
     for case in CASES:
         prune(shop, case, folder / "alone")
     found = folder / "together/resumed"

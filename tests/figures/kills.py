@@ -104,10 +104,10 @@ def chosen(recording: Recording, task: Task) -> list[Kill]:
         return all
     named: dict[tuple[str, When], Kill] = {}
     for kill in draw.sample(all, len(all)):
-        if kill.state:
+        if kill.state and kill.when is not When.WITHIN:
             named.setdefault((kill.state, kill.when), kill)
-    share = max(1, len(all) // task.kills)
-    rest = [kill for number, kill in enumerate(all) if number % share == task.turn % share]
+    random.Random(0).shuffle(all)  # alike for all seeds of one kind, whose shares then hardly overlap
+    rest = all[task.turn % max(1, len(all) // task.kills) :: max(1, len(all) // task.kills)]
     return [*named.values(), *rest][: max(task.kills, len(named))]
 
 

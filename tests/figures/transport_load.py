@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.p11_upload import HOST, HUB, MEBIBYTE, World
+from benchmarks.upload_servers import HOST, HUB, MEBIBYTE, World
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError
@@ -112,7 +112,7 @@ def courier(world: World, port: int, member: Party, tries: int = 8) -> Courier:
 def generate(world: World, port: int, jobs: dict[Party, list[str]], size: int, folder: Path, pipe: Connection) -> None:
     """Make files, say so, and when told upload them all; says how many got through."""
     names = {}
-    for member, found in jobs.items():
+    for found in jobs.values():
         for name in found:
             digest = hashlib.sha256()
             with (folder / name).open("wb") as file:
@@ -342,12 +342,19 @@ def cut_uploads(count: int, seed: int = 1) -> dict[str, int]:
     return totals
 
 
+def figures(uploads: int, mebibytes: int, slow: int, half_open: int, cuts: int) -> dict[str, object]:
+    """All three."""
+    many = many_uploads(uploads, mebibytes * MEBIBYTE)
+    attacked, cut = slow_connections(slow, half_open), cut_uploads(cuts)
+    failures = []
+    if not many["completed"] == many["arrived"] == uploads or many["corrupt"]:
+        failures.append(f"{many['completed']} of {uploads} uploads got through, {many['corrupt']} of them changed")
+    if attacked["failed"]:
+        failures.append(f"{attacked['failed']} requests failed beside connections that say nothing")
+    if cut["equal"] != cuts:
+        failures.append(f"{cut['equal']} of {cuts} uploads over lines that were cut are equal")
+    return {"many uploads": many, "slow connections": attacked, "cut uploads": cut, "failures": failures}
+
+
 if __name__ == "__main__":
-    uploads, mebibytes, slow_ones, half_ones, cut = map(int, sys.argv[1:6])
-    show(
-        {
-            "many uploads": many_uploads(uploads, mebibytes * MEBIBYTE),
-            "slow connections": slow_connections(slow_ones, half_ones),
-            "cut uploads": cut_uploads(cut),
-        }
-    )
+    show(figures(*map(int, sys.argv[1:6])))

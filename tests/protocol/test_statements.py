@@ -68,6 +68,7 @@ def test_limits_are_those_of_the_specification():
         "opening": 1 << 20,
         "survivors": 1 << 26,
         "result": 1 << 26,
+        "bundle": 4 << 20,
     }
 
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.shelf import Shelf
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError, PackageRefused, UsageError
-from fedspallm_secure.storage.spool import Spool
 from fedspallm_secure.transport.client import Courier, Manners
 from fedspallm_secure.transport.depot import Listed
 from fedspallm_secure.transport.guards import Limits
@@ -31,22 +31,6 @@ _POLL, _LONG_POLL, _PAUSE = 1.0, 25, 5.0  # seconds: between looks at the outbox
 _FAREWELL = 0.05  # seconds in which closed connections are forgotten
 _GRACE = 10.0  # seconds for requests that are under way when a server stops
 _HTTPS = 443
-
-
-class Shelf:
-    """A spool as `transport.depot.Depot`."""
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self.arrival = spool.arrival
-        self.departure = spool.departure
-        self.departed = spool.departed
-        self.again = spool.again
-
-    def listing(self, peer: Party, after: int, most: int) -> Sequence[Listed]:
-        """What waits for `peer`."""
-        found = self._spool.listing(peer, after, most)
-        return [Listed(one.number, one.digest, one.size, one.type, one.round, one.group) for one in found]
 
 
 class Network:
@@ -99,13 +83,13 @@ class Listening(Network):
     """The server's side.  bound: the addresses that it listens at."""
 
     def __init__(
-        self, post: Post, credentials: Credentials, addresses: Sequence[tuple[str, int]], limits: Limits
+        self, post: Post, credentials: Credentials, addresses: Sequence[tuple[str, int]], limits: Limits, live: Live
     ) -> None:
         super().__init__()
         self.bound: list[Any] = []
         self._addresses = addresses
         self._make: Callable[[], Server] = lambda: Server(
-            Shelf(post.spool), credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
+            Shelf(post.spool, live), credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
         )
         self._server: Server | None = None
 

@@ -60,7 +60,8 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step:
         loop = _Loop(post, director, live, stop)
         if step:
             return loop.step()
-        network = Listening(post, _credentials(post), [(a.host, a.port) for a in config.server.listen], _limits(config))
+        addresses = [(address.host, address.port) for address in config.server.listen]
+        network = Listening(post, _credentials(post), addresses, _limits(config), live)
         network.start()
         stack.callback(network.stop)
         if config.server.metrics is not None:
@@ -127,6 +128,8 @@ class _Loop:
         if station is not None and asked["round"] == station.plan.round:
             _log.warning("round %d is aborted by the operator: %s", station.plan.round, asked["reason"])
             self._director.abort()
+            with self._post.at_once():
+                self._post.remember("aborted", str(asked["round"]), asked)
         with self._post.at_once():
             self._post.later(lambda: journal.forget("control", "abort"))
 

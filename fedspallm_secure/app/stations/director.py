@@ -196,7 +196,8 @@ class Director:
             progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0}
         with self.post.at_once():
             self.post.remember("progress", "*", progress)
-            self.post.remember("concluded", round, {"result": "" if result is None else result.hash})
+            concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
+            self.post.remember("concluded", round, concluded)
         station.vault.clear()
         self.station = None
 

@@ -1,0 +1,63 @@
+"""A spool as the server's transport sees it, with what moves told to whoever watches."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.storage.arrivals import FileArrival
+from fedspallm_secure.storage.spool import Spool
+from fedspallm_secure.transport.depot import Listed
+
+
+class Shelf:
+    """A spool as `transport.depot.Depot`."""
+
+    def __init__(self, spool: Spool, live: Live) -> None:
+        self._spool, self._live = spool, live
+        self.again = spool.again
+        self.departed = spool.departed
+
+    def arrival(self, peer: Party, digest: str, size: int) -> "ShownArrival | None":
+        """A package on its way in, shown while it arrives."""
+        found = self._spool.arrival(peer, digest, size)
+        return None if found is None else ShownArrival(found, self._live, peer, digest)
+
+    def listing(self, peer: Party, after: int, most: int) -> Sequence[Listed]:
+        """What waits for `peer`."""
+        found = self._spool.listing(peer, after, most)
+        return [Listed(one.number, one.digest, one.size, one.type, one.round, one.group) for one in found]
+
+    def departure(self, peer: Party, digest: str) -> Path | None:
+        """The file of a package that waits for `peer`."""
+        return self._spool.departure(peer, digest)
+
+
+class ShownArrival:
+    """An arrival whose progress is told.  size, offset: bytes."""
+
+    def __init__(self, arrival: FileArrival, live: Live, peer: Party, digest: str) -> None:
+        self.size, self.offset = arrival.size, arrival.offset
+        self._arrival, self._live, self._peer, self._digest = arrival, live, str(peer), digest
+        self._show()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append."""
+        self._arrival.write(data)
+        self.offset = self._arrival.offset
+        self._show()
+
+    def finish(self) -> None:
+        """Make the whole file durable and put it into the inbox."""
+        self._arrival.finish()
+
+    def close(self) -> None:
+        """Keep what has arrived for later."""
+        self._arrival.close()
+        self._live.done(self._digest)
+
+    def _show(self) -> None:
+        head = self._arrival.head
+        context = None if head is None else head.context
+        kind = ("package", 0, "*") if context is None else (context.type, context.round, context.group)
+        self._live.transfer(self._digest, "up", self._peer, *kind, self.offset, self.size)
