@@ -6,6 +6,7 @@
 """
 
 import socket
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Thread
@@ -95,6 +96,7 @@ class Services:
                 if name == "hub" or self.is_done(name) or "hub" in self.ended:
                     self.ended[name] = code
                     return
+                time.sleep(0.2)
         except BaseException as error:
             self.ended[name] = error
 

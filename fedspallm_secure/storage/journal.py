@@ -81,6 +81,7 @@ class Journal:
         self.register = SqliteRegister(connection, path)
         self._owner = owner
         self._key = key
+        self._has_forgotten = False
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -98,6 +99,14 @@ class Journal:
             if self.connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
                 self.connection.execute("ROLLBACK")
             raise
+        if self._has_forgotten:
+            self._wipe()
+
+    def _wipe(self) -> None:
+        """Take what was deleted out of the log beside the database, too, as far as nobody reads there now."""
+        with register_errors(self.path):
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        self._has_forgotten = False
 
     # Records of machines
 
@@ -127,6 +136,7 @@ class Journal:
     def forget_secrets(self, round: int) -> None:
         """Wipe the secret records of a round that is over; a round cannot be restored any more after that."""
         self._do("DELETE FROM records WHERE round = ? AND secret = 1", round)
+        self._has_forgotten = True
 
     def last_round(self) -> int:
         """The newest round with records, 0 if there is none."""

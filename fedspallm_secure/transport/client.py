@@ -75,8 +75,12 @@ class Courier:
     ) -> None:
         await self.close()
 
+    async def hang_up(self) -> None:
+        """Drop all connections; what is under way fails, and can put its files away."""
+        await self._line.close()
+
     async def close(self) -> None:
-        """Drop all connections."""
+        """End, once nothing is under way any more."""
         await self._line.close()
         self._disk.close()
 

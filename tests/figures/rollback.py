@@ -4,7 +4,8 @@
 
 A round is stopped at one moment, and something of one party is put back to how it was before: the journal,
 the key file of its prekeys, both, the whole home, the work folder, or home and work folder together.  The others know
-what they know.  Harmless is what ends as if nothing had happened: nobody gives two answers, and no second vector leaves.
+what they know.  Harmless is what ends as if nothing had happened: nobody gives two answers, and no
+second vector leaves.
 """
 
 import random

@@ -153,7 +153,7 @@ class Visiting(Network):
                 asyncio.create_task(self._forever(stopping, lambda: self._fetch(courier))),
             ]
             await stopping.wait()
-            await courier.close()  # before the tasks end: what is cut off now is not waited for
+            await courier.hang_up()  # before the tasks end: what is cut off now is not waited for
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

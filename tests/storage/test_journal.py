@@ -1,0 +1,120 @@
+"""The journal: all or nothing, and secrets that are encrypted while they are there, and gone afterwards."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from fedspallm_secure.errors import RecordDamaged, RunLocked
+from fedspallm_secure.protocol.rounds.records_member import PrekeyHeld, VectorFrozen, read_member_record
+from fedspallm_secure.storage.journal import Departure, open_journal
+from fedspallm_secure.storage.register import open_register
+
+KEY, OWNER = b"k" * 32, "urn:fedprune:lungs.example:member:north"
+SECRET = PrekeyHeld(3, b"a secret that nobody may read" + bytes(67))
+OPEN = VectorFrozen(1, "ab" * 32)
+
+
+@contextmanager
+def journal(folder: Path, owner: str = OWNER, key: bytes = KEY):
+    path = folder / "register.sqlite"
+    if not path.exists():
+        with open_register(path):
+            pass
+    with open_journal(path, owner, key) as found:
+        yield found
+
+
+def content(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted(folder.iterdir()))
+
+
+def test_records_come_back_in_their_order(tmp_path):
+    with journal(tmp_path) as found, found.transaction():
+        found.append(7, [OPEN, SECRET])
+    with journal(tmp_path) as found:
+        assert found.records(7, read_member_record) == [OPEN, SECRET]
+        assert found.records(6, read_member_record) == []
+        assert found.last_round() == 7
+
+
+def test_secret_records_are_encrypted(tmp_path):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.append(7, [OPEN, SECRET])
+        assert b"ab" * 32 in content(tmp_path)
+        assert b"nobody may read" not in content(tmp_path)
+        assert SECRET.to_dict()["raw"].encode() not in content(tmp_path)
+
+
+@pytest.mark.parametrize(("owner", "key", "round"), [("urn:other", KEY, 7), (OWNER, b"x" * 32, 7)])
+def test_a_secret_record_opens_for_its_owner_alone(tmp_path, owner, key, round):
+    with journal(tmp_path) as found, found.transaction():
+        found.append(7, [SECRET])
+    with journal(tmp_path, owner, key) as found, pytest.raises(RecordDamaged):
+        found.records(round, read_member_record)
+
+
+@pytest.mark.parametrize("change", ["round = 8", "body = zeroblob(200)", "body = substr(body, 2)"])
+def test_a_secret_record_is_bound_to_its_round_and_its_bytes(tmp_path, change):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.append(7, [SECRET])
+        found.connection.execute(f"UPDATE records SET {change}")
+        with pytest.raises(RecordDamaged):
+            found.records(found.last_round(), read_member_record)
+
+
+def test_forgotten_secrets_are_in_no_file_any_more(tmp_path):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.append(7, [OPEN, SECRET])
+        (body,) = found.connection.execute("SELECT body FROM records WHERE secret = 1").fetchone()
+        assert body in content(tmp_path)
+        with found.transaction():
+            found.forget_secrets(7)
+        assert found.records(7, read_member_record) == [OPEN]
+        assert body[40:] not in content(tmp_path)  # the database is open still, and its log is there
+
+
+def test_a_transaction_is_whole_or_nothing(tmp_path):
+    departure = Departure("cd" * 32, "server/hub", "contribution", 7, "0", 10, 1, 2)
+    with journal(tmp_path) as found:
+        with pytest.raises(ZeroDivisionError), found.transaction():
+            found.append(7, [OPEN])
+            found.remember("kind", "name", 1)
+            found.send(departure)
+            raise ZeroDivisionError
+        assert (found.last_round(), found.recall("kind", "name")) == (0, None)
+        assert found.connection.execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+        with found.transaction():
+            found.append(7, [OPEN])
+            found.remember("kind", "name", 1)
+            found.send(departure)
+        assert (found.last_round(), found.recall("kind", "name")) == (7, 1)
+        assert found.connection.execute("SELECT count(*) FROM outbox").fetchone() == (1,)
+
+
+def test_another_writer_is_waited_for_and_then_said_so(tmp_path):
+    with journal(tmp_path) as first, journal(tmp_path) as second:
+        second.connection.execute("PRAGMA busy_timeout = 10")
+        with first.transaction(), pytest.raises(RunLocked), second.transaction():
+            pass
+        with second.transaction():
+            second.remember("kind", "name", 2)
+        assert first.recall("kind", "name") == 2
+
+
+def test_facts_are_replaced_and_forgotten(tmp_path):
+    with journal(tmp_path) as found:
+        for value in (1, [2], {"three": 3}):
+            found.remember("kind", "b", value)
+        found.remember("kind", "a", 0)
+        assert found.recall_all("kind") == {"a": 0, "b": {"three": 3}}
+        found.forget("kind", "b")
+        assert found.recall("kind", "b", "nothing") == "nothing"
+
+
+def test_a_journal_that_is_gone_is_not_made_anew(tmp_path):
+    with pytest.raises(RecordDamaged), open_journal(tmp_path / "register.sqlite", OWNER, KEY):
+        pass
