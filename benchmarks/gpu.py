@@ -1,15 +1,15 @@
 """P1 and P2 on a GPU: `python -m benchmarks.gpu`, absolute seconds and peak GPU memory of both sides.
 
-Two grounds: a whole small model in float32, with the perplexity of both results, and one random block of the shape of
+Two grounds: a whole small model in float32, with the perplexity of both results, and two random blocks of the shape of
 Llama 7B in bfloat16 on 128 x 2,048 tokens.  The peer is the published algorithm run literally on the same GPU; its
-weights and hidden states stay there.  Ours reads the block from disk, keeps hidden states in main memory, and writes
-the result durably.  `--device cpu --small` tries the script itself.
+weights stay there.  Ours reads the blocks from disk and writes each result durably.  `--device cpu --small` tries the script itself.
 """
 
 import argparse
 import copy
 import json
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +33,7 @@ from fedspallm_secure.storage.checkpoints.layers import load_layer
 
 DEMO = Path(__file__).parent.parent / "examples/demo"
 SHAPE = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "num_key_value_heads": 32}
+DEPTH = 2
 SMALL = {"hidden_size": 64, "intermediate_size": 176, "num_attention_heads": 4, "num_key_value_heads": 4}
 
 
@@ -44,23 +45,20 @@ def main() -> None:
     parser.add_argument("--test", type=Path, default=DEMO / "texts/manual.test.txt")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--times", type=int, default=3)
-    parser.add_argument("--small", action="store_true", help="a block of width 64, to try the script")
+    parser.add_argument("--small", action="store_true", help="blocks of width 64, to try the script")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    where = {**surroundings([]), **_card(options.device)}
+    where = {**surroundings(sys.argv[1:]), **_card(options.device)}
     print(", ".join(f"{key} {value}" for key, value in where.items()), "\n")
     print("| row | what | literal, s | ours, s | ratio | literal, GiB | ours, GiB | figures |")
     print("|---|---|---|---|---|---|---|---|")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         small = _whole_model(options)
-        block = _one_block(Path(folder) / "block", options)
-        for ground, blocks, what in (
-            (small, len(small.workshop.skeleton.blocks), "whole model, float32"),
-            (block, 1, "one block, bfloat16"),
-        ):
+        large = _large_blocks(Path(folder) / "large", options)
+        for ground, what in ((small, "whole model, float32"), (large, f"{DEPTH} blocks of Llama 7B, bfloat16")):
             for pruner in (Pruner.SPARSEGPT, Pruner.WANDA):
-                row = measure(ground, pruner, blocks, options.device, options.times)
+                row = measure(ground, pruner, options.device, options.times)
                 print(markdown(row | {"what": f"{pruner}, {what}, {_tokens(ground)}"}), flush=True)
                 found.append(row)
     if options.out:
@@ -73,28 +71,28 @@ def _whole_model(options: argparse.Namespace) -> Ground:
     return Ground(options.model, shop, ground.calibration, ground.tests)
 
 
-def _one_block(folder: Path, options: argparse.Namespace) -> Ground:
-    """A random one-layer model on disk, and random windows."""
+def _large_blocks(folder: Path, options: argparse.Namespace) -> Ground:
+    """A random model of few layers on disk, and random windows."""
     windows, length = (4, 64) if options.small else (128, 2048)
     shape = SMALL if options.small else SHAPE
     torch.manual_seed(SEED)
-    config = LlamaConfig(num_hidden_layers=1, vocab_size=4096, max_position_embeddings=length, **shape)
+    config = LlamaConfig(num_hidden_layers=DEPTH, vocab_size=4096, max_position_embeddings=length, **shape)
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     shop = open_workshop(folder, ComputeSettings(device=options.device, dtype="bfloat16"))
     ids = torch.randint(0, 4096, (windows, length), generator=torch.Generator().manual_seed(SEED))
     return Ground(folder, shop, ids, ids[:0])
 
 
-def measure(ground: Ground, pruner: Pruner, blocks: int, device: str, times: int) -> dict[str, Any]:
-    """Seconds, GPU memory, and whether both sides computed the same, for the first `blocks` blocks."""
+def measure(ground: Ground, pruner: Pruner, device: str, times: int) -> dict[str, Any]:
+    """Seconds, GPU memory, and whether both sides computed the same, for the whole model."""
+    blocks = len(ground.workshop.skeleton.blocks)
     dtype = ground.workshop.skeleton.dtype
     dense = AutoModelForCausalLM.from_pretrained(ground.model, dtype=dtype).eval().to(device)
     windows = ground.calibration.to(device)
-    depth = blocks if blocks == 1 else None
 
     def peer() -> Any:
         model = copy.deepcopy(dense)
-        literal.prune(model, windows, METHODS[pruner], 0.5, depth)
+        literal.prune(model, windows, METHODS[pruner], 0.5)
         _wait(device)
         return model
 
@@ -109,16 +107,16 @@ def measure(ground: Ground, pruner: Pruner, blocks: int, device: str, times: int
     row["peaks"] = [_peak(run, device) for run in (peer, ours)]
     with _phases(device) as phases:
         ours()
-    row["figures"] = {**_compare(ground, pruner, blocks, peer(), dense), "phases": phases}
+    row["figures"] = {**_compare(ground, pruner, peer(), dense), "phases": phases}
     return row
 
 
-def _compare(ground: Ground, pruner: Pruner, blocks: int, peer: Any, dense: Any) -> dict[str, Any]:
+def _compare(ground: Ground, pruner: Pruner, peer: Any, dense: Any) -> dict[str, Any]:
     """Exact sparsity, finite weights, agreement of keep-masks with the peer, and perplexity where there is text."""
     figures: dict[str, Any] = {}
     same = total = dropped = 0
     with tempfile.TemporaryDirectory() as folder:
-        revision = prune(ground, pruner, blocks, Path(folder))
+        revision = prune(ground, pruner, len(ground.workshop.skeleton.blocks), Path(folder))
         for file in revision.layers.values():
             for name, matrix in load_layer(file)[0].items():
                 assert bool(torch.isfinite(matrix.weight).all()), name

@@ -23,7 +23,7 @@ _STATES = {
     "done": "all rounds are done",
     "given up": "too many attempts without a result",
     "waiting for a plan": "the server has not opened a round with you yet",
-    "planned": "your layers are pruned and sent",
+    "planned": "your layers are being pruned and sent",
     "endorsed": "you signed the list of those who sent; the request to unmask is awaited",
     "answered": "you helped to open the sum; the result is awaited",
     "closed": "your part of the round is over",

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import FedSpaError, PackageRefused, TrustError
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.outcomes import Result
@@ -168,7 +169,7 @@ class Stations:
     """Server and members, and their folders.
 
     now: the clock of everybody; clocks: what some parties' clocks are off by, seconds; silent: ids of those who get and
-    give nothing; carried: what was seen outside.
+    give nothing; carried: what was seen outside; turned_away: digests of packages refused on arrival, and why.
     """
 
     def __init__(self, folder: Path, new: bool = True, setting: Setting | None = None, **changes) -> None:
@@ -200,6 +201,7 @@ class Stations:
         self.members: dict[str, MemberStation] = {}
         self.silent: set[str] = set()
         self.carried: list[Carried] = []
+        self.turned_away: dict[str, FedSpaError] = {}
         self._new = new
 
     def _enrol(self) -> None:
@@ -301,6 +303,8 @@ class Stations:
         match action.kind:
             case "deliver":
                 return self._deliver(post, action)
+            case "departed" if action.what in self.turned_away:
+                return 0
             case "departed":
                 post.spool.departed(Party.parse(action.other), action.what)
                 return 1
@@ -321,13 +325,15 @@ class Stations:
     def _deliver(self, post: Post, action: Action) -> int:
         path = self.data(action.other) / "spool" / "out" / f"{action.what}.fspkg"
         data = path.read_bytes()
-        arrival = post.spool.arrival(Party.parse(action.other), action.what, len(data))
-        if arrival is not None:
-            try:
-                arrival.write(memoryview(data)[arrival.offset :])
-                arrival.finish()
-            finally:
-                arrival.close()
+        try:
+            arrival = post.spool.arrival(Party.parse(action.other), action.what, len(data))
+            if arrival is not None:
+                with closing(arrival):
+                    arrival.write(memoryview(data)[arrival.offset :])
+                    arrival.finish()
+        except (TrustError, PackageRefused) as error:
+            self.turned_away[action.what] = error
+            return 0
         return 1
 
     def see(self, action: Action) -> None:

@@ -94,6 +94,7 @@ class LocalPruning:
                 return
             if matrices:
                 skeleton.place(block, as_on_file(skeleton.checkpoint, block.linears, matrices))
+                matrices.clear()  # a GPU needs the room
             walk.advance(block, module)
 
     def _reread(self, block: Block, file: Path) -> dict[str, LayerMatrix]:
@@ -143,7 +144,7 @@ class LocalPruning:
         return columns**2 * (columns + sum(linear.shape[0] for linear in group))
 
     def _spread(self, source: int, linear: Linear, own: Pruned | LayerMatrix | None) -> LayerMatrix:
-        """The result for one matrix, which rank `source` has, on the CPU of every rank."""
+        """The result for one matrix, which rank `source` has, on the device of every rank."""
         device = self._workshop.skeleton.device
         weight, keep = (None, None) if own is None else (own.weight, own.keep)
         if self._ranks.size > 1 and weight is not None and keep is not None:
@@ -151,7 +152,7 @@ class LocalPruning:
         blank = partial(torch.empty, linear.shape, device=device)
         weight = self._ranks.spread(source, weight, partial(blank, dtype=torch.float32))
         keep = self._ranks.spread(source, keep, partial(blank, dtype=torch.bool))
-        return LayerMatrix(weight.cpu(), keep.cpu())
+        return LayerMatrix(weight, keep)
 
     def _observe(
         self, block: Block, module: nn.Module, groups: list[list[Linear]], owners: list[int], walk: Walk | None

@@ -39,8 +39,11 @@ def drop_lowest(scores: Tensor, drop: int) -> Tensor:
 def _kth_smallest(scores: Tensor, k: int) -> Tensor:
     """The k-th smallest entry of every row, (rows, 1).
 
-    On the CPU numpy's partition is faster than torch.kthvalue, and as exact: docs/adr/0005.
+    On the CPU numpy's partition is faster than torch.kthvalue, and as exact: docs/adr/0005.  On a GPU kthvalue gives a
+    row to one multiprocessor, so a single long row is sorted by all of them instead.
     """
+    if scores.is_cuda and len(scores) == 1:
+        return scores.sort(dim=1).values[:, k - 1 : k]
     if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.int64):
         return scores.kthvalue(k, dim=1, keepdim=True).values
     parted = np.partition(scores.numpy(), k - 1, axis=1)

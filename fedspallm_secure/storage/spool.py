@@ -12,7 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -139,8 +139,8 @@ class Spool:
 
     def drop(self, digest: str) -> None:
         """Remove the file of a package that was settled."""
-        with suppress(FileNotFoundError), disk_errors(self.folder):
-            self.inside("in", digest).unlink()
+        with disk_errors(self.folder):
+            self.inside("in", digest).unlink(missing_ok=True)
 
     # Departing
 

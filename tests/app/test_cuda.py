@@ -12,6 +12,7 @@ from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rank_group import Together
 from fedspallm_secure.app.ranks import ALONE, Ranks
 from fedspallm_secure.app.states import Revision
+from fedspallm_secure.app.walking.activations import Activations
 from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
 from fedspallm_secure.pruning.keepmasks import drop_lowest, is_n_of_m, keep_n_of_m, keep_per_matrix
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured
@@ -150,7 +151,7 @@ def same(one: dict[int, dict[str, LayerMatrix]], other: dict[int, dict[str, Laye
 
 
 @pruners
-def test_every_run_gives_the_same_bits_also_when_spilling(pruner, tmp_path):
+def test_every_run_gives_the_same_bits_wherever_hidden_states_lie(pruner, tmp_path, monkeypatch):
     make_model(tmp_path / "model", **WIDE)
     settings = ComputeSettings(device="cuda", dtype="float32")
     shop = open_workshop(tmp_path / "model", settings)
@@ -158,8 +159,22 @@ def test_every_run_gives_the_same_bits_also_when_spilling(pruner, tmp_path):
     _, second = run(shop, pruner, tmp_path / "2")
     spilling = Workshop(shop.skeleton, shop.found, activation_budget=0, spill=tmp_path)
     _, third = run(spilling, pruner, tmp_path / "3")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 1 << 36))
+    _, in_main_memory = run(shop, pruner, tmp_path / "4")
     assert same(first, second)
     assert same(first, third)
+    assert same(first, in_main_memory)
+
+
+def test_hidden_states_stay_on_a_gpu_with_room(monkeypatch):
+    device = torch.device("cuda")
+    values = draw(3, 4, 8)
+    for free, place in ((1 << 30, "cuda"), (4 * values.nbytes, "cuda"), (4 * values.nbytes - 1, "cpu")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1 << 36))
+        states = Activations((3, 4, 8), torch.float32, device=device)
+        assert states._memory.device.type == place
+        states.write(0, 3, values.cuda())
+        assert torch.equal(states.read(1, 3, device).cpu(), values[1:])
 
 
 @pytest.mark.parametrize("backend", [None, "gloo"])

@@ -67,7 +67,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step:
         if config.server.metrics is not None:
             stack.callback(start_metrics(config.server.metrics, lambda: status_of(path)))
         for address in network.bound:
-            _log.info("listening at %s", address)
+            _log.info("listening at %s port %d", *address[:2])
         return loop.run(network, once)
 
 

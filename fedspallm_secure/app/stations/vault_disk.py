@@ -7,7 +7,7 @@ take keystreams off, unless somebody is left out.
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedspallm_secure.app.rounds.vault import FolderVault
@@ -101,8 +101,8 @@ class DiskVault(FolderVault):
         """The round is over: remove all of them."""
         for pattern in ("*.vector", "*.sum", "*.part", ".*.sum.*"):
             for path in self._folder.glob(pattern):
-                with suppress(FileNotFoundError), disk_errors(path):
-                    path.unlink()
+                with disk_errors(path):
+                    path.unlink(missing_ok=True)
 
     def _early(self, group: GroupPlan) -> Path:
         return self._folder / f"{group.gid:04d}.sum"

@@ -12,13 +12,15 @@ from torch import Tensor
 from fedspallm_secure.storage.files import disk_errors
 
 DEFAULT_BUDGET = 4 << 30  # bytes
+_GPU_SHARE = 4  # one part in so many of the GPU's free memory
 
 
 class Activations:
     """(windows, tokens, width) hidden states, read and written batch by batch.
 
     budget: bytes that may stay in memory; more than that goes to an unnamed file in `spill`, through one buffer of
-    a batch, so memory does not grow with the number of windows.
+    a batch, so memory does not grow with the number of windows.  device: where batches are computed; what may stay in
+    memory stays there if it is a GPU with plenty of room, otherwise in main memory.
     """
 
     def __init__(
@@ -27,6 +29,7 @@ class Activations:
         dtype: torch.dtype,
         budget: int = DEFAULT_BUDGET,
         spill: Path | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -39,7 +42,8 @@ class Activations:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
             weakref.finalize(self, self._file.close)  # the file goes with the object, not at some later collection
         else:
-            self._memory = torch.empty(shape, dtype=dtype)
+            place = device if device is not None and _has_room(device, shape[0] * self._row) else None
+            self._memory = torch.empty(shape, dtype=dtype, device=place)
 
     def read(self, start: int, stop: int, device: torch.device) -> Tensor:
         """Windows start..stop on `device`, (stop - start, tokens, width)."""
@@ -66,6 +70,11 @@ class Activations:
             done = 0
             while done < len(view):
                 done += os.pwrite(self._file.fileno(), view[done:], start * self._row + done)
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    """Whether `size` bytes are a small part of what is free on a GPU."""
+    return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] // _GPU_SHARE
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -86,6 +86,8 @@ class Skeleton:
 
     def _read(self, name: str) -> Tensor:
         tensor = self.checkpoint.read(name)
+        if self.device.type == "cuda":
+            tensor = tensor.to(self.device)  # which checks and converts faster
         if tensor.is_floating_point():
             if not bool(torch.isfinite(tensor).all()):
                 raise CorruptWeights(f"tensor {name} in {self.checkpoint.path} holds NaN or infinite values")

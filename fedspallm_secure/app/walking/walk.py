@@ -57,7 +57,8 @@ class Walk:
         for start, stop in mine:
             hidden, calls = capture(skeleton, found, windows[start:stop].to(skeleton.device))
             if place == 0:
-                self._hidden = Activations((held, length, hidden.shape[-1]), hidden.dtype, budget, spill)
+                shape = (held, length, hidden.shape[-1])
+                self._hidden = Activations(shape, hidden.dtype, budget, spill, skeleton.device)
             self._places.append((place, place + stop - start))
             self._hidden.write(*self._places[-1], hidden)
             self._calls.append([pool.intern(call) for call in calls])
