@@ -2,7 +2,8 @@
 
 Two grounds: a whole small model in float32, with the perplexity of both results, and two random blocks of the shape of
 Llama 7B in bfloat16 on 128 x 2,048 tokens.  The peer is the published algorithm run literally on the same GPU; its
-weights stay there.  Ours reads the blocks from disk and writes each result durably.  `--device cpu --small` tries the script itself.
+weights stay there.  Ours reads the blocks from disk and writes each result durably.  `--device cpu --small` tries the
+script itself.
 """
 
 import argparse
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     where = {**surroundings(sys.argv[1:]), **_card(options.device)}
+    where["command"] = " ".join(["python", "-m", "benchmarks.gpu", *sys.argv[1:]])
     print(", ".join(f"{key} {value}" for key, value in where.items()), "\n")
     print("| row | what | literal, s | ours, s | ratio | literal, GiB | ours, GiB | figures |")
     print("|---|---|---|---|---|---|---|---|")

@@ -2,6 +2,8 @@
 
     make figures        or        python scripts/security_figures.py [--only TEXT] [--out FILE.md]
 
+The section about rounds between institutions is written by scripts/station_figures.py, and left as it stands here.
+
 Every row names the command that gives it again.  A row that was not run is left out, never carried over; but a section
 of which nothing was run stays as it is, under the commit that it names.
 """
@@ -18,6 +20,7 @@ from typing import Any
 
 from figure_table import ROOT, SEED, Figure, run_python, table, where
 from secagg_figures import SECAGG, SECTION, secagg_page
+from station_figures import STATION_SECTION
 
 
 def published_vectors() -> list[Figure]:
@@ -161,10 +164,12 @@ outside the project has reviewed it.
 
 
 def kept(out: Path) -> list[str]:
-    """The two sections as they stand in a document."""
+    """The sections as they stand in a document; `station_figures` writes the third one."""
     text = out.read_text() if out.exists() else "# Security figures\n"
-    first, marker, second = text.partition(SECTION)
-    return [first.rstrip("\n") + "\n", marker + second]
+    text, marker, third = text.partition(STATION_SECTION)
+    first, middle, second = text.partition(SECTION)
+    parts = (first, middle + second, marker + third)
+    return [part.rstrip("\n") + "\n" if part else "" for part in parts]
 
 
 def main() -> int:

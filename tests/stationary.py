@@ -334,6 +334,7 @@ class Stations:
         except (TrustError, PackageRefused) as error:
             self.turned_away[action.what] = error
             return 0
+        self.turned_away.pop(action.what, None)
         return 1
 
     def see(self, action: Action) -> None:

@@ -81,7 +81,7 @@ class Journal:
         self.register = SqliteRegister(connection, path)
         self._owner = owner
         self._key = key
-        self._has_forgotten = False
+        self._has_forgotten = True  # perhaps by a process that was killed right after
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -138,6 +138,10 @@ class Journal:
         self._do("DELETE FROM records WHERE round = ? AND secret = 1", round)
         self._has_forgotten = True
 
+    def forget_secrets_before(self, round: int) -> None:
+        """Wipe the secret records of all earlier rounds, also of those that were never closed."""
+        self._do("DELETE FROM records WHERE round < ? AND secret = 1", round)
+
     def last_round(self) -> int:
         """The newest round with records, 0 if there is none."""
         return int(self._all("SELECT coalesce(max(round), 0) FROM records")[0][0])
@@ -186,6 +190,10 @@ class Journal:
             departure.at,
             departure.not_after,
         )
+
+    def has_made(self, type: str, round: int) -> bool:
+        """Whether a package of this type and round was put into the outbox."""
+        return bool(self._all("SELECT 1 FROM outbox WHERE type = ? AND round = ? LIMIT 1", type, round))
 
     def settle(self, digest: str, state: str, reason: str = "") -> None:
         """Say what became of a package of the inbox: `taken`, `refused`, `damaged`."""

@@ -137,7 +137,7 @@ class Courier:
         start = arrival.offset
         headers = {"Range": f"bytes={start}-"} if start else {}
         path, expected = f"{PACKAGES}/{listed.digest}", 206 if start else 200
-        intake = Intake(arrival.write, self._disk, listed.size - start)
+        intake = Intake(arrival.write, self._disk)
         async with self._line.exchange("GET", path, headers=headers, accept=(expected,)) as response:
             if response.content_length != listed.size - start:
                 raise ProtocolViolation(f"{self._line.route} sends another length than it listed")

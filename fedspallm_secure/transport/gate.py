@@ -61,6 +61,7 @@ class Gate:
         self._limits, self._context, self._make, self._refresh = limits, context, make, refresh
         self._all: dict[Connection, None] = {}
         self._unproven: dict[Connection, None] = {}  # the oldest first
+        self._shaking: dict[Connection, None] = {}  # the same; each takes a third of a mebibyte
         self._of_party: dict[Party, dict[Connection, None]] = {}
         self._of_protocol: dict[asyncio.BaseProtocol, Connection] = {}
         self._listeners: list[socket.socket] = []
@@ -150,6 +151,7 @@ class Gate:
         try:
             async with asyncio.timeout(limits.handshake):
                 await _readable(sock)
+                self._begin_handshake(connection)
                 self._refresh()
                 transport, _ = await loop.connect_accepted_socket(
                     lambda: Served(self, connection, self._make()),
@@ -168,8 +170,17 @@ class Gate:
             connection.transport = transport
             loop.call_later(limits.header, self._still_unproven, connection)
         finally:
+            self._shaking.pop(connection, None)
+            connection.task = None  # or it would keep all of this alive, in a circle
             if connection.transport is None:
                 sock.close()
+
+    def _begin_handshake(self, connection: Connection) -> None:
+        if len(self._shaking) >= self._limits.handshakes:
+            oldest = next(iter(self._shaking))
+            self._forget(oldest)
+            oldest.drop()
+        self._shaking[connection] = None
 
     def _still_unproven(self, connection: Connection) -> None:
         if connection in self._unproven:
@@ -187,6 +198,7 @@ class Gate:
     def _forget(self, connection: Connection) -> None:
         self._all.pop(connection, None)
         self._unproven.pop(connection, None)
+        self._shaking.pop(connection, None)
         if connection.party is not None:
             self._of_party[connection.party].pop(connection, None)
 

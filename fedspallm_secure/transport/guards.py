@@ -14,13 +14,14 @@ from fedspallm_secure.transport.pacing import Bucket
 class Limits:
     """All limits of a server.  Times in seconds, sizes in bytes; how many bytes may wait is the depot's to say.
 
-    connections: in all; unproven: connections that have not made a request that held, the oldest are dropped first;
-    peer_*: of one party; rate, window: the least speed of a transfer; bandwidth: of all transfers, None for any; wait:
-    the longest that a listing waits.
+    connections: in all; unproven: those that have not made a request that held; handshakes: those that are in the
+    middle of one; of both the oldest are dropped first; peer_*: of one party; rate, window: the least speed of a
+    transfer; bandwidth: of all transfers, None for any; wait: the longest that a listing waits; listed: its rows.
     """
 
     connections: int = 4096
     unproven: int = 1024
+    handshakes: int = 256
     handshake: float = 10.0
     header: float = 10.0
     idle: float = 60.0

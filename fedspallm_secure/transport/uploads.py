@@ -76,7 +76,7 @@ class Uploads:
 
     async def _receive(self, request: web.BaseRequest, arrival: Arrival) -> None:
         pace = Pace(self._limits.rate, self._limits.window)
-        intake = Intake(arrival.write, self._disk, arrival.size - arrival.offset)
+        intake = Intake(arrival.write, self._disk)
         try:
             async with pace():
                 while data := await request.content.readany():

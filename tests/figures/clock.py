@@ -19,6 +19,7 @@ from unittest import mock
 
 from fedspallm_secure.errors import (
     CertificateExpired,
+    DisclosureRefused,
     FedSpaError,
     OutOfTurn,
     PackageExpired,
@@ -86,8 +87,14 @@ def tried(recording: Recording, wrong: Wrong, folder: Path) -> tuple[list[str], 
         told += [f"refused: {type(error).__name__}" for error in refused]
         done = found.model.done
         told.append(f"{who} {wrong.name}: {'the round had its result' if done else 'no result'}")
-        bad += [f"refused for another reason: {type(e).__name__}: {e}" for e in refused if not is_expiry(e)]
+        other = [error for error in refused if not is_expiry(error) and not _tried_again(recording, error)]
+        bad += [f"refused for another reason: {type(error).__name__}: {error}" for error in other]
         return told, bad
+
+
+def _tried_again(recording: Recording, error: FedSpaError) -> bool:
+    """What the operator ended is tried again, and declined whatever the clocks show."""
+    return recording.scene.abort and isinstance(error, DisclosureRefused)
 
 
 def _act(found: Stations, wrong: Wrong, refused: list[FedSpaError]) -> None:

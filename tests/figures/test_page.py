@@ -15,7 +15,7 @@ def script(monkeypatch: pytest.MonkeyPatch):
     import security_figures
 
     yield security_figures
-    for name in ("security_figures", "secagg_figures", "figure_table"):
+    for name in ("security_figures", "secagg_figures", "station_figures", "figure_table"):
         sys.modules.pop(name, None)
 
 
@@ -72,3 +72,24 @@ def test_what_does_not_hold_is_said_and_ends_with_one(runs):
 def test_every_figure_of_rounds_is_found_by_one_word(script):
     assert all(name.startswith("secagg-") for name in script.SECAGG) and len(script.SECAGG) >= 12
     assert not any("secagg" in name for name in script.SUITES)
+
+
+def test_the_section_of_the_stations_is_left_alone(script, runs):
+    kept = f"{script.STATION_SECTION}\nwhat stands there\n"
+    text = f"# Security figures\n\n{script.SECTION}\nold\n\n{kept}"
+    assert runs("secagg", text=text)[1].endswith(f"\n\n{kept}")
+    assert runs("mutations", text=text)[1].endswith(f"\n\n{script.SECTION}\nold\n\n{kept}")
+
+
+def test_the_stations_write_their_section_alone(script, monkeypatch, tmp_path):
+    import station_figures
+
+    out = tmp_path / "page.md"
+    out.write_text(f"# Security figures\n\n{script.SECTION}\nold\n\n{script.STATION_SECTION}\nold\n")
+    figure = script.Figure("what", "measured anew", "command", True)
+    monkeypatch.setattr(station_figures, "STATIONS", {"station-kills": lambda: [figure]})
+    monkeypatch.setattr(sys, "argv", ["station_figures.py", "--only", "kills", "--out", str(out)])
+    assert station_figures.main() == 0
+    text = out.read_text()
+    assert text.startswith(f"# Security figures\n\n{script.SECTION}\nold\n\n{script.STATION_SECTION}")
+    assert "| what | measured anew | `command` |" in text and text.count("old\n") == 1

@@ -118,3 +118,16 @@ def test_facts_are_replaced_and_forgotten(tmp_path):
 def test_a_journal_that_is_gone_is_not_made_anew(tmp_path):
     with pytest.raises(RecordDamaged), open_journal(tmp_path / "register.sqlite", OWNER, KEY):
         pass
+
+
+def test_what_a_killed_process_forgot_is_wiped_by_the_next(tmp_path):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.append(7, [SECRET])
+        (body,) = found.connection.execute("SELECT body FROM records").fetchone()
+        found.connection.execute("DELETE FROM records")  # as a process that is killed before it wipes the log
+        assert body[40:] in content(tmp_path)
+        with journal(tmp_path) as other:
+            with other.transaction():
+                pass
+            assert body[40:] not in content(tmp_path)

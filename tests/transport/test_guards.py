@@ -207,6 +207,27 @@ async def test_the_oldest_that_says_nothing_makes_way(tmp_path):
 
 
 @asynchronous
+async def test_the_oldest_that_stops_in_the_middle_of_a_handshake_makes_way(tmp_path):
+    """Whoever sends nothing at all costs less and is not counted with them."""
+    async with running(tmp_path, Limits(handshakes=3, unproven=50)) as place:
+        silent = [await connected(place.port) for _ in range(4)]
+        slow = []
+        for _ in range(8):
+            slow.append(await connected(place.port))
+            slow[-1][1].write(b"\x16")
+            await until(lambda: len(place.server._gate._shaking) == min(len(slow), 3))
+            await asyncio.sleep(0.02)
+        for reader, _ in slow[:5]:
+            assert await closed(reader)
+        assert len(place.server._gate._shaking) == 3
+        assert len(place.server._gate._unproven) == 7
+        async with place.courier(manners=ONCE) as courier:
+            await courier.hello()
+        for _, writer in silent + slow:
+            writer.close()
+
+
+@asynchronous
 async def test_whoever_has_made_a_request_does_not_make_way(tmp_path):
     async with running(tmp_path, Limits(unproven=2, connections=6)) as place:
         raws = [await Raw(place).__aenter__() for _ in range(2)]

@@ -175,12 +175,14 @@ class _Loop:
             _log.info("new prekeys were made")
         renewed(post, self._watch)
         station.renew()
-        bundle = station.bundle
+        bundle = station.bundles.newest
         offer = Offer(SOFTWARE, self._bench.layers_offered(), bundle.statement.digest.hex())
-        made = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software}
+        roster = post.trust.roster.hash  # an offer that was made under another one does not open any more
+        made = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software, "roster": roster}
         if post.journal.recall("offered", "*") == made:
             return
         with post.at_once():
+            station.bundles.publish()
             post.send("prekeys", self._server, [bundle.encode()])
             post.send("offer", self._server, [offer.encode()])
             post.remember("offered", "*", made)

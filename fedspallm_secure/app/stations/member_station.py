@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fedspallm_secure.app.rounds.member_party import MemberParty, Work
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.app.stations.own_bundles import OwnBundles
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.results import Applier, Results
 from fedspallm_secure.app.stations.station import NotYet, arrived_of, take_in
@@ -16,18 +17,21 @@ from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import (
     DisclosureRefused,
     FedSpaError,
-    MissingInput,
+    PackageRefused,
     PlanDeclined,
     RolledBack,
+    TrustError,
 )
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited, check_sealing
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member import Ending, Member, Own
 from fedspallm_secure.protocol.rounds.member_state import State
-from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
+from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.rounds.records_member import MemberRecord, PrekeyHeld, read_member_record
+from fedspallm_secure.protocol.rounds.survivors import Endorsement
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.storage.spool import Arrived
 
@@ -41,14 +45,16 @@ class MemberStation(MemberParty):
 
     def __init__(self, post: Post, policy: Policy, work: Work, applier: Applier) -> None:
         """Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ."""
-        if post.home.prekeys is None or post.prekeys is None:
-            raise MissingInput(f"{post.home.path} has no prekeys", hint="make some: fedprune certs prekeys")
+        self.bundles = OwnBundles(post)
         self.post = post
         self.policy = policy
         self.results = Results(post, policy.server, applier)
-        super().__init__(post.participant, post.postbox, policy, post.home.prekeys, work, Wire(), post.now)
+        super().__init__(post.participant, post.postbox, policy, self.bundles.newest, work, Wire(), post.now)
         self.told: list[tuple[Arrived, FedSpaError]] = []
+        self.owed: list[Outgoing] = []
         self._restore()
+        with post.at_once():
+            self.bundles.publish()
 
     # Restoring
 
@@ -63,6 +69,7 @@ class MemberStation(MemberParty):
             self.pending[int(round), int(gid)] = _ledger(value).releases
         self.deals = {deal for deals in journal.recall_all("deals").values() for deal in deals}
         self._kept = self.ledger, dict(self.pending), set(self.deals)
+        self.owed = [one for one in self._answers() if not journal.has_made(one.type, number)]
         self._check_prekeys()
 
     def _check_prekeys(self) -> None:
@@ -93,9 +100,10 @@ class MemberStation(MemberParty):
         """Go on with a newer roster or revocation list, which the post has read."""
         self.postbox, self.trust = self.post.postbox, self.post.trust
         self.own = Own(self.party, self.post.signer, self.trust, self.policy)
+        changed = self.machine.own.trust.roster.hash != self.own.trust.roster.hash
         self.machine.own = self.own
-        if self.post.home.prekeys is not None:
-            self.bundle = self.post.home.prekeys
+        if changed:
+            self.owed = self._answers()  # what was sealed under the roster before is of no use any more
 
     # Messages
 
@@ -104,6 +112,7 @@ class MemberStation(MemberParty):
 
         Raises StorageError, OutOfMemory, KeyStoreError or RolledBack, after which it has to be made anew.
         """
+        self._make_up()
         settled = take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
         if settled:
             self.post.spool.discard(self.post.journal.last_round())
@@ -118,8 +127,6 @@ class MemberStation(MemberParty):
                 self.results.on_result(self.open(parcel, frozenset({"result"})))
             case "unmask-request" if self._awaits_list:
                 raise NotYet
-            case "plan" if self.results.missing():
-                raise NotYet
             case _:
                 super().act(parcel)
         self._persist()
@@ -130,14 +137,19 @@ class MemberStation(MemberParty):
         return Incoming(opened.head, bytes(opened.body))
 
     def _on_plan(self, incoming: Incoming, now: int) -> None:
+        plan = PlanBody.parse(incoming.body).plan
+        if self.results.missing(plan.previous) and now <= plan.deadlines.contribution:
+            raise NotYet  # what it starts from is still on its way
+        self.bundle = self.bundles.named_in(plan)
         try:
             super()._on_plan(incoming, now)
         except (PlanDeclined, DisclosureRefused) as error:
             if error.check == "P5":
                 raise RolledBack(str(error), hint=_OLD_COPY) from error
-            self.results.watch(incoming)
+            self.results.watch(incoming, error.check)
             raise
         self.results.follow(self.machine.round.plan, self.machine.round.plan_hash)
+        self.post.later(lambda: self.post.journal.forget_secrets_before(plan.round))
 
     def end(self, ending: Ending) -> None:
         """Take in the result of a round that this member takes part in."""
@@ -206,6 +218,34 @@ class MemberStation(MemberParty):
         super().say(step)
         if self.machine.state is State.CLOSED:
             self.post.later(lambda: self.post.journal.forget_secrets(number))
+
+    def keep(self, step: Step[Any], number: int, plan_hash: str) -> None:
+        """Write down the records of a step, and seal its messages; what cannot be sealed now is owed."""
+        self.note(step.records, number)
+        for message in step.messages:
+            try:
+                self.send(message.type, message.recipient, [message.body], number, plan_hash, message.group)
+            except (TrustError, PackageRefused) as error:
+                self.unsent.append((message.recipient, error))
+                self.owed.append(message)
+
+    def _make_up(self) -> None:
+        """Send what could not be sealed when it was made.  What still cannot is owed on."""
+        if self.owed and self.machine.accepted is not None:
+            step: Step[MemberRecord] = Step((), tuple(self.owed))
+            self.owed = []
+            with self.post.at_once():
+                self.keep(step, self.plan.round, self.machine.round.plan_hash)
+
+    def _answers(self) -> list[Outgoing]:
+        """What this member says in the present state of its round, once more."""
+        machine, server = self.machine, self.policy.server
+        if machine.state is State.ANSWERED and machine.answer is not None:
+            return [Outgoing("unmask-response", server, machine.answer.body)]
+        if machine.state is State.ENDORSED and machine.endorsement is not None and machine.survivors is not None:
+            body = Endorsement(machine.survivors.hash, machine.endorsement).encode()
+            return [Outgoing("endorsement", server, body)]
+        return []
 
     def send(
         self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE

@@ -1,6 +1,6 @@
 """What rounds do to a model: the server's step on sums, and what a member brings and takes home."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fedspallm_secure.app.rounds.planning import LayerBase
@@ -11,7 +11,7 @@ from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.layers import check_layer, decode_layer, digest_of, encode_layer
 from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.crypto.encoding import encode_base64
-from fedspallm_secure.errors import MissingInput, RecordDamaged
+from fedspallm_secure.errors import LayerRefused, MissingInput, RecordDamaged
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
@@ -19,7 +19,7 @@ from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.patterns import parse_target
 from fedspallm_secure.storage.checkpoints.layers import load_layer, save_layer
-from fedspallm_secure.storage.files import atomic_write, disk_errors
+from fedspallm_secure.storage.files import atomic_write, disk_errors, remove_tree
 
 
 class ServerModel:
@@ -70,11 +70,9 @@ class MemberModel:
     pruned: what the member itself made of a layer in the present round; written by whoever prunes.
     """
 
-    def __init__(self, revisions: Revisions, gone: Callable[[Plan], None] = lambda _: None) -> None:
-        """gone: told when a round has become part of the model."""
+    def __init__(self, revisions: Revisions) -> None:
         self.revisions = revisions
         self.round = 0
-        self._gone = gone
 
     def own_folder(self, round: int) -> Path:
         """Where the member's own pruned layers of a round lie."""
@@ -98,7 +96,10 @@ class MemberModel:
     # What it takes home
 
     def apply(self, plan: Plan, group: GroupPlan, result: Result, body: Path) -> None:
-        """Check a pruned layer by L2 to L6, and keep it."""
+        """Check a pruned layer by L2 to L6, and keep it.  Raises LayerRefused also for one that the model has not."""
+        blocks = len(self.revisions.skeleton.blocks)
+        if group.gid >= blocks or group.matrices != self.revisions.shapes(group.gid):
+            raise LayerRefused(f"the plan's group {group.gid} is no layer of this model", check="L1")
         matrices = decode_layer(group, body)
         frozen = self.revisions.revision.frozen(self.revisions.skeleton.blocks[group.gid])
         check_layer(plan, group, result, matrices, frozen)
@@ -111,7 +112,14 @@ class MemberModel:
         if plan.sampling.number >= rounds_drawn(plan.sampling):
             proof = {"plan": plan.to_dict(), "result": encode_base64(result.encode())}
             self.revisions.write_model(proof)
-        self._gone(plan)
+        self._forget_own(plan.round)
+
+    def _forget_own(self, last: int) -> None:
+        """Remove what this member pruned itself in rounds up to `last`: it is its vector, in the clear."""
+        for folder in self.revisions.folder.glob("round-*/own"):
+            name = folder.parent.name.removeprefix("round-")
+            if name.isdigit() and int(name) <= last:
+                remove_tree(folder)
 
 
 def layers_of(result: Result) -> list[int]:

@@ -167,6 +167,10 @@ class Post:
         """Keep a fact."""
         self.later(lambda: self.journal.remember(kind, name, value))
 
+    def forget(self, kind: str, name: str) -> None:
+        """Drop a fact."""
+        self.later(lambda: self.journal.forget(kind, name))
+
     def settle(self, arrived: Arrived, state: str, reason: str = "") -> None:
         """Say what became of a package."""
         self.later(lambda: self.journal.settle(arrived.digest, state, reason))

@@ -23,6 +23,9 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.spool import Arrived
 
+_NEVER_WATCHED = frozenset({"P1", "P2", "P3", "P4"})
+_MOST_FOLLOWED = 64  # plans
+
 
 class Applier(Protocol):
     """What becomes of pruned layers that were received."""
@@ -42,34 +45,38 @@ class Results:
         self._server = server
         self._applier = applier
 
-    @property
-    def followed(self) -> tuple[Plan, str] | None:
-        """The newest plan of the server that counts, and its hash."""
-        found = self._post.journal.recall("followed", "*")
+    def plan_of(self, round: int) -> tuple[Plan, str] | None:
+        """The plan of a round that is followed, and its hash."""
+        found = self._post.journal.recall("followed", str(round))
         return None if found is None else (Plan.from_dict(found["plan"]), found["hash"])
 
     def follow(self, plan: Plan, plan_hash: str) -> None:
-        """From now on the result of this round counts."""
-        known = self.followed
-        if known is None or known[0].round <= plan.round:
-            self._post.remember("followed", "*", {"plan": plan.to_dict(), "hash": plan_hash})
+        """The plan was accepted: its result counts.  What was before the present model does not any more."""
+        self._post.remember("followed", str(plan.round), {"plan": plan.to_dict(), "hash": plan_hash})
+        for name in self._post.journal.recall_all("followed"):
+            if int(name) < self.applied:
+                self._post.forget("followed", name)
 
-    def watch(self, incoming: Incoming) -> None:
-        """Follow a round without taking part in it."""
-        context, plan = incoming.head.context, PlanBody.parse(incoming.body).plan
-        if (context.sender, context.plan_hash, context.round) == (self._server, plan.hash, plan.round):
-            self.follow(plan, plan.hash)
+    def watch(self, incoming: Incoming, check: str) -> None:
+        """Follow a round whose plan this member declined by `check`, without taking part in it.
+
+        Only a plan that passed P1 to P4 is one of a new round of my server; and a server that makes up rounds fills
+        nobody's journal.
+        """
+        plan = PlanBody.parse(incoming.body).plan
+        known = self._post.journal.recall_all("followed")
+        if check not in _NEVER_WATCHED and str(plan.round) not in known and len(known) < _MOST_FOLLOWED:
+            self._post.remember("followed", str(plan.round), {"plan": plan.to_dict(), "hash": plan.hash})
 
     def only_follows(self, round: int, accepted: Accepted | None) -> bool:
         """Whether the member follows this round, and has not accepted its plan."""
-        followed = self.followed
-        if followed is None or followed[0].round != round:
-            return False
-        return accepted is None or accepted.plan_hash != followed[1]
+        followed = self.plan_of(round)
+        return followed is not None and (accepted is None or accepted.plan_hash != followed[1])
 
     def on_result(self, incoming: Incoming) -> None:
         """The result of a round that the member does not take part in."""
-        followed, context = self.followed, incoming.head.context
+        context = incoming.head.context
+        followed = self.plan_of(context.round)
         if followed is None or (context.sender, context.plan_hash) != (self._server, followed[1]):
             raise OutOfTurn("this is no result that I follow")
         result, plan = Result.parse(incoming.body), followed[0]
@@ -87,22 +94,27 @@ class Results:
         found = self._post.journal.recall("result", str(round))
         return None if found is None else Result.parse(decode_base64(found, "a result"))
 
-    def missing(self) -> set[int]:
-        """Groups of the newest result whose layers have not come yet."""
-        followed = self.followed
-        result = None if followed is None else self.of(followed[0].round)
-        if result is None:
-            return set()
-        got = self._post.journal.recall_all(f"layer {result.round}")
-        return {found.gid for found in result.groups if found.layer != NONE and str(found.gid) not in got}
+    @property
+    def applied(self) -> int:
+        """The newest round all of whose layers are there, 0 if there is none."""
+        return int(self._post.journal.recall("applied", "*", 0))
+
+    def missing(self, hash: str = "") -> set[int]:
+        """Groups whose layers have not come yet: of the result with this digest, or of the newest one."""
+        names = [int(name) for name in self._post.journal.recall_all("result") if int(name) > self.applied]
+        for round in sorted(names, reverse=True):
+            result = self.of(round)
+            if result is not None and hash in ("", result.hash):
+                got = self._post.journal.recall_all(f"layer {round}")
+                return {one.gid for one in result.groups if one.layer != NONE and str(one.gid) not in got}
+        return set()
 
     def on_layer(self, arrived: Arrived) -> None:
         """Check and keep a layer, L1 to L6.  Raises LayerRefused, OutOfTurn, NotYet."""
-        followed = self.followed
-        if followed is not None and arrived.round < followed[0].round:
-            raise OutOfTurn("this layer belongs to an earlier round")
-        result = None if followed is None or arrived.round != followed[0].round else self.of(arrived.round)
-        if followed is None or result is None:
+        followed, result = self.plan_of(arrived.round), self.of(arrived.round)
+        if followed is None or arrived.round <= self.applied:
+            raise OutOfTurn("this layer belongs to no round that I follow, or to one before my model")
+        if result is None:
             raise NotYet
         plan, plan_hash = followed
         body = self._post.spool.folder / "layer.body"
@@ -115,12 +127,14 @@ class Results:
                 head = self._post.open_through(arrived, Awaited(types=frozenset({"layer"})), write)
             group = check_layer_package(head, plan, plan_hash, self._server)
             expected_digest(plan, group, result)
-            missing = self.missing()
+            missing = self.missing(result.hash)
             if group.gid not in missing:
                 raise LayerRefused(f"the layer of group {group.gid} is there already", hint="nothing to do")
             self._applier.apply(plan, group, result, body)
         finally:
-            body.unlink(missing_ok=True)
+            with disk_errors(body):
+                body.unlink(missing_ok=True)
         self._post.remember(f"layer {plan.round}", str(group.gid), True)
         if missing == {group.gid}:
             self._applier.complete(plan, result)
+            self._post.remember("applied", "*", plan.round)

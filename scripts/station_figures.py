@@ -1,0 +1,156 @@
+"""Kill, fill the disk of, put back and mislead the parties of real rounds, and write what came of it.
+
+    python scripts/station_figures.py [--only TEXT] [--out FILE.md]
+
+It writes the section "Rounds between institutions" of docs/SECURITY_FIGURES.md, and nothing else of the page.  A row
+that was not run is left out, never carried over.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from figure_table import ROOT, SEED, Figure, run_python, table, where
+
+STATION_SECTION = "## Rounds between institutions\n"
+_NEVER = ("double answer", "reused keystream", "differing resend", "receipt without vector", "wrong sum")
+
+
+def station(
+    what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str
+) -> Callable[[], list[Figure]]:
+    """A figure of rounds between stations, from a module that prints it.  tell: what is said of it."""
+
+    def run() -> list[Figure]:
+        words = ["-m", f"tests.figures.{module}", *arguments, str(SEED)]
+        found: dict[str, Any] = json.loads(run_python(words))
+        for failure in found["failures"]:
+            print(failure, file=sys.stderr)
+        return [Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])]
+
+    return run
+
+
+def _never(counts: dict[str, int]) -> str:
+    lost = f"{counts['lost']} lost rounds, layers or members"
+    never = ", ".join(f"{counts[name]} {name}s" for name in _NEVER)
+    return f"{lost}, {never.replace('vectors', 'vector')}, {counts['error']} other errors"
+
+
+def kills(found: dict[str, Any]) -> str:
+    """Kills, and what must not come of them."""
+    counts = found["counts"]
+    who = f"{counts['kills of the server']:,} of the server, {counts['kills of a member']:,} of a member"
+    again = f"{counts.get('kills at the start after a kill', 0):,} killed once more while starting"
+    left = counts.get("dropped out of a group by the rule", 0)
+    return (
+        f"{counts['kills']:,} kills ({who}), {again}, over {found['seeds']} seeds with {counts['points']:,} points in "
+        f"all; named states {found['named']}: {_never(counts)}; {left} times a member left a group by the rule"
+    )
+
+
+def full_disk(found: dict[str, Any]) -> str:
+    """Faults, and what must not come of them."""
+    counts = found["counts"]
+    errors = ", ".join(f"{counts.get(name, 0):,} {name}" for name in ("DiskFull", "StorageError"))
+    quiet = counts.get("not an error: only cleaning up failed", 0)
+    left = counts.get("dropped out of a group by the rule", 0)
+    return (
+        f"{counts['faults']:,} faults over {found['seeds']} seeds: {errors}, {quiet} without consequence; after the "
+        f"restart {_never(counts)}; {left} times a member left a group by the rule"
+    )
+
+
+def rollback(found: dict[str, Any]) -> str:
+    """What noticed each way of putting something back."""
+    counts, ways = dict(found["counts"]), []
+    for who in ("member", "server"):
+        told: dict[str, list[str]] = {}
+        for name, count in counts.items():
+            way, _, noticed = name.partition(": ")
+            if way.startswith(f"{who}, "):
+                told.setdefault(way, []).append(f"{count} {noticed}")
+        ways += [f"{way} — {', '.join(became)}" for way, became in told.items()]
+    harm = sum(counts.get(f"with greeting: second {type}", 0) for type in ("contribution", "endorsement"))
+    hand = counts.get("by hand: second contribution", 0)
+    return (
+        f"{counts['all']:,} old copies over {found['seeds']} seeds: {'; '.join(ways)}. A second vector or answer left "
+        f"{harm} times; by hand, where the server greets nobody, {hand} times"
+    )
+
+
+def clock(found: dict[str, Any]) -> str:
+    """Wrong clocks, and what reacted."""
+    counts = found["counts"]
+    refused = [f"{counts[name]:,} {name[9:]}" for name in counts if name.startswith("refused: ")]
+    results = sum(count for name, count in counts.items() if name.endswith("had its result"))
+    return (
+        f"{counts['all']:,} wrong clocks over {found['seeds']} seeds: {results:,} rounds had a result all the same; "
+        f"refused: {', '.join(refused) or 'nothing'}; {len(found['failures'])} other reactions"
+    )
+
+
+STATIONS: dict[str, Callable[[], list[Figure]]] = {
+    "station-kills": station("kill -9 at every call that changes a disk", kills, "kills", "20", "160"),
+    "station-full-disk": station("The disk is full, or breaks, at such a call", full_disk, "full_disk", "5", "60"),
+    "station-rollback": station("A home is put back to an earlier copy", rollback, "rollback", "5", "9"),
+    "station-clock": station("A clock is wrong", clock, "clock", "5", "30"),
+}
+
+
+def station_page(figures: list[Figure]) -> str:
+    """The section about rounds between institutions."""
+    return f"""{STATION_SECTION}
+`python scripts/station_figures.py` runs this section again. Five members and a server with real homes, journals and
+spools play rounds of tiny vectors; packages are carried from outbox to inbox without a network. Every seed has keys and
+an order of its own; by turns it plays three trips (twice), two trips, two rounds in a row, and a round that the
+operator ends. {where()}
+
+{table(figures)}
+
+*Kills.* The process is a real one, killed by signal 9 before, within or after calls that create, write, flush, rename
+or remove files, and before or after what SQLite commits; then everybody is opened anew from what is on the disk, and
+the round goes on to its end. What SQLite does within a commit is not seen, and pages that were not flushed are not
+lost, as they would be in a power cut. Of the points of a seed a share is tried, and one before and one after each
+commit that enters a state with a name; seeds of one kind share out the rest. Points are counted before, within and
+after each call. A member that was killed between noting its vector and noting its deal has left that group (SPEC
+section 16.3): then the group has a result without it.
+
+*Full disks.* ENOSPC or EIO, once or from then on. Errors are DiskFull or StorageError, exit codes 51 and 50.
+
+*Old copies.* "At the start": journal, prekeys and outbox do not fit together. "By the greeting": the server has a
+package with a higher number than this home has made. "P5": the plan shows a deal that this home does not know.
+"Harmless": nothing that counts was put back, or it ended as if nothing had happened. Where home and work folder are put
+back together and the server's greeting does not come first, as with bundles, nothing on the own disk can tell: the
+member makes another vector for a group, the server refuses it as the second package under one number and keeps the
+proof, and no second answer leaves. A server that is put back can cost its rounds, and the members nothing.
+
+*Clocks.* Ten years ahead, ten years behind, or put back by an hour, for one action or until nothing moves any more, at
+the server or at a member.
+"""
+
+
+def main() -> int:
+    """Run the figures; returns 1 if one does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help=f"figures whose name holds this text: {', '.join(STATIONS)}")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
+    options = parser.parse_args()
+    text = options.out.read_text() if options.out.exists() else "# Security figures\n"
+    before = text.partition(STATION_SECTION)[0].rstrip("\n")
+    figures: list[Figure] = []
+    for name, run in STATIONS.items():
+        if options.only in name:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            for figure in run():
+                print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
+                figures.append(figure)
+            options.out.write_text(f"{before}\n\n{station_page(figures)}")
+    return 0 if all(figure.holds for figure in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
