@@ -21,9 +21,15 @@ from fedprune_cli.summary import print_result
     type=click.Path(path_type=Path),
     help="Folder with the demo's model and texts.  [default: examples/demo of this checkout]",
 )
+@click.option(
+    "--plain", is_flag=True, help="One process, and plain sums: no server, no network, no secure aggregation."
+)
 @json_option
-def demo(out: Path, data: Path | None, as_json: bool) -> None:
+def demo(out: Path, data: Path | None, plain: bool, as_json: bool) -> None:
     """Five silos prune a small trained Llama-style model to 50 % with SparseGPT, and the result is measured.
+
+    A server and five members run as processes of this machine, over mutual TLS, with secure aggregation.  One of them
+    is killed in the middle of the round, and the packages of another one are carried by hand.
 
     Everything it needs ships with the project; nothing is downloaded.  Given again, it shows the finished result;
     remove the output folder to run it anew.
@@ -33,8 +39,15 @@ def demo(out: Path, data: Path | None, as_json: bool) -> None:
 
     settings = demo_settings(out, data)
     with console.progress() as progress:
-        progress.say(f"{len(settings.silos)} silos, SparseGPT at 50 %, all on this machine; nothing is downloaded.")
-        result = simulate(settings, progress)
+        if plain:
+            progress.say(f"{len(settings.silos)} silos, SparseGPT at 50 %, all on this machine; nothing is downloaded.")
+            result = simulate(settings, progress)
+        else:
+            from fedspallm_secure.app.service.demo import RealRound
+
+            progress.say("A server and five members, SparseGPT at 50 %, as processes of this machine.")
+            round = RealRound(settings, out.with_name(f"{out.name}-federation").absolute(), progress)
+            result = simulate(settings, progress, round)
     if as_json:
         console.print_json(result)
     else:

@@ -120,10 +120,10 @@ def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
 
 @server.command(epilog="Example: fedprune server run --json-log --password-file /run/secrets/hub 2>>hub.log")
 @config_option(FILE)
-@click.option("--step", is_flag=True, help="Do what can be done with what has arrived, and end.")
+@click.option("--until-done", is_flag=True, help="End as soon as all rounds are done, and fetched.")
 @run_options
 @password_options
-def run(config: Path | None, once: bool, json_log: bool, bars: bool, step: bool, password: PasswordSource) -> int:
+def run(config: Path | None, once: bool, json_log: bool, bars: bool, until_done: bool, password: PasswordSource) -> int:
     """Run rounds until all that federation.toml asks for is done.
 
     It asks for the password once.  Stop it with Ctrl-C or SIGTERM; started again it goes on where it stopped.
@@ -133,7 +133,7 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, step: bool,
 
     path = find(config, FEDERATION)
     with logs.service_output(json_log, bars) as progress:
-        return run_server(path, password.read, once, progress, step)
+        return run_server(path, password.read, once, progress, until_done)
 
 
 @server.command(epilog="Example: fedprune server status")

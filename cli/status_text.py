@@ -21,7 +21,7 @@ _STATES = {
     "finished": "the round is over and what came out is sent to all",
     "between rounds": "the next round has not begun",
     "done": "all rounds are done",
-    "given up": "too many attempts without a result",
+    "given up": "another attempt gives no result, or there were too many",
     "waiting for a plan": "the server has not opened a round with you yet",
     "planned": "your layers are being pruned and sent",
     "endorsed": "you signed the list of those who sent; the request to unmask is awaited",

@@ -6,6 +6,7 @@ from typing import Any
 import click
 from fedprune_cli.console import megabytes, number, printer, table
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from fedspallm_secure.app.reporting.numbers import SPACE, percent
@@ -34,10 +35,30 @@ def print_result(result: dict[str, Any]) -> None:
     if result["secagg"]:
         out.print()
         out.print(_secure(result, out.width))
+    if result.get("federation"):
+        out.print()
+        out.print(_federation(result["federation"]))
     click.echo(f"\nModel:  {result['model']}\nReport: {result['report']}")
     out.print(
         "The zeros make a dense engine no faster and need no less memory; fedprune export --format compact saves disk."
     )
+
+
+def _federation(facts: dict[str, Any]) -> Group:
+    """How the round between processes went."""
+    rows = [
+        ["aggregation", "secure: the server saw sums, and no single contribution"],
+        ["fell silent", f"{facts['silent']}, killed after it had contributed; it is in the sums"],
+        ["carried by hand", f"{facts['carried']}, in {facts['journeys']} journeys; the others over mutual TLS"],
+        ["verified", f"the model of {', '.join(facts['equal_models'])} is the server's, bit for bit"],
+        ["signed result", facts["result"][:16]],
+        ["the round took", f"{facts['seconds']:.0f} s"],
+        ["homes, work, logs", facts["folder"]],
+    ]
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for row in rows:
+        made.add_row(*row)
+    return Group(Text("The round", style="bold"), made)
 
 
 def _phases(result: dict[str, Any]) -> str:

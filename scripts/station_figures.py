@@ -37,7 +37,9 @@ def station(
 def _never(counts: dict[str, int]) -> str:
     lost = f"{counts['lost']} lost rounds, layers or members"
     never = ", ".join(f"{counts[name]} {name}s" for name in _NEVER)
-    return f"{lost}, {never.replace('vectors', 'vector')}, {counts['error']} other errors"
+    ledger = counts.get("later round refused by the ledger", 0)
+    refused = f"; {ledger} times the ledger refused the round after one that a member had left" if ledger else ""
+    return f"{lost}, {never.replace('vectors', 'vector')}, {counts['error']} other errors{refused}"
 
 
 def kills(found: dict[str, Any]) -> str:
@@ -117,7 +119,9 @@ the round goes on to its end. What SQLite does within a commit is not seen, and 
 lost, as they would be in a power cut. Of the points of a seed a share is tried, and one before and one after each
 commit that enters a state with a name; seeds of one kind share out the rest. Points are counted before, within and
 after each call. A member that was killed between noting its vector and noting its deal has left that group (SPEC
-section 16.3): then the group has a result without it.
+section 16.3): then the group has a result without it. A second round over the same matrices is then refused by the
+members' ledgers (SPEC section 15), since sums with and without that member could be combined to its own: the round that
+it left has its result, and the rounds after it do not come about with the same members.
 
 *Full disks.* ENOSPC or EIO, once or from then on. Errors are DiskFull or StorageError, exit codes 51 and 50.
 

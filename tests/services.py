@@ -89,10 +89,13 @@ class Services:
             self.threads[name].start()
 
     def _run(self, name: str) -> None:
-        run = run_server if name == "hub" else run_client
+        config = self.configs[name]
         try:
             while True:
-                code = run(self.configs[name], lambda _: PASSWORD, True, Silent())
+                if name == "hub":
+                    code = run_server(config, lambda _: PASSWORD, False, Silent(), until_done=True)
+                else:
+                    code = run_client(config, lambda _: PASSWORD, True, Silent())
                 if name == "hub" or self.is_done(name) or "hub" in self.ended:
                     self.ended[name] = code
                     return

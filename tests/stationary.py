@@ -20,7 +20,8 @@ import numpy as np
 
 from fedspallm_secure.app.rounds.planning import LayerBase, Terms
 from fedspallm_secure.app.rounds.vectors import Released
-from fedspallm_secure.app.stations.director import Agenda, Director, Durations
+from fedspallm_secure.app.stations.agenda import Agenda, Durations
+from fedspallm_secure.app.stations.director import Director
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.app.stations.post import Post
@@ -34,7 +35,7 @@ from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.package_reader import open_package
-from fedspallm_secure.storage.spool import Quota
+from fedspallm_secure.storage.room import Quota
 from tests.ceremony import PASSWORD, Ceremony
 from tests.federation import TinyWork
 

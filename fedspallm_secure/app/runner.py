@@ -1,6 +1,6 @@
 """Running a simulation from settings to files: the pruned model, the result as JSON, the report."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,20 @@ from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.checkpoints.writer import write_model
 from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, write_json
 
+Federate = Callable[[Simulation], tuple[Revision, dict[str, Any]]]  # a pruned model, and facts about how it came to be
 
-def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]:
+
+def simulate(settings: SimulationSettings, progress: Progress, federate: Federate | None = None) -> dict[str, Any]:
     """Run, or continue, a simulation and return its result; `settings.out` then holds model, result and report.
 
+    federate: lets a federation outside of this process do the rounds, and says what is to be known about it.
     Running it again with the same settings returns the recorded result.  Raises OutputExists when `out` belongs to
     something else, RunLocked when another process works there, and whatever the inputs deserve.
     """
     checkpoint = Checkpoint.open(settings.model)
     mark = fingerprint(settings, input_digests(settings, checkpoint.digests()))
+    if federate is not None:
+        mark["parties"] = "processes"
     _refuse_foreign(settings.out)
     with sole_writer(settings.out):
         finished = settings.out / "result.json"
@@ -49,7 +54,7 @@ def simulate(settings: SimulationSettings, progress: Progress) -> dict[str, Any]
         run = _prepare(settings, progress)
         # Only now: a budget or a text that was refused above may be mended and the same --out given again.
         write_json(settings.out / "run.json", mark)
-        result = _run(run, mark)
+        result = _run(run, mark, federate)
         write_report(settings.out / "report.html", result)
         write_json(finished, result)
         remove_tree(settings.out / "work")
@@ -94,12 +99,16 @@ def _prepare(settings: SimulationSettings, progress: Progress) -> Simulation:
     return Simulation(settings, workshop, gather(settings, workshop, progress), work, progress)
 
 
-def _run(run: Simulation, mark: Mapping[str, Any]) -> dict[str, Any]:
+def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) -> dict[str, Any]:
     settings, workshop, material = run.settings, run.workshop, run.material
     spill = run.work / "spill"
     spill.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"dense": run.measure("dense", run.dense).to_dict()}
-    revision = run.federate()
+    if federate is None:
+        revision, facts = run.federate(), dict[str, Any]()
+    else:
+        with run.timed("round"):
+            revision, facts = federate(run)
     with run.timed("write"):
         _write_federated(run, revision)
     written = open_workshop(settings.out / "model", settings.compute, spill)
@@ -113,6 +122,7 @@ def _run(run: Simulation, mark: Mapping[str, Any]) -> dict[str, Any]:
         "agreement": agreement_figures(figures),
         "cohorts": plan_figures(run.plans),
         "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy, settings.sum_bits),
+        "federation": facts,
         "secagg": [] if run.secure is None else run.secure.figures,
         "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},

@@ -61,13 +61,14 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Awaited:
-    """What may arrive now (step 9).  None: not restricted; plaintext_length in bytes."""
+    """What may arrive now (step 9).  None: not restricted; plaintext_length: bytes, exactly; most: bytes, at most."""
 
     types: frozenset[str] | None = None
     round: int | None = None
     plan_hash: str | None = None
     group: str | None = None
     plaintext_length: int | None = None
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,10 +212,11 @@ def check_awaited(head: Head, awaited: Awaited) -> None:
         raise NotAwaited("the package answers another plan")
     if awaited.group is not None and context.group != awaited.group:
         raise NotAwaited(f"the package is for group {context.group}; group {awaited.group} is awaited")
-    if awaited.plaintext_length is not None and head.header.plaintext_length != awaited.plaintext_length:
-        raise NotAwaited(
-            f"the body holds {head.header.plaintext_length} bytes; {awaited.plaintext_length} follow from the plan"
-        )
+    length = head.header.plaintext_length
+    if awaited.plaintext_length is not None and length != awaited.plaintext_length:
+        raise NotAwaited(f"the body holds {length} bytes; {awaited.plaintext_length} follow from the plan")
+    if awaited.most is not None and length > awaited.most:
+        raise NotAwaited(f"the body holds {length} bytes; the plan allows at most {awaited.most}")
 
 
 def check_sealing(sender: Party, recipient: Party, trust: Trust, at: int) -> RosterEntry:

@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from fedspallm_secure.errors import (
     StorageError,
 )
 from fedspallm_secure.protocol.packages import PREFIX_SIZE, Head, Header, parse_prefix
-from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.files import disk_errors, leads_to
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _PART = ".part"
@@ -41,9 +42,14 @@ def part_of(folder: Path, peer: Party, digest: str) -> Path:
     return folder / f"{peer.role_name}-{peer.id}.{digest}{_PART}"
 
 
-def part_files(folder: Path, peer: Party) -> Iterable[Path]:
-    """Everything of `peer` that has begun to arrive."""
-    return folder.glob(f"{peer.role_name}-{peer.id}.*{_PART}")
+def owner_of(part: Path) -> tuple[Party, str] | None:
+    """Whose package grows there, and its digest; None for a file with another name."""
+    who, _, digest = part.name.removesuffix(_PART).rpartition(".")
+    try:
+        peer = Party.parse(who.replace("-", "/", 1))
+    except FedSpaError:
+        return None
+    return (peer, digest) if part_of(part.parent, peer, digest) == part else None
 
 
 class FileArrival:
@@ -57,12 +63,7 @@ class FileArrival:
         self._path = path
         self.head: Head | None = None
         with disk_errors(self._path):
-            self._descriptor: int | None = os.open(self._path, _FLAGS, 0o600)
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(self._descriptor)
-                raise RunLocked(f"another process is writing {self._path}") from None
+            self._descriptor: int | None = _open_alone(self._path)
             self.offset = os.fstat(self._descriptor).st_size
         if self.offset > size:
             self._truncate()
@@ -96,8 +97,11 @@ class FileArrival:
         self.close()
 
     def close(self) -> None:
-        """`transport.depot.Arrival.close`."""
+        """`transport.depot.Arrival.close`.  A file in which nothing has arrived is removed."""
         if self._descriptor is not None:
+            with suppress(OSError):
+                if not os.fstat(self._descriptor).st_size and leads_to(self._path, self._descriptor):
+                    self._path.unlink()
             os.close(self._descriptor)
             self._descriptor = None
             self._host.leave(self._digest)
@@ -136,3 +140,16 @@ class FileArrival:
         if self._descriptor is not None:
             os.ftruncate(self._descriptor, 0)
         self.offset = 0
+
+
+def _open_alone(path: Path) -> int:
+    """Open a file that grows, or make it.  Raises RunLocked while another process has it, or has just renamed it."""
+    descriptor = os.open(path, _FLAGS, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not leads_to(path, descriptor):
+            raise BlockingIOError
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunLocked(f"another process is writing {path}") from None
+    return descriptor

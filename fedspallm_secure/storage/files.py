@@ -245,11 +245,11 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold `folder` for this process.  Raises RunLocked when another one holds it."""
+def sole_writer(folder: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold `folder` for this process, with a lock of that name.  Raises RunLocked when another one holds it."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout:

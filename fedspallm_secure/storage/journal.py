@@ -21,7 +21,7 @@ from fedspallm_secure.crypto.aead import NONCE_SIZE, decrypt, encrypt
 from fedspallm_secure.crypto.encoding import canonical_json, pae, parse_canonical_json
 from fedspallm_secure.crypto.labels import Label, derive_key
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import CannotDecrypt, RecordDamaged
+from fedspallm_secure.errors import CannotDecrypt, RecordDamaged, RunLocked
 from fedspallm_secure.storage.register import SqliteRegister, open_register, register_errors
 
 _SCHEMA = """
@@ -37,14 +37,19 @@ CREATE TABLE IF NOT EXISTS outbox (
     round INTEGER NOT NULL, grp TEXT NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL,
     not_after INTEGER NOT NULL, departed INTEGER
 ) STRICT;
+CREATE INDEX IF NOT EXISTS outbox_of_recipient ON outbox (recipient, number);
 CREATE TABLE IF NOT EXISTS inbox (
-    digest TEXT PRIMARY KEY, sender TEXT NOT NULL, type TEXT NOT NULL, round INTEGER NOT NULL, grp TEXT NOT NULL,
-    sequence INTEGER NOT NULL, size INTEGER NOT NULL, at INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL
+    digest TEXT PRIMARY KEY, sender TEXT NOT NULL, sender_key TEXT NOT NULL, type TEXT NOT NULL,
+    round INTEGER NOT NULL, grp TEXT NOT NULL, sequence INTEGER NOT NULL, size INTEGER NOT NULL,
+    at INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL
 ) STRICT;
+CREATE INDEX IF NOT EXISTS inbox_of_sender ON inbox (sender, state);
 """
+_NUMBER = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'records'), 0)"
 _SALT_SIZE = 32  # bytes
 _NONCE = bytes(NONCE_SIZE)  # every record has a key of its own
 _GONE = "do not restore an old copy; withdraw from the federation and enrol again in a new --home"
+_ALONE = "let one service alone work in a home, and start it again"
 T = TypeVar("T")
 
 
@@ -82,6 +87,7 @@ class Journal:
         self._owner = owner
         self._key = key
         self._has_forgotten = True  # perhaps by a process that was killed right after
+        self._written = self._last_number()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -91,11 +97,13 @@ class Journal:
         """
         with register_errors(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
+        written = self._written
         try:
             yield
             with register_errors(self.path):
                 self.connection.execute("COMMIT")
         except BaseException:
+            self._written = written
             if self.connection.in_transaction:  # on a full disk SQLite may have rolled back by itself
                 self.connection.execute("ROLLBACK")
             raise
@@ -111,13 +119,24 @@ class Journal:
     # Records of machines
 
     def append(self, round: int, records: Iterable[Recordable]) -> None:
-        """Write down what a machine decided, in order."""
+        """Write down what a machine decided, in order.
+
+        Raises RunLocked if another process has written records since this journal was opened: two machines that know
+        nothing of each other would each say something else in one round.
+        """
+        if self._last_number() != self._written:
+            raise RunLocked(f"another process has written records into {self.path}", hint=_ALONE)
         for record in records:
             body = canonical_json(record.to_dict())
             if record.secret:
                 salt = random_bytes(_SALT_SIZE)
                 body = salt + encrypt(self._record_key(round, salt), _NONCE, body, _octets(round))
             self._do("INSERT INTO records (round, secret, body) VALUES (?, ?, ?)", round, int(record.secret), body)
+        self._written = self._last_number()
+
+    def _last_number(self) -> int:
+        """The number of the last record that was ever written."""
+        return int(self._all(_NUMBER)[0][0])
 
     def records(self, round: int, read: Callable[[Any], T]) -> list[T]:
         """The records of a round.  read: makes one of plain data.  Raises RecordDamaged."""
@@ -194,6 +213,10 @@ class Journal:
     def has_made(self, type: str, round: int) -> bool:
         """Whether a package of this type and round was put into the outbox."""
         return bool(self._all("SELECT 1 FROM outbox WHERE type = ? AND round = ? LIMIT 1", type, round))
+
+    def withdraw(self, digest: str) -> None:
+        """Take a package back out of the outbox: from the end of the transaction on it may not leave."""
+        self._do("DELETE FROM outbox WHERE digest = ?", digest)
 
     def settle(self, digest: str, state: str, reason: str = "") -> None:
         """Say what became of a package of the inbox: `taken`, `refused`, `damaged`."""

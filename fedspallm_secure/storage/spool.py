@@ -8,7 +8,6 @@ A spool serves transports, from any thread, beside the one thread that runs the 
 to the journal.  What it takes in is checked as far as a head goes; bodies are checked by whoever opens them.
 """
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,18 +18,21 @@ from threading import RLock
 from typing import Any
 
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import DiskFull, FedSpaError, LimitExceeded, NotAwaited, RolledBack, RunLocked
+from fedspallm_secure.errors import FedSpaError, LimitExceeded, NotAwaited, RolledBack
 from fedspallm_secure.protocol.packages import Head
-from fedspallm_secure.storage.arrivals import Check, FileArrival, part_files, part_of
+from fedspallm_secure.storage.arrivals import Check, FileArrival, part_of
 from fedspallm_secure.storage.files import disk_errors, sync_folder
 from fedspallm_secure.storage.package_reader import PACKAGE_LIMIT, open_package
 from fedspallm_secure.storage.register import register_errors
+from fedspallm_secure.storage.room import Quota, Room
 
 SUFFIX = ".fspkg"
 _WAITING, _DAMAGED = "waiting", "damaged"
 _OLD = "stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home"
 _LAST = """SELECT coalesce(max(sequence), 0) FROM
-(SELECT sequence FROM received WHERE sender = ?1 UNION ALL SELECT sequence FROM inbox WHERE sender = ?1)"""
+(SELECT sequence FROM received WHERE sender = ?1 AND sender_key = ?2
+UNION ALL SELECT sequence FROM inbox WHERE sender = ?1 AND sender_key = ?2)"""
+_OUTGOING = "SELECT number, digest, recipient, size, type, round, grp, departed IS NOT NULL FROM outbox "
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,6 @@ class Listed:
     departed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What an inbox takes.  sender: bytes that may wait from one party; free: bytes that stay free on the disk."""
-
-    sender: int = 1 << 42
-    free: int = 1 << 28
-
-
 class Spool:
     """Inbox and outbox of one party.  Made by `open_spool`."""
 
@@ -82,13 +76,14 @@ class Spool:
         self.quota = quota
         self.check = check
         self.notify: Callable[[], None] = lambda: None  # called when something has arrived
+        self.key_of: Callable[[Party], str] = lambda _: ""  # identifier of the key with which a party signs now
         self._connection = connection
         self._database = database
         self._lock = RLock()
-        self._arriving: set[str] = set()
         with disk_errors(folder):
             for name in ("part", "in", "out"):
                 (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._room = Room(folder / "part")
             if sole:
                 self._sweep()
 
@@ -104,22 +99,13 @@ class Spool:
                 raise NotAwaited(f"this package was refused before: {known[0][1]}", hint="make another one")
             if known and known[0][0] != _DAMAGED:
                 return None
-            if digest in self._arriving:
-                raise RunLocked("the same package is arriving already", hint="wait for the other transfer to end")
-            self._check_room(peer, size)
+            ((waiting,),) = self._all(
+                "SELECT coalesce(sum(size), 0) FROM inbox WHERE sender = ? AND state = 'waiting'", str(peer)
+            )
+            self._room.check(peer, digest, size, waiting, self.quota)
             arrival = FileArrival(self, part_of(self.folder / "part", peer, digest), peer, digest, size)
-            self._arriving.add(digest)
+            self._room.begin(peer, digest, arrival)
         return arrival
-
-    def _check_room(self, peer: Party, size: int) -> None:
-        rows = self._all("SELECT coalesce(sum(size), 0) FROM inbox WHERE sender = ? AND state = 'waiting'", str(peer))
-        waiting = rows[0][0] + sum(path.stat().st_size for path in part_files(self.folder / "part", peer))
-        if waiting + size > self.quota.sender:
-            raise LimitExceeded(f"{waiting} bytes of {peer} wait here already", hint="wait until they were read")
-        with disk_errors(self.folder):
-            found = os.statvfs(self.folder)
-        if found.f_bavail * found.f_frsize < size + self.quota.free:
-            raise DiskFull(f"{self.folder} has no room for {size} bytes", hint="the operator has to free some space")
 
     def arrived(self) -> list[Arrived]:
         """What waits for the machine: the packages of one sender in the order in which it made them."""
@@ -146,20 +132,21 @@ class Spool:
 
     def listing(self, peer: Party, after: int, most: int) -> Sequence[Listed]:
         """`transport.depot.Depot.listing`."""
-        return [found for found in self.outgoing(after) if found.recipient == str(peer)][:most]
+        where = "WHERE recipient = ? AND number > ? AND not_after >= ? ORDER BY number LIMIT ?"
+        return self._listed(_OUTGOING + where, str(peer), after, int(time.time()), most)
+
+    def unsent(self, peer: Party) -> Sequence[Listed]:
+        """What may leave for `peer` and has not left yet, in order."""
+        where = "WHERE recipient = ? AND departed IS NULL AND not_after >= ? ORDER BY number"
+        return self._listed(_OUTGOING + where, str(peer), int(time.time()))
 
     def outgoing(self, after: int = 0) -> Sequence[Listed]:
         """What may leave, to whomever, in order."""
-        rows = self._all(
-            "SELECT number, digest, recipient, size, type, round, grp, departed IS NOT NULL FROM outbox "
-            "WHERE number > ? AND not_after >= ? ORDER BY number",
-            after,
-            int(time.time()),
-        )
-        return [
-            Listed(number, digest, recipient, size, type, round, group, bool(departed))
-            for number, digest, recipient, size, type, round, group, departed in rows
-        ]
+        where = "WHERE number > ? AND not_after >= ? ORDER BY number"
+        return self._listed(_OUTGOING + where, after, int(time.time()))
+
+    def _listed(self, statement: str, *values: Any) -> Sequence[Listed]:
+        return [Listed(*row[:-1], departed=bool(row[-1])) for row in self._all(statement, *values)]
 
     def departure(self, peer: Party, digest: str) -> Path | None:
         """`transport.depot.Depot.departure`."""
@@ -185,8 +172,11 @@ class Spool:
         return changed > 0
 
     def last_sequence(self, peer: Party) -> int:
-        """The highest sequence number of a package of `peer` that was taken in or waits, 0 if there was none."""
-        rows = self._all(_LAST, str(peer))
+        """The highest sequence number of a package that was taken in or waits, 0 if there was none.
+
+        Of those that `peer` signed with its present key: who has enrolled again counts from 1 again.
+        """
+        rows = self._all(_LAST, str(peer), self.key_of(peer))
         return int(rows[0][0])
 
     def discard(self, before: int) -> None:
@@ -220,11 +210,12 @@ class Spool:
         context = head.context
         with register_errors(self._database):
             self._connection.execute(
-                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '') "
+                "INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'waiting', '') "
                 "ON CONFLICT DO UPDATE SET state = 'waiting', reason = '' WHERE state = 'damaged'",
                 (
                     head.digest.hex(),
                     str(context.sender),
+                    context.sender_key,
                     context.type,
                     context.round,
                     str(context.group),
@@ -237,7 +228,7 @@ class Spool:
     def leave(self, digest: str) -> None:
         """An arrival has ended, one way or the other."""
         with self._lock:
-            self._arriving.discard(digest)
+            self._room.end(digest)
 
     def _sweep(self) -> None:
         """Put right what a kill has left: files without rows.  Raises RolledBack where it was none."""

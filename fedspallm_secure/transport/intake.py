@@ -17,7 +17,7 @@ _MOST = 2 * PIECE  # bytes that may wait for the disk: all the memory of a trans
 class Intake:
     """Writes what it is given, in order, by one call in a thread that goes on as long as there is something to write.
 
-    On a busy machine a thread may wait for its turn longer than a mebibyte needs to arrive; so reading goes on meanwhile.
+    On a busy machine a thread may wait for its turn longer than a mebibyte needs to arrive; reading goes on meanwhile.
     """
 
     def __init__(self, write: Callable[[bytes], None], disk: Disk) -> None:

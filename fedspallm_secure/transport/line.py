@@ -206,5 +206,5 @@ def _skew(date: str | None) -> int:
     """Seconds by which the server's clock is ahead of ours; 0 if it does not say."""
     try:
         return int(parsedate_to_datetime(date or "").replace(tzinfo=UTC).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0

@@ -142,7 +142,7 @@ def _unverified(error: ssl.SSLCertVerificationError, route: Route) -> FedSpaErro
 
 
 def _tls(error: ssl.SSLError, route: Route) -> FedSpaError:
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # only what OpenSSL itself has raised has one
     if reason in _NOT_LIKED:
         return not_admitted(route, _NOT_LIKED[reason])
     if reason in _NOT_TLS_1_3:

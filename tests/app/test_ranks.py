@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -125,22 +126,23 @@ def test_torchrun_starts_them(tmp_path):
 LONG = [{"name": "long", "pruner": "sparsegpt", "sparsity": "0.5", "windows": 4, "layers": [0, 1, 2]}]
 
 
+LOST = r"RankLost: (a tensor|a statistic|the others) .*did not get"  # whichever exchange notices
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
-    [
-        ("die", "RankLost: a tensor of rank 0 did not get through: "),
-        ("hang", "RankLost: a tensor of rank 0 did not get through: "),
-        ("refuse", "RankLost: rank 1 failed: pruning block 0"),
-    ],
+    [("die", LOST), ("hang", LOST), ("refuse", "RankLost: rank 1 failed: pruning block 0")],
+    ids=["die", "hang", "refuse"],
 )
 def test_a_rank_that_fails_ends_the_others_in_time(tmp_path, fault, said):
+    """The limit, here 20 s, also holds for meeting, so it must outlast the imports on a busy machine."""
     make_model(tmp_path / "model", **WIDE)
     begun = time.monotonic()
-    with meeting(tmp_path, LONG, RANK_FAULT=fault, RANK_LIMIT="5") as (first, second):
-        code, error = end(first, 60)
-        assert time.monotonic() - begun < 50
-        assert said in error
+    with meeting(tmp_path, LONG, RANK_FAULT=fault, RANK_LIMIT="20") as (first, second):
+        code, error = end(first, 100)
+        assert time.monotonic() - begun < 90
+        assert re.search(said, error), error
         assert code == RankLost.exit_code
         if fault == "refuse":
             assert end(second) == (1, "FedSpaError: a matrix was refused\n")

@@ -18,6 +18,7 @@ import numpy as np
 
 from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.app.stations.member_station import MemberStation
+from fedspallm_secure.errors import DisclosureRefused
 from fedspallm_secure.protocol.rounds.deals import vector_root
 from fedspallm_secure.protocol.rounds.member_state import State as MemberState
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -28,6 +29,7 @@ from fedspallm_secure.secagg.thresholds import Profile
 from tests.station_faults import telling, watching
 from tests.stationary import HUB, NAMES, Action, Carried, Setting, Stations
 
+LEDGER = "later round refused by the ledger"  # a rule, and no failure: sums with and without one member give it away
 ONCE = frozenset({"contribution", "endorsement", "unmask-response"})
 
 
@@ -186,7 +188,9 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
     wrong, done, want = [], found.model.done, len(scene.setting.schedule)
     if scene.abort and not done and any(one.type == "contribution" for one in found.carried):
         return []  # what was handed over counts as released: nobody takes part in the same round again (P13)
-    if len(done) != want or not found.server.done:
+    if done and left and len(done) < want and _ledger_refuses(found):
+        wrong.append(f"{LEDGER}: {done} of {want} have a result, after {left}")
+    elif len(done) != want or not found.server.done:
         wrong.append(f"lost round: {done} of {want} have a result; {found.server.waiting}")
     for round in done:
         listed = _listed(found, round)
@@ -203,6 +207,12 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
             if {(round, group.gid) for group in plan.groups} - set(work.taken):
                 wrong.append(f"lost layers: {name} has {work.taken}")
     return wrong
+
+
+def _ledger_refuses(found: Stations) -> bool:
+    """Whether members declined because sums with and without the one who left could be combined (SPEC section 15)."""
+    told = [error for station in found.members.values() for _, error in station.told]
+    return any(isinstance(error, DisclosureRefused) for error in told)
 
 
 def _plan(found: Stations, round: int) -> Plan:

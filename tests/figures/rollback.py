@@ -132,7 +132,7 @@ def _where(error: RolledBack) -> str:
     text = str(error)
     if getattr(error, "check", "") == "P5" or "records do not know" in text:
         return "noticed by P5"
-    return "noticed by the greeting" if "the server has package" in text else "noticed at the start"
+    return "noticed by the greeting" if "this home has made" in text else "noticed at the start"
 
 
 def _plays_on(found: Stations, party: str) -> str:

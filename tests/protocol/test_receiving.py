@@ -138,6 +138,7 @@ FAULTS = [
     ("9", "awaited plan", {"awaited": Awaited(plan_hash=PLAN)}, errors.NotAwaited, "another plan"),
     ("9", "awaited group", {"awaited": Awaited(group="1")}, errors.NotAwaited, "group 1 is awaited"),
     ("9", "awaited length", {"awaited": Awaited(plaintext_length=99)}, errors.NotAwaited, "holds 100 bytes; 99"),
+    ("9", "awaited limit", {"awaited": Awaited(most=99)}, errors.NotAwaited, "allows at most 99"),
 ]
 
 

@@ -77,6 +77,42 @@ def test_forgotten_secrets_are_in_no_file_any_more(tmp_path):
         assert body[40:] not in content(tmp_path)  # the database is open still, and its log is there
 
 
+def test_records_are_written_by_one_process(tmp_path):
+    with journal(tmp_path) as first, journal(tmp_path) as second:
+        with first.transaction():
+            first.append(7, [OPEN])
+        with pytest.raises(RunLocked, match="another process has written records"), second.transaction():
+            second.append(7, [OPEN])
+        with pytest.raises(RunLocked), second.transaction():  # also of another round, and when it has read them
+            second.records(7, read_member_record)
+            second.append(8, [OPEN])
+        with first.transaction():
+            first.append(7, [SECRET])
+        assert len(first.records(7, read_member_record)) == 2
+    with journal(tmp_path) as third, third.transaction():
+        third.append(7, [OPEN])
+
+
+def test_records_that_were_wiped_were_written_all_the_same(tmp_path):
+    with journal(tmp_path) as first, journal(tmp_path) as second:
+        with first.transaction():
+            first.append(7, [SECRET])
+        with first.transaction():
+            first.forget_secrets(7)
+        with pytest.raises(RunLocked), second.transaction():
+            second.append(7, [OPEN])
+
+
+def test_a_transaction_that_failed_wrote_nothing(tmp_path):
+    with journal(tmp_path) as found:
+        with pytest.raises(RuntimeError), found.transaction():
+            found.append(7, [OPEN])
+            raise RuntimeError
+        with found.transaction():
+            found.append(7, [OPEN])
+        assert found.records(7, read_member_record) == [OPEN]
+
+
 def test_a_transaction_is_whole_or_nothing(tmp_path):
     departure = Departure("cd" * 32, "server/hub", "contribution", 7, "0", 10, 1, 2)
     with journal(tmp_path) as found:

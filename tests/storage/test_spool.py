@@ -1,6 +1,9 @@
 """Packages that arrive, wait and leave; and what a kill leaves of them."""
 
+import os
 import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,8 +18,9 @@ from fedspallm_secure.errors import (
     RunLocked,
     StorageError,
 )
+from fedspallm_secure.storage import arrivals
 from fedspallm_secure.storage.package_reader import open_package
-from fedspallm_secure.storage.spool import Quota
+from fedspallm_secure.storage.room import KEPT, PLACES, Quota
 from tests.stationary import HUB, SERVER, Stations
 
 NORTH = Party.parse("member/north")
@@ -166,6 +170,106 @@ def test_what_has_begun_to_arrive_counts_towards_the_quota(found, spool):
         spool.arrival(NORTH, two, len(second))
 
 
+def test_what_is_announced_counts_from_the_beginning_and_while_it_lasts(found, spool):
+    (one, first), (two, second) = package(found), package(found, number=1)
+    spool.quota = Quota(sender=len(first) + len(second) - 1, free=0)
+    arrival = spool.arrival(NORTH, one, len(first))
+    with pytest.raises(LimitExceeded):
+        spool.arrival(NORTH, two, len(second))
+    assert spool.arrival(SERVER, "ab" * 32, len(second)) is not None  # the quota is that of a sender
+    arrival.close()
+    assert spool.arrival(NORTH, two, len(second)) is not None
+
+
+def test_what_goes_on_counts_once(found, spool):
+    digest, data = package(found)
+    spool.quota = Quota(sender=len(data), free=0)
+    for end in (100, 200):
+        arrival = spool.arrival(NORTH, digest, len(data))
+        arrival.write(data[arrival.offset : end])
+        arrival.close()
+    deliver_rest = spool.arrival(NORTH, digest, len(data))
+    deliver_rest.write(data[200:])
+    deliver_rest.finish()
+    assert len(spool.arrived()) == 1
+
+
+def begin(spool, number):
+    arrival = spool.arrival(NORTH, f"{number:064x}", 1000)
+    arrival.write(b"x")
+    arrival.close()
+
+
+def test_a_sender_has_so_many_places(found, spool):
+    for number in range(PLACES):
+        begin(spool, number)
+    with pytest.raises(LimitExceeded, match=f"{PLACES} packages of member/north have begun"):
+        begin(spool, PLACES)
+    begin(spool, 0)  # what has begun goes on
+    assert spool.arrival(Party.parse("member/south"), f"{PLACES:064x}", 1000) is not None
+    found.reopen(HUB)
+    with pytest.raises(LimitExceeded):
+        begin(found.server.post.spool, PLACES)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["while it is open", "at the next start"])
+def test_what_does_not_go_on_gives_its_place_back(found, spool, again):
+    for number in range(PLACES):
+        begin(spool, number)
+    old = sorted((spool.folder / "part").iterdir())
+    for path in old[:3]:
+        os.utime(path, (time.time() - KEPT - 60,) * 2)
+    if again:
+        found.reopen(HUB)
+        assert sorted((spool.folder / "part").iterdir()) == old[3:]
+    begin(found.server.post.spool, PLACES)
+    assert len(files(spool, "part")) == PLACES - 2
+
+
+def test_what_was_only_announced_leaves_no_file(found, spool):
+    digest, data = package(found)
+    arrival = spool.arrival(NORTH, digest, len(data))
+    assert files(spool, "part") == [f"member-north.{digest}.part"]
+    arrival.close()
+    assert files(spool, "part") == []
+    deliver(spool, digest, data)
+
+
+def test_a_file_that_another_process_has_just_finished_is_left_alone(found, spool, monkeypatch):
+    digest, data = package(found)
+    part, there = spool.folder / "part" / f"member-north.{digest}.part", spool.inside("in", digest)
+    part.write_bytes(data)
+    lock = arrivals.fcntl.flock
+
+    def late(descriptor, kind):
+        part.rename(there)
+        lock(descriptor, kind)
+
+    monkeypatch.setattr(arrivals.fcntl, "flock", late)
+    with pytest.raises(RunLocked):
+        spool.arrival(NORTH, digest, len(data))
+    assert there.read_bytes() == data
+
+
+def test_other_files_among_the_parts_are_nobodys(found, spool):
+    for name in ("copy", ".part", f"member-north.{'ab' * 32}", f"nobody-x.{'ab' * 32}.part", f"north.{'ab' * 32}.part"):
+        (spool.folder / "part" / name).write_bytes(b"x" * 100)
+    found.reopen(HUB)
+    found.server.post.spool.quota = Quota(sender=1000, free=0)
+    assert found.server.post.spool.arrival(NORTH, "ab" * 32, 1000) is not None
+
+
+def test_room_on_the_disk_is_for_all_that_arrives(found, spool, monkeypatch):
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=250, f_frsize=1))
+    spool.quota = Quota(free=50)
+    arrival = spool.arrival(NORTH, "ab" * 32, 100)
+    spool.arrival(SERVER, "cd" * 32, 100).close()
+    with pytest.raises(DiskFull):
+        spool.arrival(SERVER, "cd" * 32, 101)
+    arrival.write(b"x")  # it is on the disk now, which has as much less
+    spool.arrival(SERVER, "cd" * 32, 101)
+
+
 def test_some_of_the_disk_stays_free(found, spool):
     digest, data = package(found)
     spool.quota = Quota(free=1 << 60)
@@ -297,6 +401,24 @@ def test_what_leaves_is_for_its_recipient_alone(found):
     spool.departed(SERVER, first.digest)
     assert spool.listing(SERVER, 0, 10)[0].departed
     assert spool.undeparted(SERVER, first.digest) and not spool.undeparted(SERVER, second.digest)
+
+
+def test_a_listing_asks_the_database_for_no_more_than_it_gives(found):
+    post = found.server.post
+    rows = post.journal.connection.execute(
+        "EXPLAIN QUERY PLAN SELECT * FROM outbox WHERE recipient = ? AND number > ? ORDER BY number LIMIT 1", ("x", 0)
+    ).fetchall()
+    assert [row[-1] for row in rows] == ["SEARCH outbox USING INDEX outbox_of_recipient (recipient=? AND number>?)"]
+
+
+def test_what_has_not_left_yet(found):
+    spool = found.members["north"].post.spool
+    first, second = spool.unsent(SERVER)
+    spool.departed(SERVER, first.digest)
+    assert spool.unsent(SERVER) == [second]
+    assert spool.unsent(NORTH) == []
+    assert [one.departed for one in spool.listing(SERVER, 0, 10)] == [True, False]
+    assert [one.number for one in spool.listing(SERVER, 0, 1)] == [first.number]
 
 
 def test_what_is_out_of_date_does_not_leave(found):

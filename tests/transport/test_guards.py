@@ -135,7 +135,7 @@ async def test_waiting_for_our_own_disk_is_not_held_against_anybody(tmp_path):
     data = parcel(str(NORTH), os.urandom(3_500_000))
 
     async with running(tmp_path, Limits(rate=1e6, window=0.3)) as place, place.courier(manners=ONCE) as courier:
-        place.depot.on_write = lambda _: threading_sleep(0.5)
+        place.depot.on_write = lambda _: threading_sleep(0.15)
         await courier.push(digest_of(data), write(tmp_path, data), len(data))
         assert place.depot.inbox(digest_of(data)).exists()
 

@@ -10,6 +10,7 @@ from email.utils import formatdate
 
 import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedspallm_secure import errors
@@ -390,6 +391,16 @@ def test_alerts_have_words(reason, kind, words):
         assert "secret" not in str(found)
 
 
+def test_an_error_of_tls_without_a_reason():
+    inner = ssl.SSLError(1, "record layer failure")
+    assert not hasattr(inner, "reason")
+    key = ConnectionKey("hub.lungs.example", 8443, True, True, None, None, None)
+    for error in (inner, aiohttp.ClientConnectorSSLError(key, inner)):
+        found = problem(error, ROUTE, fresh=True)
+        assert type(found) is ConnectionBroken
+        assert "TLS with server/hub" in str(found)
+
+
 @pytest.mark.parametrize("fresh", [True, False])
 def test_an_end_without_an_answer_is_a_refusal_only_on_a_new_connection(fresh):
     for error in (aiohttp.ServerDisconnectedError(), ConnectionResetError(errno.ECONNRESET, "reset")):
@@ -497,7 +508,9 @@ def test_the_date_of_an_answer_tells_the_time_of_the_server(seconds):
     assert abs(_skew(date) - seconds) <= 2
 
 
-@pytest.mark.parametrize("date", [None, "", "yesterday", "Wed, 99 Nov 2026 23:48:25 GMT"])
+@pytest.mark.parametrize(
+    "date", [None, "", "yesterday", "Wed, 99 Nov 2026 23:48:25 GMT", "Mon, 01 Jan 99999999999 0:0:0 GMT"]
+)
 def test_a_date_that_is_none_tells_nothing(date):
     assert _skew(date) == 0
 

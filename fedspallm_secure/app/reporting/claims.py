@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fedspallm_secure.app.reporting import processes
 from fedspallm_secure.app.reporting.numbers import count, listed, percent, plural
 from fedspallm_secure.app.reporting.text import Result
 
@@ -11,6 +12,7 @@ def claims(result: Result) -> list[str]:
     found = result["sparsity"]
     scored = sum(result["tokens"]["scored"].values())
     return [
+        *processes.same_models(result),
         f"{count(found['dropped'])} of {count(found['size'])} weights ({percent(found['achieved'])}) are dropped by "
         "the final keep-masks.",
         "The perplexity of the federated model was measured on the files as they were written.",
@@ -39,12 +41,28 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
 
 
 def _secrecy(result: Result) -> tuple[str, str]:
+    if result.get("federation"):
+        return (
+            "No secrecy from whoever ran this.",
+            "A server and five members ran as processes of their own, with real keys and the real protocol: the server "
+            "got sums and no single contribution. But all their homes, with the password, lay in one folder. Between "
+            "institutions each is on a machine of its own. No differential privacy was in effect. A pruned model can "
+            "itself carry traces of the text it was pruned with.",
+        )
     if not result["secagg"]:
         return (
             "No privacy.",
             "This run used plain aggregation in one process. Every silo's text, keep-masks and weights lay on one "
             "machine, and nothing was hidden from the server. No encryption, no secure aggregation and no differential "
             "privacy was in effect. A pruned model can itself carry traces of the text it was pruned with.",
+        )
+    if result.get("federation"):
+        return (
+            "No secrecy from whoever ran this.",
+            "All parties lay on one machine: every silo's text, contributions and keys. The processes, the messages "
+            "and the protection on the way were the real ones, but what they promise holds between institutions with "
+            "machines of their own. No differential privacy was in effect. A pruned model can itself carry traces of "
+            "the text it was pruned with.",
         )
     return (
         "No secrecy from whoever ran this.",
@@ -55,10 +73,22 @@ def _secrecy(result: Result) -> tuple[str, str]:
 
 
 def _traffic(result: Result) -> tuple[str, str]:
+    if result.get("federation"):
+        return (
+            "No real network.",
+            "Packages went over mutual TLS on the loopback interface, or through a folder that stands for a medium: "
+            "times hold no distance, and no courier's walk. The bytes listed are those of the payload.",
+        )
     if not result["secagg"]:
         return (
             "No measured traffic.",
             "The bytes each silo would send are computed from the sizes of the layers. Nothing crossed a network.",
+        )
+    if result.get("federation"):
+        return (
+            "No distance.",
+            "Packages crossed the inside of one machine, and a folder of it stood for the medium that is carried. The "
+            "bytes are those of the real packages; the times hold no wide network and no courier's way.",
         )
     return (
         "No network.",

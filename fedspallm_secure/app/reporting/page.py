@@ -32,6 +32,7 @@ _PHASES = {
     "prune": "silos prune",
     "enrol": "silos enrol",
     "aggregate": "server aggregates",
+    "round": "parties run the round",
     "check": "sums are checked",
     "write": "model is written",
     "compare": "alternatives are pruned",

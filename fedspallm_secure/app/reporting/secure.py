@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from markupsafe import Markup
 
+from fedspallm_secure.app.reporting import messages, processes
 from fedspallm_secure.app.reporting.charts import Bar, duration_panel, share_panel
-from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, listed, percent, plural, runs, size
+from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, listed, percent, plural, runs
 from fedspallm_secure.app.reporting.text import Result
 
 PROFILES = {
@@ -29,19 +30,9 @@ STAGES = {
     "unmask": "silos answer",
     "sum": "server adds up",
     "result": "result goes out",
-}
-_TYPES = {
-    "opening": "what the witness signs before a round",
-    "beacon": "the witness's signature on it",
-    "plan": "who takes part in what, with everybody's keys",
-    "contribution": "keys, shares and the vector that nobody can read",
-    "receipt": "that it arrived",
-    "survivors": "who is in the sums",
-    "endorsement": "a signature on that list",
-    "unmask-request": "which shares are asked for",
-    "unmask-response": "the shares",
-    "result": "digests of the sums, signed",
-    "abort": "that there is no sum, and why",
+    "collecting": "silos prune and send",
+    "endorsing": "silos sign the list",
+    "unmasking": "the sums are opened",
 }
 
 
@@ -59,7 +50,10 @@ def section(result: Result) -> dict[str, Any]:
         "leakage": leakage(rounds),
         "leakage_rows": [_leakage_row(found) for found in rounds],
         "leakage_panels": [(f"Round {found['round']}", _leakage_panel(found["leakage"])) for found in rounds],
-        "messages": message_rows(rounds),
+        "messages": messages.message_rows(rounds),
+        "place": processes.place(result),
+        "ways": processes.way_rows(result),
+        "stages_note": processes.stages_note(result),
         "stages": duration_panel([Bar(STAGES.get(k, k), v) for k, v in seconds(rounds).items()], "Seconds by stage"),
         "stages_total": duration(sum(seconds(rounds).values())),
     }
@@ -217,6 +211,7 @@ def exactness(rounds: Sequence[Mapping[str, Any]]) -> list[str]:
         f"{found.worst:.3f} quantisation steps of the plain mean.",
         f"{differ} would be another number in a bf16 checkpoint.",
         f"{count(found.clipped) if found.clipped else 'No'} values were too large for their words and were clipped.",
+        *processes.recomputed(rounds),
     ]
 
 
@@ -255,23 +250,6 @@ def _leakage_panel(leak: Mapping[str, float]) -> Markup:
         ],
         "What the counts tell",
     )
-
-
-def message_rows(rounds: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Per type of message: what it is, packages, bytes, size; over all rounds, and their sum."""
-    found: dict[str, list[int]] = {}
-    for one in rounds:
-        for type, sent in one["wire"]["by_type"].items():
-            total = found.setdefault(type, [0, 0])
-            total[0] += sent["packages"]
-            total[1] += sent["bytes"]
-    order = [*(type for type in _TYPES if type in found), *(type for type in found if type not in _TYPES)]
-    rows = [[type, _TYPES.get(type, ""), *_amounts(*found[type])] for type in order]
-    return [*rows, ["all", "", *_amounts(*map(sum, zip(*found.values(), strict=True)))]]
-
-
-def _amounts(packages: int, octets: int) -> list[str]:
-    return [count(packages), count(octets), size(octets)]
 
 
 def seconds(rounds: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -101,6 +101,11 @@ def pairs(result: Result) -> str:
 
 def notice(result: Result) -> str:
     """What the reader has to know before anything else."""
+    if result.get("federation"):
+        return (
+            "This was a demonstration: a server and its silos were processes of one machine. The server's process got "
+            "sums and no single contribution, but whoever ran it held everybody's text and keys."
+        )
     if result["secagg"]:
         return (
             "This was a simulation on one machine. The server's part got the sums from real secure aggregation, but "

@@ -20,7 +20,7 @@ from fedspallm_secure.app.rounds.playing import Round, Stage
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.rounds.town import Town, member_ids
 from fedspallm_secure.app.rounds.vault import FolderVault
-from fedspallm_secure.app.rounds.vectors import Streams, base_of, layer_streams
+from fedspallm_secure.app.rounds.vectors import Released, Streams, base_of, layer_streams
 from fedspallm_secure.app.server import ServerSpec, emptied, sum_contributions, write_aggregate
 from fedspallm_secure.app.states import Revision, layer_file
 from fedspallm_secure.app.walking.skeleton import Block
@@ -30,7 +30,9 @@ from fedspallm_secure.protocol.plan import RoundPlan
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
 from fedspallm_secure.protocol.rounds.plans import Sampling
+from fedspallm_secure.pruning.aggregation import MatrixSums
 from fedspallm_secure.pruning.leakage import LeakageFigures, public_guess
+from fedspallm_secure.pruning.patterns import Pattern
 from fedspallm_secure.secagg.disclosure import Release
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
 from fedspallm_secure.secagg.thresholds import Profile, default_colluders
@@ -211,12 +213,7 @@ class SecureSilos:
             with timed("check"):
                 survivors = [contributions[self._names[member]][gid] for member in found.played.survivors[gid]]
                 plain = sum_contributions(block, survivors, spec.strategy)
-                frozen, totals = revision.frozen(block), released.totals()
-                for name, total in sums.items():
-                    exactness = Exactness.of(total, plain.pop(name), base[name], totals.get(name), released.group)
-                    guess = public_guess(base[name], plan.target, frozen.get(name))
-                    checked.exactness += exactness
-                    checked.leakage += LeakageFigures.of(total.count, total.members, guess)
+                checked.take(released, sums, plain, base, plan.target, revision.frozen(block))
             with timed("aggregate"):
                 write_aggregate(block, revision, emptied(sums), spec, folder, released.survivors)
         return checked
@@ -262,6 +259,25 @@ class Checked:
 
     exactness: Exactness = field(default_factory=Exactness)
     leakage: LeakageFigures = field(default_factory=LeakageFigures)
+
+    def take(
+        self,
+        released: Released,
+        sums: Mapping[str, MatrixSums],
+        plain: dict[str, MatrixSums],
+        base: Mapping[str, Tensor],
+        target: Pattern,
+        frozen: Mapping[str, Tensor],
+    ) -> None:
+        """Compare one layer.  plain: sums of the same contributions in the open, which are used up.
+
+        Raises SumOutOfRange if a count differs.
+        """
+        totals = released.totals()
+        for name, total in sums.items():
+            self.exactness += Exactness.of(total, plain.pop(name), base[name], totals.get(name), released.group)
+            guess = public_guess(base[name], target, frozen.get(name))
+            self.leakage += LeakageFigures.of(total.count, total.members, guess)
 
 
 def _read_record(path: Path) -> dict[str, Any]:

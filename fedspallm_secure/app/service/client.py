@@ -111,6 +111,8 @@ class _Loop:
                 return 0
         self._offer()
         while not self._stop.wanted and not self._left:
+            if self._network is not None:
+                self._network.check()
             if not self._turn():
                 if self._once and self._is_idle():
                     break
@@ -125,6 +127,7 @@ class _Loop:
         Raises RolledBack; with `once` what keeps the server from being reached.
         """
         while network.hello is None:
+            network.check()
             if self._once and network.trouble is not None:
                 raise network.trouble
             if self._stop.wanted:
@@ -153,6 +156,7 @@ class _Loop:
 
     def _notify(self) -> None:
         if self._network is not None:
+            self._network.check()
             self._network.notify()
 
     def _is_idle(self) -> bool:

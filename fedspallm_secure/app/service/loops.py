@@ -74,8 +74,15 @@ class Watch:
         return True
 
     def _look(self) -> list[Any]:
-        paths = [self._home / name for name in _WATCHED]
-        return [(path.stat().st_mtime_ns, path.stat().st_ino) if path.exists() else None for path in paths]
+        return [_status(self._home / name) for name in _WATCHED]
+
+
+def _status(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def renewed(post: Post, watch: Watch) -> bool:

@@ -6,6 +6,7 @@ network that something may leave.
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from threading import Event, Thread
@@ -27,16 +28,18 @@ from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello
 
 _log = logging.getLogger(__name__)
-_POLL, _LONG_POLL, _PAUSE = 1.0, 25, 5.0  # seconds: between looks at the outbox, of a listing, after trouble
+_POLL, _LONG_POLL = 1.0, 25  # seconds: between looks at the outbox, and at least between empty listings; of a listing
+_PAUSE, _LONGEST = 5.0, 60.0  # seconds after trouble; twice as long each time, up to the longest
 _FAREWELL = 0.05  # seconds in which closed connections are forgotten
 _GRACE = 10.0  # seconds for requests that are under way when a server stops
 _HTTPS = 443
 
 
 class Network:
-    """A thread with an event loop.  Subclasses say what runs in it."""
+    """A thread with an event loop.  Subclasses say what runs in it.  wake: called when something has happened."""
 
     def __init__(self) -> None:
+        self.wake: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Event | None = None
         self._ready = Event()
@@ -47,6 +50,11 @@ class Network:
         """Begin.  Raises what beginning raises."""
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def check(self) -> None:
+        """Raise what has ended the network: a service without one would wait in silence for ever."""
         if self._failure is not None:
             raise self._failure
 
@@ -64,6 +72,7 @@ class Network:
             self._failure = error
         finally:
             self._ready.set()
+            self.wake()
 
     async def _main(self) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
@@ -110,32 +119,36 @@ class Listening(Network):
 class Visiting(Network):
     """A member's side: it brings what lies in the outbox and fetches what waits at the server.
 
-    hello: what the server said when it was reached first; trouble: why it cannot be reached, empty if it can; idle:
-    whether everything was brought, and nothing waited there at the last look.
+    hello: what the server said when it was reached first.
     """
 
     def __init__(self, post: Post, credentials: Credentials, route: Route, manners: Manners, live: Live) -> None:
         super().__init__()
         self.hello: Hello | None = None
-        self.trouble: FedSpaError | None = None
-        self.wake: Callable[[], None] = lambda: None
         self._post, self._spool, self._server = post, post.spool, route.server
         self._live = live
+        self._troubles: dict[str, FedSpaError] = {}  # by what cannot be done
         self._after = 0
-        self._looked = self._brought = False
+        self._looked = False
+        self._wanted, self._brought = 1, 0  # looks at the outbox that were asked for, and the last one that ended
         self._bell: asyncio.Event | None = None
         self._make: Callable[[], Courier] = lambda: Courier(
             route, credentials, SOFTWARE, lambda: post.home.trust, manners
         )
 
     @property
+    def trouble(self) -> FedSpaError | None:
+        """Why the server cannot be reached, or does not take or give something now."""
+        return next(iter(self._troubles.values()), None)
+
+    @property
     def idle(self) -> bool:
-        """Whether nothing is under way or waits."""
-        return self._looked and self._brought
+        """Whether everything was brought, and nothing waited at the server at the last look."""
+        return self._looked and self._brought == self._wanted
 
     def notify(self) -> None:
         """Something may leave."""
-        self._brought = False
+        self._wanted += 1
         self._soon(lambda: self._bell.set() if self._bell else None)
 
     def look_again(self) -> None:
@@ -147,17 +160,20 @@ class Visiting(Network):
         self._bell = asyncio.Event()
         async with self._make() as courier:
             ready()
-            await self._insist(stopping, lambda: self._greet(courier))
+            await self._insist(stopping, "greet", lambda: self._greet(courier))
             tasks = [
-                asyncio.create_task(self._forever(stopping, lambda: self._bring(courier))),
-                asyncio.create_task(self._forever(stopping, lambda: self._fetch(courier))),
+                asyncio.create_task(stopping.wait()),
+                asyncio.create_task(self._forever(stopping, "bring", lambda: self._bring(courier))),
+                asyncio.create_task(self._forever(stopping, "fetch", lambda: self._fetch(courier))),
             ]
-            await stopping.wait()
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             await courier.hang_up()  # before the tasks end: what is cut off now is not waited for
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(_FAREWELL)
+        for task in ended:
+            task.result()  # raises what should not have happened
 
     async def _greet(self, courier: Courier) -> None:
         hello = await courier.hello()
@@ -173,9 +189,8 @@ class Visiting(Network):
 
     async def _bring(self, courier: Courier) -> None:
         """Everything in the outbox that has not left yet."""
-        for listed in self._spool.outgoing():
-            if listed.departed or listed.recipient != str(self._server):
-                continue
+        wanted = self._wanted
+        for listed in self._spool.unsent(self._server):
             show = self._shower("up", listed.type, listed.round, listed.group, listed.digest, listed.size)
             try:
                 await courier.push(listed.digest, self._spool.inside("out", listed.digest), listed.size, show)
@@ -184,7 +199,7 @@ class Visiting(Network):
             finally:
                 self._live.done(listed.digest)
             self._spool.departed(self._server, listed.digest)
-        self._brought = True
+        self._brought = wanted
         if self._bell is not None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._bell.wait(), _POLL)
@@ -192,7 +207,8 @@ class Visiting(Network):
 
     async def _fetch(self, courier: Courier) -> None:
         """Everything that waits at the server; if nothing does, wait there for a while."""
-        listing = await courier.listing(self._after, _LONG_POLL if self._looked else 0)
+        began, wait = time.monotonic(), _LONG_POLL if self._looked else 0
+        listing = await courier.listing(self._after, wait)
         for digest in listing.again:
             if self._spool.undeparted(self._server, digest):
                 self.notify()
@@ -200,6 +216,8 @@ class Visiting(Network):
             await self._take(courier, listed)
             self._after = listed.number
         self._looked = not listing.packages
+        if self._looked and wait:  # a server that does not wait, for whatever reason, is not asked all the time
+            await asyncio.sleep(_POLL - (time.monotonic() - began))
 
     async def _take(self, courier: Courier, listed: Listed) -> None:
         try:
@@ -223,30 +241,37 @@ class Visiting(Network):
         peer = str(self._server)
         return lambda done: self._live.transfer(digest, direction, peer, type, round, group, done, size)
 
-    async def _forever(self, stopping: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _forever(self, stopping: asyncio.Event, what: str, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
         while not stopping.is_set():
-            await self._insist(stopping, act)
+            await self._insist(stopping, what, act)
 
-    async def _insist(self, stopping: asyncio.Event, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do it, however often the network fails."""
+    async def _insist(self, stopping: asyncio.Event, what: str, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do it, however often the network or the server fails.  Whatever else goes wrong is a defect, and raised."""
+        pause = _PAUSE
         while not stopping.is_set():
             try:
                 await act()
             except FedSpaError as error:
-                if str(self.trouble) != str(error):
-                    _log.warning("%s", error, extra={"code": error.exit_code, "hint": error.hint})
-                self._live.trouble(str(error), error.exit_code)
-                self.trouble = error
-                self.wake()
+                self._fail(what, error)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), _PAUSE)
+                    await asyncio.wait_for(stopping.wait(), pause)
+                pause = min(_LONGEST, 2 * pause)
             else:
-                if self.trouble is not None:
-                    _log.info("the server is reached again")
-                    self._live.trouble("")
-                self.trouble = None
-                self._live.contact(str(self._server))
+                self._succeed(what)
                 return
+
+    def _fail(self, what: str, error: FedSpaError) -> None:
+        if str(self._troubles.get(what)) != str(error):
+            _log.warning("%s", error, extra={"code": error.exit_code, "hint": error.hint})
+        self._troubles[what] = error
+        self._live.trouble(str(error), error.exit_code)
+        self.wake()
+
+    def _succeed(self, what: str) -> None:
+        if self._troubles.pop(what, None) is not None and self.trouble is None:
+            _log.info("the server is reached again")
+            self._live.trouble("")
+        self._live.contact(str(self._server))
 
 
 def route_to(url: str, server: Party, proxy: str) -> Route:

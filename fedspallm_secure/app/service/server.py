@@ -15,7 +15,8 @@ from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, t
 from fedspallm_secure.app.service.metrics import start_metrics
 from fedspallm_secure.app.service.networks import Listening
 from fedspallm_secure.app.service.status import status_of
-from fedspallm_secure.app.stations.director import Agenda, Director, Durations
+from fedspallm_secure.app.stations.agenda import Agenda, Durations
+from fedspallm_secure.app.stations.director import Director
 from fedspallm_secure.app.stations.models import ServerModel
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station, quota_of
 from fedspallm_secure.app.stations.post import Post
@@ -37,11 +38,11 @@ _LINGER = 60  # seconds that a run which ends by itself stays for members to fet
 _NO_WITNESS = "rounds with witnesses need a witness that answers by itself, which this version does not have"
 
 
-def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step: bool = False) -> int:
+def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until_done: bool = False) -> int:
     """Run rounds until all are done and somebody stops the service; the exit code.
 
-    path: of federation.toml; unlock: gives the password; once: end as soon as all rounds are done; step: do what can be
-    done with what has arrived, listen to nobody, and end.
+    path: of federation.toml; unlock: gives the password; once: do what can be done with what has arrived, listen to
+    nobody, and end; until_done: end as soon as all rounds are done.
     Raises what reading the configuration, the home and the model raises; StorageError.
     """
     config = read_federation(path)
@@ -58,7 +59,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step:
         skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32, None)
         director = Director(post, agenda_of(config, post), ServerModel(Revisions(skeleton, data, shown)), data)
         loop = _Loop(post, director, live, stop)
-        if step:
+        if once:
             return loop.step()
         addresses = [(address.host, address.port) for address in config.server.listen]
         network = Listening(post, _credentials(post), addresses, _limits(config), live)
@@ -68,7 +69,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, step:
             stack.callback(start_metrics(config.server.metrics, lambda: status_of(path)))
         for address in network.bound:
             _log.info("listening at %s port %d", *address[:2])
-        return loop.run(network, once)
+        return loop.run(network, until_done)
 
 
 class _Loop:
@@ -87,13 +88,14 @@ class _Loop:
             pass
         return 0
 
-    def run(self, network: Listening, once: bool) -> int:
+    def run(self, network: Listening, until_done: bool) -> int:
         """Until somebody stops it; the exit code."""
         while not self._stop.wanted:
+            network.check()
             busy = self._turn()
             if busy:
                 network.notify()
-            if once and self._director.done and not busy and self._all_fetched():
+            if until_done and self._director.done and not busy and self._all_fetched():
                 break
             if not busy:
                 self._stop.wake.wait(_TURN)

@@ -1,7 +1,10 @@
 """A spool as the server's transport sees it, with what moves told to whoever watches."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
+from typing import Final
 
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.crypto.identity import Party
@@ -9,14 +12,26 @@ from fedspallm_secure.storage.arrivals import FileArrival
 from fedspallm_secure.storage.spool import Spool
 from fedspallm_secure.transport.depot import Listed
 
+AGAIN: Final = 60.0  # seconds for which a party that was asked for something once more is not asked again
+
 
 class Shelf:
     """A spool as `transport.depot.Depot`."""
 
     def __init__(self, spool: Spool, live: Live) -> None:
         self._spool, self._live = spool, live
-        self.again = spool.again
+        self._asked: dict[tuple[Party, str], float] = {}  # when
+        self._lock = Lock()
         self.departed = spool.departed
+
+    def again(self, peer: Party) -> Sequence[str]:
+        """What `peer` should send once more.  It may be gone there; were it asked all the time, no listing would wait."""
+        now = time.monotonic()
+        with self._lock:
+            self._asked = {key: at for key, at in self._asked.items() if now - at < AGAIN}
+            found = [digest for digest in self._spool.again(peer) if (peer, digest) not in self._asked]
+            self._asked.update({(peer, digest): now for digest in found})
+        return found
 
     def arrival(self, peer: Party, digest: str, size: int) -> "ShownArrival | None":
         """A package on its way in, shown while it arrives."""

@@ -119,7 +119,8 @@ def server_facts(watched: Watched, config: FederationConfig, home: Home) -> dict
     done = bool(of and progress["number"] >= of)
     state = "offers" if found is None else found.state.name.lower()
     if over:
-        state = "done" if done else "given up" if progress["failed"] >= config.rounds.attempts else "between rounds"
+        given_up = watched.fact("given up", "*") is not None or progress["failed"] >= config.rounds.attempts
+        state = "done" if done else "given up" if given_up else "between rounds"
     return {
         "state": state,
         "rounds": {"done": progress["number"], "of": of, "failed": progress["failed"]},

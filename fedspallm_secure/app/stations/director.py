@@ -5,16 +5,18 @@ sums over changing cohorts would give members away), how far it has come, and th
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms, make_plan
+from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.wire import Parcel
-from fedspallm_secure.app.stations.candidates import Bundles, Candidates, rounds_drawn
+from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
+from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
+from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
 from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.resealing import seal_again
 from fedspallm_secure.app.stations.server_station import Finisher, ServerStation
-from fedspallm_secure.app.stations.station import arrived_of, take_in
+from fedspallm_secure.app.stations.station import FATAL, arrived_of, take_in
 from fedspallm_secure.app.stations.vault_disk import DiskVault
 from fedspallm_secure.errors import FedSpaError, NotAwaited
 from fedspallm_secure.protocol.offers import Offer
@@ -24,13 +26,14 @@ from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
-from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
+from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.secagg.disclosure import HONEST
 from fedspallm_secure.storage.spool import Arrived
 
 _OUTSIDE: Final = frozenset({"offer", "prekeys"})
+_BEGINNING: Final = {"number": 0, "previous": NONE, "failed": 0, "round": 0}
 
 
 class Model(Finisher, Protocol):
@@ -46,44 +49,6 @@ class Model(Finisher, Protocol):
 
         proof: plain data, to be published with the model.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class Durations:
-    """How long each stage may take, seconds."""
-
-    contribution: int
-    endorsement: int
-    unmask: int
-    abort: int
-
-    def from_now(self, now: int) -> Deadlines:
-        """The deadlines of a round that opens now."""
-        first = now + self.contribution
-        second = first + self.endorsement
-        third = second + self.unmask
-        return Deadlines(first, second, third, third + self.abort)
-
-
-@dataclass(frozen=True, slots=True)
-class Agenda:
-    """What the operator wants of all rounds.
-
-    members: ids of those awaited, empty for all members of the roster; schedule: targets as a plan spells them; seed:
-    32 bytes; open_after: seconds to wait for more offers than are needed; patience: seconds to wait for the rest of a
-    stage once enough have answered; attempts: how often a round is tried.
-    """
-
-    members: tuple[str, ...]
-    schedule: tuple[str, ...]
-    min_cohort: int
-    spread: bool
-    terms: Terms
-    seed: bytes
-    durations: Durations
-    open_after: int = 0
-    patience: int = 60
-    attempts: int = 2
 
 
 class Director:
@@ -108,18 +73,28 @@ class Director:
         self._enough_since: tuple[State, int] | None = None
         number = post.journal.last_round()
         if number and post.journal.recall("concluded", str(number)) is None:
-            self.station = ServerStation.restore(post, self._own, number, self._vault(number), model)
+            self.station = self._restored(number)
         elif number:
             self._vault(number).clear()  # a kill may have come just before
+        self._seal_again()
 
     def _vault(self, number: int) -> DiskVault:
         return DiskVault(self.folder / f"round-{number}" / "vectors")
 
+    def _restored(self, number: int) -> ServerStation:
+        return ServerStation.restore(self.post, self._own, number, self._vault(number), self.model)
+
     def renew(self) -> None:
-        """Go on with a newer roster or revocation list, which the post has read."""
+        """Go on with a newer roster or revocation list, which the post has read.  Raises StorageError."""
         self._own = ServerOwn(self.post.party, self.post.signer, self.post.trust)
         if self.station is not None:
             self.station.machine.own = self._own
+        self._seal_again()
+
+    def _seal_again(self) -> None:
+        past = seal_again(self.post, self.station, self._progress["round"], self._restored)
+        if past is not None and past.machine.result is not None:
+            self.model.complete(past.plan, past.machine.result, past.proof())  # removes what was made for sending
 
     # Messages
 
@@ -185,69 +160,74 @@ class Director:
 
     def _conclude(self, station: ServerStation) -> None:
         """The round is over: publish what came out, and remember how far we are."""
-        plan, result = station.plan, station.machine.result
-        journal, round = self.post.journal, str(station.plan.round)
-        progress = journal.recall("progress", "*", {"number": 0, "previous": NONE, "failed": 0})
+        plan, machine, journal = station.plan, station.machine, self.post.journal
+        progress, result = self._progress, machine.result
         if result is None:
             progress = {**progress, "failed": progress["failed"] + 1}
         else:
             station.publish()
             self.model.complete(plan, result, station.proof())
-            progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0}
+            progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0, "round": plan.round}
         with self.post.at_once():
             self.post.remember("progress", "*", progress)
             concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
-            self.post.remember("concluded", round, concluded)
+            self.post.remember("concluded", str(plan.round), concluded)
+            note_handed_in(self.post, machine)
+            if not machine.blamed:  # else they are the proof
+                self.post.later(lambda: journal.forget_secrets(plan.round))
         station.vault.clear()
         self.station = None
 
     # Opening a round
 
     def _open(self) -> bool:
-        progress = self.post.journal.recall("progress", "*", {"number": 0, "previous": NONE, "failed": 0})
-        budgets = self.candidates.budgets(self.model.layers)
+        """Begin the next round, or say why that cannot be: what a member has offered stops no server."""
+        try:
+            return self._try()
+        except FATAL:
+            raise
+        except FedSpaError as error:
+            return self._wait(f"no round can begin: {error}; {error.hint}")
+
+    def _try(self) -> bool:
+        agenda, progress, layers = self.agenda, self._progress, self.model.layers
+        budgets = self.candidates.budgets(layers)
         if budgets is None:
-            self.waiting = self.candidates.waiting
-            return False
-        sampling = Sampling(
-            progress["number"] + 1,
-            self.model.layers,
-            self.agenda.schedule,
-            self.agenda.min_cohort,
-            self.agenda.spread,
-            tuple(sorted(budgets.items())),
-        )
-        if progress["number"] >= rounds_drawn(sampling):
-            self.waiting, self.done = "all rounds are done", True
-            return False
-        if progress["failed"] >= self.agenda.attempts:
-            self.waiting = (
-                f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
-            )
-            return False
-        bundles = self.candidates.bundles(budgets)
-        if len(bundles) < len(budgets):
-            self.waiting = f"no prekeys left of {', '.join(sorted(budgets.keys() - bundles.keys()))}"
-            return False
-        self._begin(sampling, bundles, progress["previous"])
+            return self._wait(self.candidates.waiting)
+        draft = draft_of(agenda, progress["number"] + 1, layers, budgets, self.model.bases)
+        if draft is None:
+            self.done = True
+            return self._wait("all rounds are done")
+        if reason := why_no_sum(self.post, draft.groups):
+            return self._wait(reason, given_up=True)
+        if progress["failed"] >= agenda.attempts:
+            text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
+            return self._wait(text, given_up=True)
+        bundles, absent = self.candidates.survey(budgets)
+        if absent:
+            return self._wait(absence_text(absent))
+        self._begin(draft, bundles)
         return True
 
-    def _begin(self, sampling: Sampling, bundles: Bundles, previous: str) -> None:
-        drawn, now, journal = sampling.draw(self.agenda.seed), self.post.now(), self.post.journal
+    def _wait(self, text: str, given_up: bool = False) -> bool:
+        """No round begins, and why.  given_up: waiting changes nothing."""
+        self.waiting = text
+        if given_up != (self.post.journal.recall("given up", "*") is not None):
+            with self.post.at_once():
+                self.post.remember("given up", "*", text) if given_up else self.post.forget("given up", "*")
+        return False
+
+    @property
+    def _progress(self) -> dict[str, Any]:
+        """number, round: of the newest result; previous: its digest; failed: attempts since."""
+        found: dict[str, Any] = self.post.journal.recall("progress", "*", _BEGINNING)
+        return found
+
+    def _begin(self, draft: Draft, bundles: Bundles) -> None:
+        now, journal, progress = self.post.now(), self.post.journal, self._progress
         uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
-        plan = make_plan(
-            journal.last_round() + 1,
-            drawn,
-            sampling,
-            self.agenda.seed,
-            self.model.bases(drawn.layers),
-            self.agenda.terms,
-            uses,
-            self.post.trust,
-            None if previous == NONE else previous,
-            now,
-        )
-        plan = replace(plan, deadlines=self.agenda.durations.from_now(now))
+        previous = None if progress["previous"] == NONE else progress["previous"]
+        plan = plan_of(self.agenda, draft, journal.last_round() + 1, uses, self.post.trust, previous, now)
         history = {
             id: [PastDeal.from_dict(deal) for deal in deals] for id, deals in journal.recall_all("deals").items()
         }
@@ -258,6 +238,7 @@ class Director:
             for use in plan.prekeys:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
             if journal.recall("members", "*") is None:
-                self.post.remember("members", "*", dict(sampling.budgets))
+                self.post.remember("members", "*", dict(draft.sampling.budgets))
+            self.post.forget("given up", "*")
         self.station, self.waiting = station, ""
-        self.post.spool.discard(plan.round - 1)
+        self.post.spool.discard(progress["round"] or plan.round - 1)  # who was away may still fetch the last result

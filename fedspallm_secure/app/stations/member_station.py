@@ -35,6 +35,10 @@ from fedspallm_secure.protocol.rounds.survivors import Endorsement
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.storage.spool import Arrived
 
+_SAID: Final = (
+    "if this home was put back from a copy: have its certificate withdrawn, and enrol again in a new --home; "
+    "if it never was, the server is wrong: compare with its operator"
+)
 _OLD_COPY: Final = "stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home"
 
 
@@ -91,10 +95,14 @@ class MemberStation(MemberParty):
         return there if there == self.bundle.first else 0
 
     def check_sequence(self, seen: int) -> None:
-        """seen: number of the newest package that the server has of this member.  Raises RolledBack."""
+        """seen: number of the newest package that the server says it has of this member.  Raises RolledBack.
+
+        The server gives no proof, so it can stop a member with a number that it made up; it need not answer either.
+        """
         own = self.post.journal.register.last_sequence()
         if seen > own:
-            raise RolledBack(f"the server has package {seen} of {self.party}; this home has made {own}", hint=_OLD_COPY)
+            said = f"the server says that it has package {seen} of {self.party}; this home has made {own}"
+            raise RolledBack(said, hint=_SAID)
 
     def renew(self) -> None:
         """Go on with a newer roster or revocation list, which the post has read."""

@@ -23,9 +23,11 @@ from fedspallm_secure.storage.files import disk_errors, sole_writer
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.keystore import create_key_file, open_key_file
-from fedspallm_secure.storage.spool import Quota, open_spool
+from fedspallm_secure.storage.room import Quota
+from fedspallm_secure.storage.spool import open_spool
 
 JOURNAL_KEY = "journal.key"
+_SERVICE_LOCK = ".service.lock"  # another one than that of commands, which work in a home beside its service
 Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
 
 _TO_SERVER = frozenset({"offer", "prekeys", "contribution", "endorsement", "unmask-response"})
@@ -39,7 +41,7 @@ def open_station(
 ) -> Iterator[Post]:
     """A party with its home and its work folder.
 
-    sole: hold the folder for this process, as whoever runs rounds does; else only packages are carried.
+    sole: hold home and folder for this process, as whoever runs rounds does; else only packages are carried.
     Raises RunLocked, what `open_home` and opening key files raise, RecordDamaged, StorageError.
     """
     home = open_home(home_path)
@@ -48,6 +50,7 @@ def open_station(
         with disk_errors(data):
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sole:
+            stack.enter_context(sole_writer(home.path, _SERVICE_LOCK))
             stack.enter_context(sole_writer(data))
         password = unlock(f"the keys of {home.party}")
         keys = Unlocking(password)
@@ -66,7 +69,7 @@ def open_station(
             refill(home_path, password, DEFAULT_PREKEYS)
 
         post = Post(home, signer, secrets, prekeys, journal, spool, bundles, clock, tls_key, more)
-        check.post = post
+        check.post, spool.key_of = post, check.key_of
         yield post
 
 
@@ -83,6 +86,12 @@ class _Check:
             raise RuntimeError("the post is not open yet")
         home, awaited = self.post.home, AWAITED.get(self.post.party.role)
         check_head(head, home.reader, home.trust, None, awaited or Awaited(), self.post.now())
+
+    def key_of(self, peer: Party) -> str:
+        """Identifier of the key with which a party signs now.  Raises UnknownSender."""
+        if self.post is None:
+            raise RuntimeError("the post is not open yet")
+        return self.post.home.trust.roster.entry(peer).leaf.key_id
 
 
 def journal_key(home: Home, keys: Unlocking) -> bytes:

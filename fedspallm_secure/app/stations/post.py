@@ -171,6 +171,10 @@ class Post:
         """Drop a fact."""
         self.later(lambda: self.journal.forget(kind, name))
 
+    def withdraw(self, digest: str) -> None:
+        """Take a package back that has not left; its file is the caller's to remove, afterwards."""
+        self.later(lambda: self.journal.withdraw(digest))
+
     def settle(self, arrived: Arrived, state: str, reason: str = "") -> None:
         """Say what became of a package."""
         self.later(lambda: self.journal.settle(arrived.digest, state, reason))

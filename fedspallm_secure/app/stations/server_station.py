@@ -3,7 +3,7 @@
 Memory is that of one group's sums and of one matrix, whatever the number of members and layers.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,10 +15,12 @@ from fedspallm_secure.app.stations.station import arrived_of
 from fedspallm_secure.app.stations.vault_disk import DiskVault
 from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.merkle import HASH_SIZE
+from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import NotAwaited, PackageRefused, RoundError, TrustError
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
-from fedspallm_secure.protocol.rounds.answers import Unmasking
+from fedspallm_secure.protocol.rounds.answers import Unmasking, response_limit
 from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
 from fedspallm_secure.protocol.rounds.deals import handover_size
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
@@ -28,9 +30,11 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import ServerRecord, read_server_record
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
+from fedspallm_secure.protocol.rounds.survivors import Endorsement
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Source
 
+_ENDORSEMENT: Final = len(Endorsement(bytes(HASH_SIZE).hex(), bytes(SIGNATURE_SIZE)).encode())
 _TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response"})
 
 
@@ -99,20 +103,29 @@ class ServerStation:
             except (TrustError, PackageRefused) as error:
                 self.told.append((message.recipient, error))
 
+    def repeat(self, without: Collection[Party] = ()) -> None:
+        """Send once more what belongs to the present state, and of a past round its result; inside of `post.at_once()`.
+
+        without: to these nothing.
+        """
+        over = self.post.journal.recall("concluded", str(self.plan.round)) is not None
+        messages = [one for one in self.machine.repeat() if one.recipient not in without]
+        self.say(Step((), tuple(one for one in messages if one.type == "result" or not over)))
+
     def act(self, parcel: Parcel) -> None:
         """Take in a contribution, an endorsement or an answer."""
         match parcel.type:
             case "contribution":
                 self._take_in(parcel)
             case "endorsement":
-                self._hear(self._open(parcel), self.machine.on_endorsement)
+                self._hear(self._open(parcel, _ENDORSEMENT), self.machine.on_endorsement)
             case "unmask-response":
-                self._hear(self._open(parcel), self.machine.on_response)
+                self._hear(self._open(parcel, response_limit(self.plan.groups)), self.machine.on_response)
             case _:
                 raise NotAwaited(f"no package of type {parcel.type!r} is awaited; {', '.join(sorted(_TYPES))} are")
 
-    def _open(self, parcel: Parcel) -> Incoming:
-        opened = self.post.open(arrived_of(parcel), Awaited(types=frozenset({parcel.type})))
+    def _open(self, parcel: Parcel, most: int) -> Incoming:
+        opened = self.post.open(arrived_of(parcel), Awaited(types=frozenset({parcel.type}), most=most))
         return Incoming(opened.head, bytes(opened.body))
 
     def _hear(self, incoming: Incoming, act: Callable[[Incoming], Step[ServerRecord]]) -> None:
@@ -195,17 +208,20 @@ class ServerStation:
             group.gid, group.weights, found.survivors, counts, sums, found.unanimous, found.single, layer
         )
 
-    def publish(self) -> None:
-        """Send the layers of a round that has a result to everybody, each once; goes on after a crash."""
+    def publish(self, without: Collection[Party] = ()) -> None:
+        """Send the layers of a round that has a result, each once under one roster; goes on after a crash.
+
+        without: to these nothing; to everybody else.
+        """
         result, number = self.machine.result, self.plan.round
         if result is None:
             return
-        kind = f"published {number}"
+        kind = f"published {number} {self.post.trust.roster.hash}"
         done = self.post.journal.recall_all(kind)
         for found in result.groups:
             for party in self._readers():
                 name = f"{found.gid} {party}"
-                if name not in done and found.layer != NONE:
+                if name not in done and found.layer != NONE and party not in without:
                     with self.post.at_once():
                         self._send_layer(found.gid, party)
                         self.post.remember(kind, name, True)

@@ -1,10 +1,11 @@
 """What the server makes of answers: the shares they must hold, who lied, and the seeds they open (SPEC 17, R2-R5)."""
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
+from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.errors import BadShare, CannotDecrypt, FormatError, ResponseRefused
 from fedspallm_secure.protocol.rounds.deals import Handover
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -20,6 +21,7 @@ from fedspallm_secure.secagg.sharing import combine
 
 Secret = tuple[str, str]  # a dealer, and the neighbour at the other end of the edge; empty for the dealer's self seed
 Shares = dict[Secret, int]
+_FRAME: Final = 64  # bytes of names and signs around what a share, or an answer for a group, holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ class Ballot:
     def suffices(self, answers: Mapping[str, Shares]) -> bool:
         """Whether `answers`, holder -> shares, are enough to open every secret."""
         return all(len(points) >= self.links.group.shares for _, points in self.gather(answers))
+
+
+def response_limit(groups: Iterable[GroupPlan]) -> int:
+    """Bytes that no unmask response about some of these groups has: twice what the largest one takes as JSON."""
+    total = 2 * _FRAME
+    for group in groups:
+        dealers, lost = group.neighbours + 1, min(group.neighbours, len(group.cohort) - group.survivors)
+        leaf = _FRAME + 2 * (2 * HASH_SIZE) + 2 * max(map(len, group.cohort))  # share and blinding in hex, two ids
+        total += _FRAME + dealers * (1 + lost) * leaf
+    return 2 * total
 
 
 def shares_of(answer: AnsweredGroup) -> Shares:

@@ -59,25 +59,31 @@ def check_prekeys(body: PlanBody, own: Own, situation: Situation) -> tuple[int, 
     found = {me: _leaf(situation.bundle, uses[me])}
     with declining("P9"):
         for bundle in body.bundles:
-            _check_bundle(bundle, own.trust, situation.now)
+            check_bundle(bundle, bundle.party, own.trust, situation.now)
             found[bundle.party.id] = _leaf(bundle, uses[bundle.party.id])
-            x25519(_ANY_SECRET, found[bundle.party.id].exchange)
-            # Sealing to the other half is tried now: later it would cost everybody the round.
-            wrap(bytes(FILE_KEY_SIZE), found[bundle.party.id].recipient, b"")
+            check_prekey(found[bundle.party.id])
     holders: dict[int, str] = {}
     for member, prekey in sorted(found.items()):
-        other = holders.setdefault(_point(prekey), member)
+        other = holders.setdefault(exchange_point(prekey), member)
         if other != member:
             raise PlanDeclined(f"{other} and {member} have the same X25519 key", check="P9")
     return uses[me].index, tuple(found[member].raw for member in sorted(found))
 
 
-def _check_bundle(bundle: Prekeys, trust: Trust, now: int) -> None:
-    leaf = trust.roster.entry(bundle.party).leaf
-    bundle.check(leaf.public, trust.roster.federation, bundle.party)
+def check_bundle(bundle: Prekeys, party: Party, trust: Trust, now: int) -> None:
+    """Raise TrustError unless the bundle is that of `party`, signed by its key in the roster, and all is valid now."""
+    leaf = trust.roster.entry(party).leaf
+    bundle.check(leaf.public, trust.roster.federation, party)
     bundle.check_time(now)
     check_leaf_time(leaf, now)
     check_leaf_revoked(leaf, trust.crl, now)
+
+
+def check_prekey(prekey: Prekey) -> None:
+    """Raise WeakKey or FormatError for one with which no secret can be agreed on, or to which nothing can be sealed."""
+    x25519(_ANY_SECRET, prekey.exchange)
+    # Sealing to the other half is tried now: later it would cost everybody the round.
+    wrap(bytes(FILE_KEY_SIZE), prekey.recipient, b"")
 
 
 def _leaf(bundle: Prekeys, use: PrekeyUse) -> Prekey:
@@ -89,6 +95,6 @@ def _leaf(bundle: Prekeys, use: PrekeyUse) -> Prekey:
     return bundle.leaves[place]
 
 
-def _point(prekey: Prekey) -> int:
+def exchange_point(prekey: Prekey) -> int:
     """What an X25519 key stands for: it has more spellings than one (RFC 7748 section 5)."""
     return (int.from_bytes(prekey.exchange, "little") & ((1 << 255) - 1)) % _FIELD

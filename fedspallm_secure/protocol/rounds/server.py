@@ -43,7 +43,7 @@ from fedspallm_secure.protocol.rounds.records_server import (
     ServerRecord,
     Unmasked,
 )
-from fedspallm_secure.protocol.rounds.server_messages import aborts, announcements, invitations, receipt
+from fedspallm_secure.protocol.rounds.server_messages import aborts, announcements, invitations, receipt, reminders
 from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState
 from fedspallm_secure.protocol.rounds.survivors import (
     EndCode,
@@ -87,7 +87,7 @@ class Server(ServerState):
 
     def repeat(self) -> tuple[Outgoing, ...]:
         """Everything that may have been lost in a crash; whoever has it already takes it for the same message."""
-        return (*aborts(self, self.ended), *announcements(self))
+        return (*aborts(self, self.ended), *reminders(self), *announcements(self))
 
     def refuse(self, incoming: Incoming, error: RoundError) -> Step[ServerRecord]:
         """Keep a message that was refused, once for every check that a sender's messages of one type fail."""

@@ -70,6 +70,13 @@ def announcements(server: ServerState) -> list[Outgoing]:
             return []
 
 
+def reminders(server: ServerState) -> list[Outgoing]:
+    """The list again, for those who were still to endorse it when unmasking began: no request is answered without."""
+    if server.state is not State.UNMASKING or server.plan.profile is Profile.TWO_TRIP:
+        return []
+    return [message for message in _lists(server) if str(message.recipient) not in server.endorsements]
+
+
 def _lists(server: ServerState) -> list[Outgoing]:
     # Also to those who are on no list: what the sums of others give away about them goes into their ledgers.
     body = encode_survivors(server.listed)

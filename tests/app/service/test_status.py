@@ -169,7 +169,7 @@ def test_what_was_refused_has_its_check(found):
     path = found.server.post.journal
     with path.transaction():
         path.connection.execute(
-            "INSERT INTO inbox VALUES (?, 'member/west', 'contribution', 1, '2', 9, 10, ?, 'refused', ?)",
+            "INSERT INTO inbox VALUES (?, 'member/west', 'a key', 'contribution', 1, '2', 9, 10, ?, 'refused', ?)",
             ("cd" * 32, found.now, "S4: a row does not give its commitment"),
         )
     shown = at_server(found)

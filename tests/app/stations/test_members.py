@@ -76,7 +76,7 @@ def test_two_may_not(tmp_path):
         found.silent |= {"north", "south"}
         found.wait()
         assert found.model.done == []
-        assert "tried 1 times" in found.server.waiting
+        assert "TOO_FEW_CONTRIBUTIONS" in found.server.waiting
         assert state(found, "west") is State.CLOSED
 
 
@@ -288,7 +288,7 @@ def test_a_home_and_a_work_folder_that_were_put_back(tmp_path):
         found.open(NORTH)
         member = found.members["north"]
         seen = found.server.post.spool.last_sequence(member.party)
-        with pytest.raises(RolledBack, match="the server has package"):
+        with pytest.raises(RolledBack, match="this home has made"):
             member.check_sequence(seen)
         member.check_sequence(2)
         with pytest.raises(RolledBack, match="records do not know"):

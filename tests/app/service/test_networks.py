@@ -1,0 +1,188 @@
+"""The network side of a service: it tries again after trouble, and what should not have happened ends the service."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from fedspallm_secure.app.service import networks, shelf
+from fedspallm_secure.app.service.client import _Loop as ClientLoop
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.loops import Stop
+from fedspallm_secure.app.service.networks import Network, Visiting
+from fedspallm_secure.app.service.server import _Loop as ServerLoop
+from fedspallm_secure.app.service.shelf import Shelf
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import LimitExceeded
+from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.problems import Route
+from fedspallm_secure.transport.wire import Hello, Listing
+from tests.ceremony import FEDERATION
+from tests.stationary import HUB, SERVER, Action, stations
+
+NORTH, SOUTH = Party("member", "north"), Party("member", "south")
+
+
+class Fake:
+    """Stands for a courier.  pushes, listings: when each was asked for; push, listing, hello: what happens then."""
+
+    skew = 0
+
+    def __init__(self, post):
+        self.post = post
+        self.pushes, self.listings = [], []
+        self.fail = {}
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        pass
+
+    async def hang_up(self):
+        pass
+
+    def _do(self, what):
+        if what in self.fail:
+            raise self.fail[what]
+
+    async def hello(self):
+        self._do("hello")
+        return Hello(FEDERATION, "x/1", 1, self.post.trust.roster.hash, 1, int(time.time()), 0)
+
+    async def listing(self, after, wait):
+        self.listings.append(time.monotonic())
+        self._do("listing")
+        await asyncio.sleep(0.01)
+        return Listing((), ())
+
+    async def push(self, *_):
+        self.pushes.append(time.monotonic())
+        self._do("push")
+
+
+@pytest.fixture
+def found(tmp_path):
+    with stations(tmp_path / "federation", members=2) as made:
+        yield made
+
+
+@pytest.fixture
+def visiting(found):
+    """A member's network, not started, and what stands for its courier."""
+    post = found.members["north"].post
+    network = Visiting(post, None, Route("h", 1, SERVER, None), Manners(), Live(found.folder / "live.json"))
+    network.courier = Fake(post)
+    network._make = lambda: network.courier
+    yield network
+    if network._thread.is_alive():
+        network.stop()
+
+
+def until(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happens"
+        time.sleep(0.01)
+
+
+def test_everything_is_brought_once(visiting):
+    visiting.start()
+    until(lambda: visiting.idle)
+    assert (len(visiting.courier.pushes), visiting.trouble) == (2, None)
+    visiting.check()
+
+
+def test_what_the_server_has_no_room_for_is_tried_more_and_more_seldom(visiting, monkeypatch):
+    monkeypatch.setattr(networks, "_PAUSE", 0.05)
+    monkeypatch.setattr(networks, "_LONGEST", 0.2)
+    visiting.courier.fail["push"] = LimitExceeded("no room")
+    visiting.start()
+    until(lambda: len(visiting.courier.pushes) > 5)
+    pauses = [
+        after - before for before, after in zip(visiting.courier.pushes, visiting.courier.pushes[1:], strict=False)
+    ]
+    for pause, least in zip(pauses, (0.05, 0.1, 0.2, 0.2, 0.2), strict=False):
+        assert least - 0.02 < pause
+    assert isinstance(visiting.trouble, LimitExceeded)
+    assert not visiting.idle
+    visiting.courier.fail.clear()
+    until(lambda: visiting.idle)
+    assert visiting.trouble is None
+
+
+def test_trouble_with_one_thing_stays_while_another_goes_well(visiting, monkeypatch):
+    monkeypatch.setattr(networks, "_POLL", 0.02)
+    visiting.courier.fail["push"] = LimitExceeded("no room")
+    visiting.start()
+    until(lambda: len(visiting.courier.listings) > 5)
+    assert isinstance(visiting.trouble, LimitExceeded)
+
+
+def test_a_server_that_does_not_wait_is_not_asked_all_the_time(visiting):
+    visiting.start()
+    until(lambda: visiting.courier.listings)
+    time.sleep(0.3)
+    assert len(visiting.courier.listings) <= 2
+
+
+@pytest.mark.parametrize("what", ["hello", "listing", "push"])
+def test_what_is_no_error_of_ours_ends_the_network_and_is_raised(visiting, what):
+    woken = []
+    visiting.wake = lambda: woken.append(visiting._failure)
+    defect = visiting.courier.fail[what] = OverflowError("a defect")
+    visiting.start()
+    until(lambda: not visiting._thread.is_alive())
+    assert woken[-1] is defect
+    with pytest.raises(OverflowError):
+        visiting.check()
+
+
+@pytest.mark.parametrize("what", ["hello", "listing", "push"])
+def test_a_member_without_a_network_does_not_go_on(found, visiting, what):
+    visiting.courier.fail[what] = OverflowError("a defect")
+    station = found.members["north"]
+    bench = SimpleNamespace(layers_offered=lambda: 0)
+    loop = ClientLoop(station.post, station, bench, visiting, Live(found.folder / "live.json"), Stop(), False)
+    with pytest.raises(OverflowError):
+        loop.run()
+
+
+class Short(Network):
+    """Ends as soon as it is told to."""
+
+    def notify(self):
+        pass
+
+    async def work(self, stopping, ready):
+        ready()
+        await stopping.wait()
+        raise OverflowError("a defect")
+
+
+def test_a_server_without_a_network_does_not_go_on(found):
+    network = Short()
+    network.start()
+    network.stop()
+    loop = ServerLoop(found.server.post, found.server, Live(found.folder / "live.json"), Stop())
+    with pytest.raises(OverflowError):
+        loop.run(network, False)
+
+
+def test_who_was_asked_for_a_package_again_is_left_alone_for_a_while(found, monkeypatch):
+    post, now = found.server.post, [1000.0]
+    monkeypatch.setattr(shelf.time, "monotonic", lambda: now[0])
+    found.carry()
+    digest = next(one.digest for one in post.spool.arrived() if one.sender == str(NORTH))
+    with post.journal.transaction():
+        post.journal.settle(digest, "damaged", "a reason")
+    server = Shelf(post.spool, Live(found.folder / "live.json"))
+    assert server.again(SOUTH) == []
+    assert server.again(NORTH) == [digest]
+    assert server.again(NORTH) == []
+    now[0] += shelf.AGAIN
+    assert server.again(NORTH) == [digest]
+    found.act(Action(HUB, "deliver", "member/north", digest))
+    now[0] += shelf.AGAIN
+    assert server.again(NORTH) == []
