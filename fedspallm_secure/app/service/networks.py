@@ -199,6 +199,7 @@ class Visiting(Network):
             finally:
                 self._live.done(listed.digest)
             self._spool.departed(self._server, listed.digest)
+        self._succeed("bring")
         self._brought = wanted
         if self._bell is not None:
             with suppress(TimeoutError):
@@ -215,6 +216,7 @@ class Visiting(Network):
         for listed in listing.packages:
             await self._take(courier, listed)
             self._after = listed.number
+        self._succeed("fetch")
         self._looked = not listing.packages
         if self._looked and wait:  # a server that does not wait, for whatever reason, is not asked all the time
             await asyncio.sleep(_POLL - (time.monotonic() - began))

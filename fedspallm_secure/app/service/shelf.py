@@ -25,7 +25,7 @@ class Shelf:
         self.departed = spool.departed
 
     def again(self, peer: Party) -> Sequence[str]:
-        """What `peer` should send once more.  It may be gone there; were it asked all the time, no listing would wait."""
+        """What `peer` should send once more, now and then: it may have it no longer; listings wait meanwhile."""
         now = time.monotonic()
         with self._lock:
             self._asked = {key: at for key, at in self._asked.items() if now - at < AGAIN}

@@ -291,9 +291,11 @@ def test_everything_that_was_sent_can_be_sent_again():
     check("abort", "survivors")
     play.endorse(*FOUR)
     play.close_endorsing()
-    check("abort", "unmask-request")
+    check("abort", "survivors", "unmask-request")
+    late = [str(m.recipient) for m in play.server.repeat() if m.type == "survivors"]
+    assert late and not {*late}.intersection(members(*FOUR))
     play.respond("ash", "birch", "cedar")
-    check("abort", "unmask-request")
+    check("abort", "survivors", "unmask-request")
     assert [str(m.recipient) for m in play.server.repeat() if m.type == "unmask-request"] == members("elm")
     sums = play.close_unmasking()
     check("abort")

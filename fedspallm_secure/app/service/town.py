@@ -1,0 +1,157 @@
+"""A demonstration's federation on disk: who takes part, homes and configuration files, and a text that explains them.
+
+federation/homes/      an authority, and one home for each party, made by the functions that the commands call
+federation/*.toml      what `fedprune server init` and `fedprune client init` write
+federation/rounds/     the server's work, federation/work/NAME the members'
+federation/medium/     what a courier carried, one folder for each journey
+federation/logs/       what each process said
+"""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
+from fedspallm_secure.app.development import make_federation
+from fedspallm_secure.app.settings import SimulationSettings
+from fedspallm_secure.app.stations.revisions import Revisions
+from fedspallm_secure.crypto.encoding import encode_base64
+from fedspallm_secure.crypto.passwords import Password
+from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.pruning.patterns import Unstructured
+from fedspallm_secure.storage.files import atomic_folder, atomic_write, create_private, disk_errors, read_bounded
+
+FEDERATION: Final = "demo.example"
+SERVER: Final = "hub"
+_DEVICE: Final = "cpu"  # the model is tiny, and five processes on one GPU would be in each other's way
+
+_README = """\
+What fedprune demo has left here.  Remove the folder when you have seen enough; every key in it is FOR DEVELOPMENT ONLY.
+
+  report.html, result.json    what came out, measured
+  model/                      the pruned model: an ordinary model folder
+  federation/federation.toml  the server's configuration; federation/NAME.toml the members'
+  federation/homes/           keys, certificates and rosters; homes/ca is the authority, homes/password the password
+  federation/rounds/          the server's work; rounds/model is the model again, rounds/model-1.proof.json its proof
+  federation/work/NAME/       a member's work; model in it is what the member took home
+  federation/medium/          what a courier carried between {carried} and the server, one folder for each journey
+  federation/logs/            what each process said, one JSON object a line
+
+To look around:
+
+  fedprune status --config {folder}/federation.toml
+  fedprune status --config {folder}/{silent}.toml
+  fedprune server rounds --config {folder}/federation.toml
+  fedprune certs show {folder}/homes/{silent}
+  fedprune bundle inspect {folder}/medium/01
+
+To play on: {silent} was killed, and has no result yet.  In two terminals, with
+export FEDPRUNE_PASSWORD_FILE={folder}/homes/password in both:
+
+  fedprune server run --config {folder}/federation.toml
+  fedprune client run --config {folder}/{silent}.toml
+
+It finds out how the round ended, fetches the layers, checks them and has the same model as the others.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """The federation in `folder`.  carried: the member without a network; silent: the one that is killed."""
+
+    folder: Path
+    settings: SimulationSettings
+    carried: str
+    silent: str
+
+    @property
+    def members(self) -> list[str]:
+        """Names of the members."""
+        return [silo.name for silo in self.settings.silos]
+
+    def config(self, name: str) -> Path:
+        """The configuration file of a party."""
+        return self.folder / ("federation.toml" if name == SERVER else f"{name}.toml")
+
+    def data(self, name: str) -> Path:
+        """The work folder of a party."""
+        return self.folder / "rounds" if name == SERVER else self.folder / "work" / name
+
+    def password(self) -> str:
+        """The password of all keys."""
+        return read_bounded(self.folder / "homes" / "password", 1024).decode().strip()
+
+    def make(self) -> bool:
+        """Make what is not there yet; whether that was anything but the files that name a port.
+
+        Raises StorageError, and what making keys raises.
+        """
+        homes = self.folder / "homes"
+        new = not homes.exists()
+        if new:
+            password = encode_base64(random_bytes(24))
+            parties = [f"server/{SERVER}", *(f"member/{name}" for name in self.members)]
+            with atomic_folder(homes) as work:
+                make_federation(work, FEDERATION, parties, Password.from_text(password))
+                create_private(work / "password", password.encode() + b"\n")
+        self._write_configurations(_free_port())
+        return new
+
+    def _write_configurations(self, port: int) -> None:
+        for name in (SERVER, *self.members):
+            with disk_errors(self.config(name)):
+                self.config(name).unlink(missing_ok=True)
+        model = {"path": str(self.settings.model.absolute())}
+        write_federation_template(self.config(SERVER), self._server(port, model))
+        for silo in self.settings.silos:
+            url = "" if silo.name == self.carried else f"https://127.0.0.1:{port}"
+            texts = {"files": [str(silo.path.absolute())], "field": silo.field, **self._windows()}
+            filled = {
+                "member": {"home": f"homes/{silo.name}", "data": f"work/{silo.name}"},
+                "server": {"id": SERVER, "url": url},
+                "model": model,
+                "texts": texts,
+                "compute": {"device": _DEVICE, "damping": str(self.settings.damping)},
+            }
+            write_member_template(self.config(silo.name), filled)
+
+    def _server(self, port: int, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        settings, secure = self.settings, self.settings.secure
+        targets = [str(step.sparsity) for step in settings.schedule if isinstance(step, Unstructured)]
+        return {
+            "server": {"home": f"homes/{SERVER}", "data": "rounds", "listen": [f"127.0.0.1:{port}"]},
+            "model": model,
+            "pruning": {"schedule": targets, "pruner": settings.pruner.value, "strategy": settings.strategy.value},
+            "rounds": {
+                "seed": str(settings.seed),
+                "min_cohort": len(self.members) - 1,
+                "colluders": 1 if secure is None or secure.colluders is None else secure.colluders,
+                "patience": "2s",
+            },
+        }
+
+    def _windows(self) -> dict[str, Any]:
+        settings = self.settings
+        found = {"samples": settings.samples, "seed": settings.seed}
+        return found if settings.seqlen is None else {**found, "seqlen": settings.seqlen}
+
+    def explain(self) -> None:
+        """Write the text for whoever finds the folder.  Raises StorageError."""
+        words = _README.format(carried=self.carried, silent=self.silent, folder=self.folder)
+        with atomic_write(self.folder.parent / "README.txt") as file:
+            file.write(words.encode())
+
+    def revision_of(self, name: str) -> Path:
+        """Where a party says which layers count at it."""
+        return self.data(name) / "revision.json"
+
+
+def _free_port() -> int:
+    """A port that nobody listens at, by the choice of the system."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+__all__ = ["FEDERATION", "SERVER", "Revisions", "Town"]
