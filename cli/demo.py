@@ -1,4 +1,4 @@
-"""`fedprune demo`: five silos, five kinds of text, one small real model, in a few minutes on a laptop."""
+"""`fedprune demo`: a federation, five kinds of text, one small real model, in a few minutes on a laptop."""
 
 from pathlib import Path
 
@@ -26,13 +26,13 @@ from fedprune_cli.summary import print_result
 )
 @json_option
 def demo(out: Path, data: Path | None, plain: bool, as_json: bool) -> None:
-    """Five silos prune a small trained Llama-style model to 50 % with SparseGPT, and the result is measured.
+    """Five members prune a small trained Llama-style model to 50 % with SparseGPT, and the result is measured.
 
-    A server and five members run as processes of this machine, over mutual TLS, with secure aggregation.  One of them
-    is killed in the middle of the round, and the packages of another one are carried by hand.
+    An authority, a server and five members are made.  They run as processes of this machine, over mutual TLS, with
+    secure aggregation.  One is killed in the middle of the round; the packages of another are carried in folders.
 
-    Everything it needs ships with the project; nothing is downloaded.  Given again, it shows the finished result;
-    remove the output folder to run it anew.
+    Everything it needs ships with the project; nothing is downloaded.  Given again, it goes on where it stopped, or
+    shows the finished result; remove the output folder to run it anew.
     """
     from fedspallm_secure.app.demo import demo_settings
     from fedspallm_secure.app.runner import simulate
@@ -43,11 +43,14 @@ def demo(out: Path, data: Path | None, plain: bool, as_json: bool) -> None:
             progress.say(f"{len(settings.silos)} silos, SparseGPT at 50 %, all on this machine; nothing is downloaded.")
             result = simulate(settings, progress)
         else:
-            from fedspallm_secure.app.service.demo import RealRound
+            from fedspallm_secure.app.service.demo import RealRound, real_settings
 
-            progress.say("A server and five members, SparseGPT at 50 %, as processes of this machine.")
-            round = RealRound(settings, out.with_name(f"{out.name}-federation").absolute(), progress)
-            result = simulate(settings, progress, round)
+            settings = real_settings(settings)
+            progress.say(
+                f"A server and {len(settings.silos)} members, SparseGPT at 50 %, as processes of this machine; nothing "
+                "is downloaded."
+            )
+            result = simulate(settings, progress, RealRound(settings, progress))
     if as_json:
         console.print_json(result)
     else:

@@ -6,7 +6,6 @@ from typing import Any
 import click
 from fedprune_cli.console import megabytes, number, printer, table
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from fedspallm_secure.app.reporting.numbers import SPACE, percent
@@ -37,28 +36,35 @@ def print_result(result: dict[str, Any]) -> None:
         out.print(_secure(result, out.width))
     if result.get("federation"):
         out.print()
-        out.print(_federation(result["federation"]))
+        out.print(_federation(result["federation"], out.width))
     click.echo(f"\nModel:  {result['model']}\nReport: {result['report']}")
     out.print(
         "The zeros make a dense engine no faster and need no less memory; fedprune export --format compact saves disk."
     )
 
 
-def _federation(facts: dict[str, Any]) -> Group:
-    """How the round between processes went."""
-    rows = [
-        ["aggregation", "secure: the server saw sums, and no single contribution"],
-        ["fell silent", f"{facts['silent']}, killed after it had contributed; it is in the sums"],
-        ["carried by hand", f"{facts['carried']}, in {facts['journeys']} journeys; the others over mutual TLS"],
-        ["verified", f"the model of {', '.join(facts['equal_models'])} is the server's, bit for bit"],
-        ["signed result", facts["result"][:16]],
-        ["the round took", f"{facts['seconds']:.0f} s"],
-        ["homes, work, logs", facts["folder"]],
+def _federation(facts: dict[str, Any], width: int) -> Text:
+    """How a round between processes went."""
+    moved = sum(one["bytes"] for one in facts["journeys"])
+    told = [
+        ("killed", f"{facts['silent']}, by SIGKILL, once its contributions had arrived; they are in the sums"),
+        (
+            "carried by hand",
+            f"{facts['carried']}, in {len(facts['journeys'])} journeys with {megabytes(moved)}; others had mutual TLS",
+        ),
+        (
+            "verified",
+            f"{', '.join(facts['equal_models'])} checked every layer against the signed result {facts['result'][:16]}, "
+            "and have the server's model, bit for bit",
+        ),
+        (
+            "the round took",
+            f"{facts['seconds']:.0f} s, {facts['cpu_seconds']:.0f} s of them computing, in all processes; the largest "
+            f"one used {megabytes(facts['peak_memory'])}",
+        ),
+        ("left to look at", f"homes, configuration, work, media and logs in {facts['folder']}; see README.txt there"),
     ]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for row in rows:
-        made.add_row(*row)
-    return Group(Text("The round", style="bold"), made)
+    return _facts("Between processes", told, width)
 
 
 def _phases(result: dict[str, Any]) -> str:
@@ -145,11 +151,17 @@ def _secure(result: dict[str, Any], width: int) -> Text:
             "on the wire",
             f"{megabytes(sum(one['bytes'] for one in sent))} in {sum(one['packages'] for one in sent):,} packages",
         ),
-        ("time", f"{protocol:.1f} s, of all silos one after the other and the server"),
+        ("time", f"{protocol:.1f} s, {_of_what(result)}"),
         ("not hidden", "anything from this machine, where all parties lay; see the report for what is claimed"),
     ]
     times = "" if len(rounds) == 1 else f", {len(rounds)} rounds"
     return _facts(f"Secure aggregation ({first['profile']}{times})", facts, width)
+
+
+def _of_what(result: dict[str, Any]) -> str:
+    if result.get("federation"):
+        return "as it passed: with pruning, waiting and couriers"
+    return "of all silos one after the other and the server"
 
 
 def _kept_sums(exact: Exact) -> str:

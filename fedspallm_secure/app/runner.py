@@ -1,6 +1,7 @@
 """Running a simulation from settings to files: the pruned model, the result as JSON, the report."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,17 @@ from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.checkpoints.writer import write_model
 from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, write_json
 
-Federate = Callable[[Simulation], tuple[Revision, dict[str, Any]]]  # a pruned model, and facts about how it came to be
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What rounds came to.  federation: how they went, if between processes; secagg: an entry for each secure one."""
+
+    revision: Revision
+    federation: dict[str, Any]
+    secagg: list[dict[str, Any]]
+
+
+Federate = Callable[[Simulation], Outcome]
 
 
 def simulate(settings: SimulationSettings, progress: Progress, federate: Federate | None = None) -> dict[str, Any]:
@@ -104,11 +115,8 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
     spill = run.work / "spill"
     spill.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"dense": run.measure("dense", run.dense).to_dict()}
-    if federate is None:
-        revision, facts = run.federate(), dict[str, Any]()
-    else:
-        with run.timed("round"):
-            revision, facts = federate(run)
+    outcome = (federate or _simulated)(run)
+    revision = outcome.revision
     with run.timed("write"):
         _write_federated(run, revision)
     written = open_workshop(settings.out / "model", settings.compute, spill)
@@ -122,8 +130,8 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
         "agreement": agreement_figures(figures),
         "cohorts": plan_figures(run.plans),
         "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy, settings.sum_bits),
-        "federation": facts,
-        "secagg": [] if run.secure is None else run.secure.figures,
+        "federation": outcome.federation,
+        "secagg": outcome.secagg,
         "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
         "peak_rss_bytes": peak_bytes(),
@@ -138,6 +146,11 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
         "model": str(settings.out / "model"),
         "report": str(settings.out / "report.html"),
     }
+
+
+def _simulated(run: Simulation) -> Outcome:
+    revision = run.federate()
+    return Outcome(revision, {}, [] if run.secure is None else run.secure.figures)
 
 
 def _compare(run: Simulation, result: dict[str, Any]) -> None:

@@ -146,7 +146,10 @@ class Spool:
         return self._listed(_OUTGOING + where, after, int(time.time()))
 
     def _listed(self, statement: str, *values: Any) -> Sequence[Listed]:
-        return [Listed(*row[:-1], departed=bool(row[-1])) for row in self._all(statement, *values)]
+        return [
+            Listed(number, digest, recipient, size, type, round, group, bool(departed))
+            for number, digest, recipient, size, type, round, group, departed in self._all(statement, *values)
+        ]
 
     def departure(self, peer: Party, digest: str) -> Path | None:
         """`transport.depot.Depot.departure`."""

@@ -197,7 +197,7 @@ def test_interrupting_says_how_to_go_on(ground: Ground, capfd, monkeypatch):
 def test_help_shows_an_example(command, capfd):
     code, out, _ = invoke(capfd, *command.split(), "-h")
     assert code == 0
-    assert "fedprune " + (command or "demo") in out.split("Options:", 1)[-1] or command == ""
+    assert "fedprune " + (command or "demo") in out.split("\n", 1)[1]
 
 
 def test_options_come_from_the_environment_too(ground: Ground, capfd, monkeypatch):

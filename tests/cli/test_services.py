@@ -250,7 +250,7 @@ def calls(place, monkeypatch) -> list[tuple]:
     """What the two services are called with; they log a line and end with code 3."""
     found: list[tuple] = []
 
-    def service(path, unlock, once, progress):
+    def service(path, unlock, once, progress, until_done=False):
         found.append((path, unlock("the keys of hub").encoded, once))
         progress.say("hello\x1b")
         progress.update("prune", 1, 4, "layers")

@@ -111,7 +111,11 @@ class Rounds(Section):
     seed: Annotated[bytes | None, by(optional(values.seed))] = said(
         "", "Decides who prunes which layers: a number, or 64 hex digits. Empty: drawn anew for every run of rounds."
     )
-    attempts: Annotated[int, by(whole(1, 100))] = said(2, "How often a round is tried that ends without a result.")
+    attempts: Annotated[int, by(whole(1, 100))] = said(
+        2,
+        "How often a round is tried that ends without a result. One that too many had contributed to is not tried "
+        "again: they decline another sum from the same weights.",
+    )
     patience: Annotated[int, by(values.duration)] = said(
         "1m", "How long the rest of a stage is waited for once enough have answered. Pruning is waited for in full."
     )

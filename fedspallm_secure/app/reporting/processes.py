@@ -36,7 +36,7 @@ def stages_note(result: Result) -> str:
 
 def way_rows(result: Result) -> list[list[str]]:
     """Party, how its packages travelled, what it sent and received; nothing where they did not travel."""
-    facts, rows = result.get("federation"), []
+    facts, rows = result.get("federation") or {}, []
     for found in result["secagg"] if facts else ():
         for name, moved in found["wire"]["by_party"].items():
             way = "listens" if name not in result["settings"]["silos"] else "mutual TLS"

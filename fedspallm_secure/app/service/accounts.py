@@ -50,7 +50,8 @@ def round_account(federation: Path, run: Simulation, home: Collection[str]) -> d
         outbox = [sent for one in (0, number) for sent in watched.outbox(one)]
     plan, groups = found.plan, found.plan.groups
     with _one_thread():
-        alone = {member: run.standalone(member).layers for group in groups for member in group.cohort}
+        members = sorted({member for group in groups for member in group.cohort})
+        alone = {member: run.standalone(member).layers for member in members}
     checked, clipped, equal = Checked(), 0, 0
     for group in groups:
         files = [alone[member][group.gid] for member in found.survivors(group.gid)]

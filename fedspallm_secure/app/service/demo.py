@@ -4,196 +4,186 @@ One member is killed in the middle of the round, and the packages of another one
 measured by the code of a simulation.  Only the federation is a toy: its keys lie in one folder, and say so.
 """
 
-import hashlib
-import secrets
-import socket
+import resource
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.courier.exporting import export
-from fedspallm_secure.app.courier.importing import import_from
-from fedspallm_secure.app.courier.media import open_medium
-from fedspallm_secure.app.development import make_federation
 from fedspallm_secure.app.progress import Progress, Silent
-from fedspallm_secure.app.service.status import status_of
-from fedspallm_secure.app.service.troupe import Troupe, toml
+from fedspallm_secure.app.rounds.playing import Stage
+from fedspallm_secure.app.rounds.settings import SecureSettings
+from fedspallm_secure.app.runner import Outcome
+from fedspallm_secure.app.service.accounts import round_account
+from fedspallm_secure.app.service.carriage import Carriage
+from fedspallm_secure.app.service.live import read_live
+from fedspallm_secure.app.service.status import live_path, status_of
+from fedspallm_secure.app.service.town import SERVER, Town
+from fedspallm_secure.app.service.troupe import Troupe
 from fedspallm_secure.app.settings import SimulationSettings
 from fedspallm_secure.app.simulation import Simulation
-from fedspallm_secure.app.states import Revision
-from fedspallm_secure.app.stations.opening import open_post
 from fedspallm_secure.app.stations.revisions import Revisions
-from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.crypto.passwords import Password
-from fedspallm_secure.errors import RoundAborted
-from fedspallm_secure.storage.files import atomic_folder, create_private, sha256_file
+from fedspallm_secure.errors import RoundAborted, UsageError
+from fedspallm_secure.storage.files import read_json, sha256_file, write_json
 
-FEDERATION: Final = "demo.example"
-SILENT, CARRIED = "speeches", "dictionary"
-_LOOK, _COURIER = 0.5, 2.0  # seconds between two looks, and between two journeys of the courier
-_LONGEST = 600.0  # seconds for the whole round
-_STAGES = {"collecting": "plan", "endorsing": "list of survivors", "unmasking": "request to open the sums"}
+_FEWEST: Final = 5  # members, of which one may fall silent while another one may work with the server
+_LOOK: Final = 0.3  # seconds between two looks
+_STANDSTILL: Final = 300.0  # seconds in which something has to happen
+_MOVING: Final = ("state", "members", "leaving", "phase", "work")  # what changes in a status while a round goes on
+_ORDER: Final = ("collecting", "endorsing", "unmasking", "summing", "finished")
+_STORY: Final = {
+    "collecting": "hub has sent the plan: each member prunes its layers with its own text",
+    "endorsing": "all contributions are there; hub sends the list of those in the sums, for members to sign",
+    "unmasking": "enough have signed; hub asks them for the shares that open these sums, and no others",
+    "finished": "the sums are open, and the result is signed and published",
+}
+
+
+def real_settings(settings: SimulationSettings) -> SimulationSettings:
+    """The same for a round between processes, which aggregates securely.  Raises UsageError for too few silos."""
+    if len(settings.silos) < _FEWEST:
+        raise UsageError(
+            f"with {len(settings.silos)} members none may fall silent", hint=f"take {_FEWEST} texts, or --plain"
+        )
+    _, silent = _parts(settings)
+    secure = SecureSettings(colluders=1, drops={Stage.ENDORSEMENT: frozenset({silent})})
+    return replace(settings, secure=secure, compute=replace(settings.compute, device="cpu"))
+
+
+def _parts(settings: SimulationSettings) -> tuple[str, str]:
+    """Who is carried, and who falls silent."""
+    names = [silo.name for silo in settings.silos]
+    return names[1], names[-1]
 
 
 class RealRound:
-    """One round between processes.  facts: what there is to say about it afterwards."""
+    """One round between processes, in `settings.out`/federation; given again, it goes on where it stopped."""
 
-    def __init__(self, settings: SimulationSettings, folder: Path, progress: Progress) -> None:
-        """folder: of homes, work and logs; kept from run to run, so that a round that was interrupted goes on."""
-        self._settings, self._folder, self._progress = settings, folder, progress
-        self._names = [silo.name for silo in settings.silos]
+    def __init__(self, settings: SimulationSettings, progress: Progress) -> None:
+        """settings: as `real_settings` made them."""
+        self._town = Town((settings.out / "federation").absolute(), settings, *_parts(settings))
+        self._progress = progress
+        self._record = self._town.folder / "round.json"
         self._started = time.monotonic()
-        self._journeys = 0
         self._told: set[str] = set()
-        self.facts: dict[str, Any] = {}
+        self._peak = 0
+        self._seen: Any = None
+        self._moved = self._started
 
-    def __call__(self, run: Simulation) -> tuple[Revision, dict[str, Any]]:
-        """Play it; the pruned model, and what happened."""
-        server = self._folder / "rounds"
-        if not (server / "model").exists():
-            self._prepare()
-            with Troupe(self._folder / "logs", self._password) as troupe:
-                self._play(troupe)
-        self.facts = self._found(server)
-        revisions = Revisions(run.workshop.skeleton, server, Silent())
-        return revisions.revision, self.facts
-
-    # Making the federation
-
-    def _prepare(self) -> None:
-        homes = self._folder / "homes"
-        if not homes.exists():
-            password = secrets.token_urlsafe(24)
-            with atomic_folder(homes) as work:
-                parties = ["server/hub", *(f"member/{name}" for name in self._names)]
-                make_federation(work, FEDERATION, parties, Password.from_text(password))
-                create_private(work / "password", password.encode() + b"\n")
-            self._say(f"Made: an authority, the server hub and {len(self._names)} members, in {homes}")
-        port = _free_port()
-        model = str(self._settings.model.absolute())
-        self._write(
-            "federation",
-            {
-                "server": {"home": "homes/hub", "data": "rounds", "listen": [f"127.0.0.1:{port}"]},
-                "model": {"path": model},
-                "pruning": {"sparsity": "0.5", "pruner": str(self._settings.pruner)},
-                "rounds": {"seed": self._settings.seed, "min_cohort": 4, "colluders": 1, "patience": "2s"},
-            },
-        )
-        for silo in self._settings.silos:
-            url = "" if silo.name == CARRIED else f"https://127.0.0.1:{port}"
-            self._write(
-                silo.name,
-                {
-                    "member": {"home": f"homes/{silo.name}", "data": f"work/{silo.name}"},
-                    "server": {"id": "hub", "url": url},
-                    "model": {"path": model},
-                    "texts": {
-                        "files": [str(silo.path.absolute())],
-                        "samples": self._settings.samples,
-                        "seqlen": self._settings.seqlen or 0,
-                        "seed": self._settings.seed,
-                    },
-                },
-            )
-
-    def _write(self, name: str, sections: dict[str, dict[str, object]]) -> None:
-        path = self._config(name)
-        path.unlink(missing_ok=True)
-        create_private(path, toml(sections).encode())
-
-    def _config(self, name: str) -> Path:
-        return self._folder / f"{name}.toml"
+    def __call__(self, run: Simulation) -> Outcome:
+        """Play it; the pruned model, and what happened.  Raises RoundAborted, StorageError."""
+        town, living = self._town, self._living
+        with run.timed("round"):
+            if not self._record.exists():
+                self._play()
+            facts: dict[str, Any] = read_json(self._record)
+        same = check_models(town, living)
+        revision = Revisions(run.workshop.skeleton, town.data(SERVER), Silent()).revision
+        account = round_account(town.config(SERVER), run, living)
+        found = {**facts, **same, "silent": town.silent, "carried": town.carried, "folder": str(town.folder)}
+        return Outcome(revision, found, [account])
 
     @property
-    def _password(self) -> str:
-        return (self._folder / "homes" / "password").read_text().strip()
+    def _living(self) -> list[str]:
+        return [name for name in self._town.members if name != self._town.silent]
 
-    # Playing
-
-    def _play(self, troupe: Troupe) -> None:
-        troupe.start("hub", ["server", "run", "--config", str(self._config("federation")), "--until-done"])
-        for name in self._names:
-            troupe.start(name, ["client", "run", "--config", str(self._config(name))])
-        end, journey = time.monotonic() + _LONGEST, 0.0
-        fallen = False
-        while not troupe.ended("hub"):
-            found = status_of(self._config("federation"))
-            self._tell(found)
-            if not fallen and (found.get("round") or {}).get("state") in ("endorsing", "unmasking"):
-                fallen = True
-                troupe.kill(SILENT)
-                self._say(f"{SILENT} has contributed, and is killed now: kill -9")
-            if time.monotonic() >= journey:
-                self._carry()
-                journey = time.monotonic() + _COURIER
-            if time.monotonic() > end:
-                raise RoundAborted("the round takes too long", hint=f"look at the logs in {self._folder / 'logs'}")
-            time.sleep(_LOOK)
-        self._await_members()
-
-    def _tell(self, found: dict[str, Any]) -> None:
-        """Say what is new since the last look."""
-        round = found.get("round") or {}
-        state = round.get("state", "")
-        if state in _STAGES:
-            self._once(state, f"the server sends the {_STAGES[state]}")
-        for member in found.get("members", []):
-            if member.get("due") and member["delivered"] == member["due"]:
-                name = member["member"]
-                self._once(f"sent {name}", f"{name} has contributed {member['due']} layers")
-
-    def _carry(self) -> None:
-        """The courier goes both ways, with what waits for the member without a network, or from it."""
-        medium = self._folder / "medium"
-        medium.mkdir(exist_ok=True)
-        for here, there in ((CARRIED, "federation"), ("federation", CARRIED)):
-            moved = False
-            with open_post(self._config(here), self._unlock, _clock) as post:
-                chosen = [] if here == CARRIED else [Party(Role.MEMBER.value, CARRIED)]
-                made = export(post, medium, None, chosen, False, "", Silent())
-                moved = any(one.bundle.contents.files and not one.again for one in made)
-            if moved:
-                with open_post(self._config(there), self._unlock, _clock) as post, open_medium(medium) as found:
-                    import_from(post, found, Silent())
-                self._journeys += 1
-                self._say(f"a courier carries packages from {here.replace('federation', 'the server')}")
-
-    def _await_members(self) -> None:
-        """Wait until everybody who is left has the model."""
-        left = [name for name in self._names if name != SILENT]
-        for _ in range(120):
-            self._carry()
-            left = [name for name in left if not (self._folder / "work" / name / "model").exists()]
-            if not left:
-                return
-            time.sleep(_LOOK)
-        raise RoundAborted(f"{', '.join(left)} did not get the result")
-
-    # Afterwards
-
-    def _found(self, server: Path) -> dict[str, Any]:
-        file = "model.safetensors"
-        models = {name: self._folder / "work" / name / "model" / file for name in self._names}
-        same = {name: sha256_file(path) for name, path in models.items() if path.exists()}
-        own = sha256_file(server / "model" / file)
-        if set(same.values()) - {own}:
-            raise RoundAborted("members have another model than the server")
-        status = status_of(self._config("federation"))
-        return {
-            "silent": SILENT,
-            "carried": CARRIED,
-            "journeys": self._journeys,
-            "equal_models": sorted(same),
-            "sha256": own,
-            "result": (status.get("round") or {}).get("result", ""),
+    def _play(self) -> None:
+        town = self._town
+        self._started = self._moved = time.monotonic()
+        if town.make():
+            self._say(f"an authority has enrolled the server hub and {len(town.members)} members")
+        town.explain()
+        with Troupe(town.folder / "logs", town.password()) as troupe:
+            journeys = self._run(troupe)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        facts = {
             "seconds": round(time.monotonic() - self._started, 1),
-            "folder": str(self._folder),
-            "proof": hashlib.sha256((server / f"{(server / 'model').readlink()}.proof.json").read_bytes()).hexdigest(),
+            "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+            "peak_memory": self._peak,
+            "journeys": journeys,
         }
+        write_json(self._record, facts)
 
-    def _unlock(self, what: str) -> Password:
-        return Password.from_text(self._password)
+    def _run(self, troupe: Troupe) -> list[dict[str, Any]]:
+        """Start everybody, kill one, carry for another, until all who live have the result."""
+        town, silent, carriage = self._town, self._town.silent, Carriage(self._town, troupe, self._say)
+        self._start(troupe)
+        while True:
+            troupe.check()
+            server, member = (self._look(name) for name in (SERVER, town.carried))
+            self._tell(server)
+            if silent in troupe and has_delivered(server, silent):
+                troupe.kill(silent)
+                self._say(f"{silent} is killed (SIGKILL): its contributions are there, and it will answer nothing more")
+            if self._all_home(server):
+                break
+            # What is carried comes last, so that the round cannot go on before somebody has fallen.
+            if not carriage.look(server, member, hold=silent in troupe):
+                self._check_standstill(server, member)
+                time.sleep(_LOOK)
+        carriage.confirm()
+        for name in (SERVER, *town.members):
+            live = read_live(live_path(town.data(name)), time.time())
+            self._peak = max(self._peak, 0 if live is None else live["peak_memory"])
+        return carriage.journeys
+
+    def _start(self, troupe: Troupe) -> None:
+        town = self._town
+        server = self._look(SERVER)
+        fallen = has_delivered(server, town.silent) or _rank(server) > 0
+        troupe.start(SERVER, ["server", "run", "--config", str(town.config(SERVER)), "--json-log"])
+        for name in town.members:
+            if name != town.silent or not fallen:
+                troupe.start(name, ["client", "run", "--config", str(town.config(name)), "--json-log"])
+        rest = ", ".join(name for name in town.members if name != town.carried)
+        self._say(f"started: hub, and {rest}, which reach it over mutual TLS; {town.carried} has no network")
+
+    def _look(self, name: str) -> dict[str, Any]:
+        return status_of(self._town.config(name))
+
+    def _all_home(self, server: Mapping[str, Any]) -> bool:
+        """Whether the round is over, and every member that lives has its result."""
+        if _rank(server) < len(_ORDER) - 1:
+            return False
+        result = server["round"]["result"]
+        if result is None:
+            raise RoundAborted("the round ended without a result", hint=self._hint())
+        left = [name for name in self._living if self._town.result_at(name) != result]
+        for name in self._living:
+            if name not in left:
+                self._once(f"home {name}", f"{name} has checked every layer of the result and taken the model home")
+        return not left and server["round"]["over"] and self._town.result_at(SERVER) == result
+
+    def _tell(self, server: Mapping[str, Any]) -> None:
+        """Say what is new since the last look."""
+        for member in server.get("members", []):
+            name = member["member"]
+            if member["offered"]:
+                self._once(f"offer {name}", f"{name} offers to take part")
+        rank = _rank(server)
+        if rank >= 0:
+            self._once("collecting", _STORY["collecting"])
+        for member in server.get("members", []):
+            if has_delivered(server, member["member"]):
+                name = member["member"]
+                self._once(f"sent {name}", f"{name} has contributed {member['due']} layers, encrypted")
+        for state in _ORDER[1 : rank + 1]:
+            if state in _STORY:
+                self._once(state, _STORY[state])
+
+    def _check_standstill(self, *facts: Mapping[str, Any]) -> None:
+        """Raise RoundAborted if nothing has changed for very long."""
+        seen = [[one.get(name) for name in _MOVING] for one in facts]
+        now = time.monotonic()
+        if seen != self._seen:
+            self._seen, self._moved = seen, now
+        if now - self._moved > _STANDSTILL:
+            phase = facts[0].get("waiting") or facts[0].get("phase") or facts[0]["state"]
+            raise RoundAborted(f"nothing has happened for {_STANDSTILL:.0f} seconds: {phase}", hint=self._hint())
+
+    def _hint(self) -> str:
+        return f"look at the logs in {self._town.folder / 'logs'}; remove {self._town.folder.parent} to begin anew"
 
     def _once(self, key: str, text: str) -> None:
         if key not in self._told:
@@ -201,14 +191,30 @@ class RealRound:
             self._say(text)
 
     def _say(self, text: str) -> None:
-        self._progress.say(f"{time.monotonic() - self._started:5.1f} s  {text}")
+        self._progress.say(f"{time.monotonic() - self._started:6.1f} s  {text}")
 
 
-def _clock() -> int:
-    return int(time.time())
+def has_delivered(server: Mapping[str, Any], name: str) -> bool:
+    """Whether the server has taken in all contributions of a member, as `status_of` tells."""
+    rows = [member for member in server.get("members", []) if member["member"] == name]
+    return any(row["due"] > 0 and row["delivered"] == row["due"] for row in rows)
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def _rank(server: Mapping[str, Any]) -> int:
+    """How far the round is; -1 before there is one."""
+    found = server.get("round")
+    return -1 if found is None else _ORDER.index(found["state"])
+
+
+def check_models(town: Town, living: list[str]) -> dict[str, Any]:
+    """Raise RoundAborted unless these members have the server's result and its model, bit for bit."""
+    result = town.result_at(SERVER)
+    digests = {name: sha256_file(_weights(town, name)) for name in (SERVER, *living)}
+    for name in living:
+        if town.result_at(name) != result or digests[name] != digests[SERVER]:
+            raise RoundAborted(f"{name} has another model than the server")
+    return {"result": result, "sha256": digests[SERVER], "equal_models": living}
+
+
+def _weights(town: Town, name: str) -> Path:
+    return town.data(name) / "model" / "model.safetensors"

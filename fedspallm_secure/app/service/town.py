@@ -15,12 +15,19 @@ from typing import Any, Final
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
 from fedspallm_secure.app.development import make_federation
 from fedspallm_secure.app.settings import SimulationSettings
-from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.pruning.patterns import Unstructured
-from fedspallm_secure.storage.files import atomic_folder, atomic_write, create_private, disk_errors, read_bounded
+from fedspallm_secure.storage.files import (
+    atomic_folder,
+    atomic_write,
+    create_private,
+    disk_errors,
+    read_bounded,
+    read_json,
+)
 
 FEDERATION: Final = "demo.example"
 SERVER: Final = "hub"
@@ -112,19 +119,19 @@ class Town:
                 "server": {"id": SERVER, "url": url},
                 "model": model,
                 "texts": texts,
-                "compute": {"device": _DEVICE, "damping": str(self.settings.damping)},
+                "compute": {"device": _DEVICE},
             }
             write_member_template(self.config(silo.name), filled)
 
     def _server(self, port: int, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         settings, secure = self.settings, self.settings.secure
-        targets = [str(step.sparsity) for step in settings.schedule if isinstance(step, Unstructured)]
+        targets = [str(float(step.sparsity)) for step in settings.schedule if isinstance(step, Unstructured)]
         return {
             "server": {"home": f"homes/{SERVER}", "data": "rounds", "listen": [f"127.0.0.1:{port}"]},
             "model": model,
             "pruning": {"schedule": targets, "pruner": settings.pruner.value, "strategy": settings.strategy.value},
             "rounds": {
-                "seed": str(settings.seed),
+                "seed": settings.seed,
                 "min_cohort": len(self.members) - 1,
                 "colluders": 1 if secure is None or secure.colluders is None else secure.colluders,
                 "patience": "2s",
@@ -142,9 +149,15 @@ class Town:
         with atomic_write(self.folder.parent / "README.txt") as file:
             file.write(words.encode())
 
-    def revision_of(self, name: str) -> Path:
-        """Where a party says which layers count at it."""
-        return self.data(name) / "revision.json"
+    def result_at(self, name: str) -> str:
+        """Digest of the result that the model at a party is from; empty before there is one.  Raises RecordDamaged."""
+        path = self.data(name) / "revision.json"
+        if not path.exists() or not (self.data(name) / "model").exists():
+            return ""
+        try:
+            return str(read_json(path)["result"])
+        except (KeyError, TypeError):
+            raise RecordDamaged(f"{path} does not read back as it was written") from None
 
 
 def _free_port() -> int:
@@ -152,6 +165,3 @@ def _free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
-
-
-__all__ = ["FEDERATION", "SERVER", "Revisions", "Town"]

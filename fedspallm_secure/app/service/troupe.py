@@ -1,13 +1,12 @@
 """Commands of this very program as processes of this machine: started, watched, killed, and never left behind."""
 
-import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +14,12 @@ from typing import Any, Final
 from fedspallm_secure.errors import RoundAborted
 from fedspallm_secure.storage.files import disk_errors
 
+PROGRAM: Final = (sys.executable, "-m", "fedprune_cli")
 _LINES: Final = 8  # of a log, when a service has failed
 _TAIL: Final = 16 << 10  # bytes of a log that are looked at for them
 _PATIENCE: Final = 20.0  # seconds for all services to stop in an orderly way
 _LONGEST: Final = 120.0  # seconds of a command that is no service
-_DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG of prctl(2)
+_KEEPER: Final = "fedspallm_secure.app.service.keeper"
 _SETTINGS: Final = {  # many processes share few cores, and a log is read while it is written
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -29,7 +29,7 @@ _OURS: Final = "FEDPRUNE_"  # what the user's environment says to `fedprune` is 
 
 
 class Troupe:
-    """The processes, by name.  Leaving the `with` stops all of them."""
+    """The processes, by name.  Leaving the `with` stops all of them; so does the end of this one."""
 
     def __init__(self, logs: Path, password: str) -> None:
         """logs: folder, one file each; password: given to each through a pipe.  Raises StorageError."""
@@ -40,6 +40,9 @@ class Troupe:
         self._environment |= _SETTINGS
         with disk_errors(logs):
             logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._keeper = subprocess.Popen(  # noqa: S603  (it ends the others if this process is killed)
+            [sys.executable, "-m", _KEEPER], stdin=subprocess.PIPE, process_group=0
+        )
 
     def __enter__(self) -> "Troupe":
         return self
@@ -80,11 +83,10 @@ class Troupe:
 
     def _popen(self, words: Sequence[str], **streams: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(  # noqa: S603  (this very program, and no shell)
-            [sys.executable, "-m", "fedprune_cli", *words, "--password-fd", "0"],
+            [*PROGRAM, *words, "--password-fd", "0"],
             stdin=subprocess.PIPE,
             env=self._environment,
-            process_group=0,  # Ctrl-C is for the one who started them, who then stops them in order
-            preexec_fn=_ending_with(os.getpid()),
+            process_group=self._keeper.pid,  # Ctrl-C is for the one who started them, who then stops them in order
             **streams,
         )
 
@@ -115,6 +117,8 @@ class Troupe:
                 process.kill()
                 process.wait()
             self._processes.clear()
+            with suppress(BrokenPipeError):
+                self._keeper.communicate(b".")
 
     def last_words(self, name: str) -> str:
         """The end of a log, on one line."""
@@ -136,17 +140,3 @@ def _message(line: str) -> str:
 
 def _failed(message: str) -> RoundAborted:
     return RoundAborted(message, hint="run the same command again: it goes on where it stopped")
-
-
-def _ending_with(parent: int) -> Callable[[], None]:
-    """On Linux: a process ends when the one who started it does, however that ended."""
-    if sys.platform != "linux":
-        return lambda: None
-    library = ctypes.CDLL(None)
-
-    def end() -> None:
-        library.prctl(_DIE_WITH_PARENT, signal.SIGTERM)
-        if os.getppid() != parent:  # it ended a moment before
-            os._exit(1)
-
-    return end

@@ -13,8 +13,8 @@ from fedspallm_secure.protocol.rounds.server_state import ServerState
 
 _KIND: Final = "handed in"
 _ADVICE: Final = (
-    "see fedprune server rounds.  What helps is another federation, of members and homes that had no part in this, "
-    "with cohorts that tolerate more dropouts or with longer deadlines"
+    "see fedprune server rounds.  What helps is another federation, of members that had no part in this, with cohorts "
+    "that tolerate more dropouts or with longer deadlines"
 )
 
 

@@ -162,7 +162,7 @@ def test_an_inbox_that_is_full_stops_the_import(couriers, medium):
     sent = [couriers.send(HUB, NORTH, b"one"), couriers.send(HUB, NORTH, b"two")]
     couriers.export(HUB, medium)
     depot = couriers.post(NORTH).depot
-    with mock.patch.object(type(depot), "_check_room", side_effect=DiskFull("no room")), pytest.raises(StorageError):
+    with mock.patch.object(type(depot._room), "check", side_effect=DiskFull("no room")), pytest.raises(StorageError):
         couriers.take(NORTH, medium)
     assert sorted(couriers.take(NORTH, medium)[0].arrived) == sorted(sent)
 

@@ -138,6 +138,14 @@ def test_layers_that_end_without_a_sum(tmp_path):
         assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"ended"}
 
 
+def test_an_attempt_that_cannot_succeed_is_none(found):
+    open_round(found, ("west",))
+    found.now += 4000
+    settle(found)
+    shown = at_server(found)
+    assert (shown["state"], shown["rounds"]["failed"]) == ("given up", 1)
+
+
 def test_a_member_from_layer_to_layer(found):
     found.carry()
     found.step()

@@ -184,11 +184,17 @@ def test_the_bundle_that_was_offered_is_kept(tmp_path):
 # --- members without a certificate, and offers that allow no round ----------------------------------------------------
 
 
+def take(found, party, *documents):
+    """Import documents, and go on with them."""
+    found.ceremony.take(party, *documents)
+    found.post(party).renew(open_home(found.ceremony.home(party)))
+    found.station(party).renew()
+
+
 def withdraw(found, *parties):
-    for crl in [found.ceremony.revoke(party) for party in parties]:
-        found.ceremony.take(HUB, crl)
-    found.server.post.renew(open_home(found.ceremony.home(HUB)))
-    found.server.renew()
+    crl = [found.ceremony.revoke(party) for party in parties][-1]
+    for party in set(found.parties).difference(parties):
+        take(found, party, crl)
     found.now += 1
 
 
@@ -226,10 +232,9 @@ def test_a_member_that_lost_its_keys_has_no_valid_prekeys(tmp_path):
     with federation(tmp_path) as found:
         found.carry()
         found.server.work_through()
+        crl = found.ceremony.revoke("member/north")
         found.ceremony.home("member/north").rename(tmp_path / "lost")
         found.ceremony.take("member/north", found.ceremony.sign(found.ceremony.request("member/north", prekeys=4)))
-        found.ceremony.take(HUB, found.ceremony.roster())
-        found.server.post.renew(open_home(found.ceremony.home(HUB)))
-        found.server.renew()
+        take(found, HUB, crl, found.ceremony.roster())
         found.server.tick()
         assert found.server.waiting == ("waiting for north to offer to take part (no valid prekeys of north)")

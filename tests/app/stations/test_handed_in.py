@@ -14,9 +14,11 @@ def federation(tmp_path, **setting):
 
 
 def fail(found, *contributors):
-    """Let the present round end after these have contributed."""
+    """Let the present round end after these have contributed, and the next one begin, if one does."""
     found.silent = set(found.names).difference(contributors)
-    found.wait()
+    found.run()
+    found.now = found.server.station.plan.deadlines.contribution + 1
+    found.run()
     found.silent = set()
 
 
@@ -45,7 +47,6 @@ def test_they_add_up(tmp_path):
     with federation(tmp_path, members=5, attempts=9) as found:
         drive(found, State.COLLECTING)
         fail(found, "north")
-        drive(found, State.COLLECTING)
         fail(found, "south")
         assert found.server.post.journal.last_round() == 2
         assert "north, south had a part in round 2" in found.server.waiting
@@ -61,10 +62,7 @@ def test_who_saw_a_list_has_a_part_in_it(tmp_path):
         found.server.abort()
         found.silent = set()
         found.run()
-        assert found.server.waiting.startswith(
-            "layers 0 cannot be summed: coast, east" if "coast" in found.names else "l"
-        )
-        assert "north" in found.server.waiting.partition("had a part")[0]
+        assert found.server.waiting.startswith("layers 0 cannot be summed: east, middle, north, south, west had a part")
         assert "STOPPED" in found.server.waiting
 
 
@@ -72,9 +70,7 @@ def test_attempts_that_nobody_hears_of_are_counted(tmp_path):
     with federation(tmp_path, attempts=2) as found:
         drive(found, State.COLLECTING)
         fail(found)
-        assert found.server.station is not None or found.server.tick()
         fail(found)
-        found.run()
         assert found.server.waiting.startswith("the round was tried 2 times")
         found.close(HUB)
         found.agenda = found.agenda.__class__(

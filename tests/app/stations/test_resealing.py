@@ -15,15 +15,14 @@ def federation(tmp_path, **setting):
     return Stations(tmp_path / "federation", **{"members": 5, **setting})
 
 
-def new_roster(found, *parties):
-    """Everybody takes in a newer roster and goes on with it."""
-    roster = found.ceremony.roster()
+def new_roster(found, *parties, roster=None):
+    """These, or all, take in a newer roster and go on with it."""
+    roster = roster or found.ceremony.roster()
     for party in parties or found.parties:
         found.ceremony.take(party, roster)
         post = found.post(party)
         post.renew(open_home(post.home.path))
         found.station(party).renew()
-    return roster
 
 
 @pytest.mark.parametrize("profile", [Profile.THREE_TRIP, Profile.TWO_TRIP], ids=["three", "two"])
@@ -109,14 +108,14 @@ def test_a_kill_while_layers_are_sealed_again(tmp_path, monkeypatch):
             return send(type, *given)
 
         monkeypatch.setattr(found.server.post, "send", killed)
+        roster = found.ceremony.roster()
         with pytest.raises(KeyboardInterrupt):
-            new_roster(found, HUB)
+            new_roster(found, HUB, roster=roster)
         monkeypatch.undo()
         found.reopen(HUB)
         layers = [one for one in found.server.post.spool.outgoing() if one.type == "layer"]
         assert len(layers) == 5 * 2
-        for party in found.parties[1:]:
-            new_roster(found, HUB, party)
+        new_roster(found, *found.parties[1:], roster=roster)
         found.silent = set()
         found.run()
         assert found.works["north"].taken == found.works["south"].taken == ALL

@@ -8,6 +8,8 @@ import pytest
 
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.errors import ContributionRefused, ResponseRefused
+from fedspallm_secure.protocol.rounds.answers import response_limit
+from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.records_server import Blamed, OutOfRange
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.protocol.rounds.survivors import EndCode
@@ -20,6 +22,7 @@ from fedspallm_secure.protocol.rounds.unmasking import (
 )
 from fedspallm_secure.secagg.commitments import Row, blind
 from fedspallm_secure.secagg.envelopes import unwrap_key
+from fedspallm_secure.secagg.fields import CountField
 from fedspallm_secure.secagg.seeds import PRIME
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.protocol.rounds.dealing import (
@@ -481,3 +484,24 @@ def test_shares_come_with_the_blinding_of_their_number(play: Play):
     made, edge = play.made["birch", GID], play.response("birch").groups[0].edges[1]
     number = play.place.neighbours("birch").index("fir") + 1
     assert edge.id == "birch" and edge.blind == blind(made.own_row.blind_seed, number)
+
+
+@pytest.mark.parametrize("name", [1, 60], ids=["short names", "long names"])
+@pytest.mark.parametrize(("size", "survivors", "degree"), [(4, 4, 0), (9, 5, 0), (30, 20, 0), (40, 27, 12)])
+def test_the_largest_answer_is_within_the_limit_of_the_plan(size, survivors, degree, name):
+    """Of those who are left each is answered for, with its edges to as many neighbours as may drop out."""
+    cohort = tuple(f"{number:02d}{'x' * name}" for number in range(size))
+    shape = (MatrixShape("w", 2, 4),)
+    groups = [
+        GroupPlan(gid, "ba" * 32, shape, cohort, 2, survivors, degree, CountField.for_cohort(size), None)
+        for gid in (7, 4000)
+    ]
+    lost = min(size - survivors, degree) if degree else size - survivors
+    dealers, dropped = cohort[: degree + 1 if degree else survivors], cohort[size - lost :]
+    dealers = tuple(dealer for dealer in dealers if dealer not in dropped)
+    own = tuple(OpenedShare(dealer, NOISE, NOISE) for dealer in dealers)
+    edges = tuple(OpenedEdge(dealer, other, NOISE, NOISE) for dealer in dealers for other in dropped)
+    largest = len(UnmaskResponse("ab" * 32, tuple(AnsweredGroup(one.gid, own, edges, ()) for one in groups)).encode())
+    assert largest <= response_limit(groups) / 2
+    assert response_limit(groups) <= 6 * largest
+    assert largest > response_limit([replace(group, survivors=size) for group in groups]) / 2 or lost == 0
