@@ -25,7 +25,7 @@ def station(
     """A figure of rounds between stations, from a module that prints it.  tell: what is said of it."""
 
     def run() -> list[Figure]:
-        words = ["-m", f"tests.figures.{module}", *arguments, str(SEED)]
+        words = ["-m", f"tests.{module}", *arguments]
         found: dict[str, Any] = json.loads(run_python(words))
         for failure in found["failures"]:
             print(failure, file=sys.stderr)
@@ -95,11 +95,45 @@ def clock(found: dict[str, Any]) -> str:
     )
 
 
+def tls(found: dict[str, Any]) -> str:
+    """Handshakes, and which were accepted."""
+    return f"{found['cases']} cases with P-256 and Ed25519 keys: {found['accepted']} accepted"
+
+
+def load(found: dict[str, Any]) -> str:
+    """Uploads at once, connections that say nothing, uploads that are cut."""
+    many, slow, cut = found["many uploads"], found["slow connections"], found["cut uploads"]
+    return "; ".join(f"{name}: {_flat(part)}" for name, part in (("at once", many), ("slow", slow), ("cut", cut)))
+
+
+def _flat(found: dict[str, Any]) -> str:
+    """Plain data as words."""
+    return ", ".join(
+        f"{name} ({_flat(value)})" if isinstance(value, dict) else f"{name} {value}" for name, value in found.items()
+    )
+
+
+def media(found: dict[str, Any]) -> str:
+    """Cases, and what must not come of them."""
+    return _flat({name: value for name, value in found.items() if name != "failures"})
+
+
+_LOAD = ("100", "64", "5000", "10000", "1000")  # uploads at once, MiB of each, slow, half-open, uploads that are cut
+
 STATIONS: dict[str, Callable[[], list[Figure]]] = {
-    "station-kills": station("kill -9 at every call that changes a disk", kills, "kills", "20", "160"),
-    "station-full-disk": station("The disk is full, or breaks, at such a call", full_disk, "full_disk", "5", "60"),
-    "station-rollback": station("A home is put back to an earlier copy", rollback, "rollback", "5", "9"),
-    "station-clock": station("A clock is wrong", clock, "clock", "5", "30"),
+    "station-kills": station(
+        "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "160", str(SEED)
+    ),
+    "station-full-disk": station(
+        "The disk is full, or breaks, at such a call", full_disk, "figures.full_disk", "5", "60", str(SEED)
+    ),
+    "station-rollback": station(
+        "A home is put back to an earlier copy", rollback, "figures.rollback", "5", "9", str(SEED)
+    ),
+    "station-clock": station("A clock is wrong", clock, "figures.clock", "5", "30", str(SEED)),
+    "transport-tls": station("Whoever must not connect tries to, as server or client", tls, "attacks.tls_cases"),
+    "transport-load": station("Many, slow and broken connections", load, "figures.transport_load", *_LOAD),
+    "media": station("Media of somebody who lies", media, "attacks.media"),
 }
 
 

@@ -21,7 +21,8 @@ CTX |= {"kem": '"(x25519|mlkem768-x25519)"', "seq": "[1-9][0-9]*", "created": NA
 CTX = ",".join(f'"{name}":{form}' for name, form in sorted({**CTX, "body_type": '"(bytes|json)"'}.items()))
 HEADER = rf'\{{"body_len":{NAT},"body_root":{HEX},"ctx":(?P<ctx>\{{{CTX}\}}),"enc":"[A-Za-z0-9+/]*=*","tiles":{NAT}\}}'
 KEMS = {"x25519": (80, hpke.KEM.X25519), "mlkem768-x25519": (1168, hpke.KEM.MLKEM768_X25519)}
-TYPES = """file * * bytes 36, prekeys member server bytes 20, offer member server json 20, opening server (witness|member) json 20,
+TYPES = """file * * bytes 36, prekeys member server bytes 20, offer member server json 20,
+opening server (witness|member) json 20,
 beacon witness server json 20, plan server (member|auditor) json 28, contribution member server bytes 36,
 receipt server member json 20, survivors server (member|witness) json 26, endorsement (member|witness) server json 20,
 unmask-request server member json 28, unmask-response member server json 28, result server (member|auditor) bytes 36,

@@ -1,8 +1,8 @@
 """Services in threads of one process: a real server and real clients over mutual TLS on loopback, with a tiny model.
 
-    with Services(tmp_path) as found:
-        found.start("hub", *found.members)
-        found.wait("hub")
+with Services(tmp_path) as found:
+    found.start("hub", *found.members)
+    found.wait("hub")
 """
 
 import socket
@@ -41,7 +41,11 @@ class Services:
     """A federation with configuration files, and the services that run."""
 
     def __init__(
-        self, folder: Path, members: tuple[str, ...] = ("north", "south", "west", "east"), server: str = "", member: str = ""
+        self,
+        folder: Path,
+        members: tuple[str, ...] = ("north", "south", "west", "east"),
+        server: str = "",
+        member: str = "",
     ) -> None:
         """server, member: more lines for the configuration files."""
         self.folder, self.members = folder, members

@@ -28,6 +28,7 @@ from fedspallm_secure.crypto.revocation import RevocationList
 from fedspallm_secure.crypto.signing import key_id, verify
 from fedspallm_secure.errors import BadSignature, ForeignFile, FormatError
 from fedspallm_secure.protocol import limits
+from fedspallm_secure.protocol.bundles import Bundle
 from fedspallm_secure.protocol.enrolment import Enrolment, KeyStatement, Request, RequestedKeys
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.roster import Roster
@@ -195,6 +196,13 @@ def _of_round(data: bytes, statement: Statement, home: Home | None, now: int) ->
     return Shown(statement.type.value, title, False, tuple(rows), _IN_ROUND)
 
 
+def _bundle(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    bundle = Bundle.parse(data)
+    title = f"bundle {bundle.number} of {bundle.sender} for {bundle.recipient}, of {bundle.federation}"
+    rows = (Row("digest", statement.digest.hex()), Row("packages", str(len(bundle.contents.files))))
+    return Shown(statement.type.value, title, False, rows, "what is on a medium: fedprune bundle inspect MEDIUM")
+
+
 def _by_roster(stated: KeyStatement | Prekeys, home: Home | None) -> tuple[bool, str]:
     """Whether the party's key, in the roster of `home` or of the home itself, signed the statement."""
     if home is None or (home.roster is None and stated.party != home.party):
@@ -231,4 +239,5 @@ _STATEMENTS: dict[StatementType, Callable[[bytes, Statement, Home | None, int], 
     StatementType.OPENING: _of_round,
     StatementType.SURVIVORS: _of_round,
     StatementType.RESULT: _of_round,
+    StatementType.BUNDLE: _bundle,
 }

@@ -27,6 +27,7 @@ from fedspallm_secure.crypto.key_records import (
     PREKEYS_HELD_LIMIT,
     RECIPIENT_KEYS_LIMIT,
     RECORDS,
+    JournalSecret,
     PrekeySecret,
     PrekeySecrets,
     Purpose,
@@ -74,6 +75,7 @@ def records() -> dict[Purpose, Record]:
         Purpose.TLS: TlsSecret(generate_tls_key()),
         Purpose.RECIPIENT: RecipientSecrets(tuple(RecipientSecret.generate(kem) for kem in Kem)),
         Purpose.PREKEYS: PrekeySecrets(7, tuple(prekeys_from(7, 3))),
+        Purpose.JOURNAL: JournalSecret(bytes(range(2, 34))),
     }
 
 
@@ -139,6 +141,8 @@ def test_a_reader_made_from_the_specification_alone_opens_the_file(purpose):
     elif isinstance(record, RecipientSecrets):
         assert [key["kem"] for key in plaintext["keys"]] == ["mlkem768-x25519", "x25519"]
         assert [len(base64.b64decode(key["secret"])) for key in plaintext["keys"]] == [96, 32]
+    elif isinstance(record, JournalSecret):
+        assert plaintext == {"aes256": base64.b64encode(record.key).decode()}
     else:
         assert plaintext["next"] == 7
         assert [key["index"] for key in plaintext["keys"]] == [7, 8, 9]
@@ -427,6 +431,8 @@ NO_RECORDS = [
     (Purpose.PREKEYS, {"next": 2**53 - 1, "keys": [{"index": 2**53 - 1, "secret": encoded(128)}]}),
     (Purpose.PREKEYS, {"next": 3, "keys": [{"index": i, "secret": encoded(128)} for i in (3, 5)]}),
     (Purpose.PREKEYS, {"next": 3, "keys": [{"index": i, "secret": encoded(128)} for i in (3, 3)]}),
+    (Purpose.JOURNAL, {"aes256": encoded(31)}),
+    (Purpose.JOURNAL, {"aes256": 1}),
 ]
 
 

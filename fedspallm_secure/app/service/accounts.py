@@ -42,7 +42,7 @@ def round_account(federation: Path, run: Simulation, home: Collection[str]) -> d
     """
     config = read_federation(federation)
     with watch(config.server.home / home_folder.REGISTER) as watched:
-        number = watched.last_round()
+        number = watched.last_round() if watched.has_begun() else 0
         found = round_of(watched, number, config) if number else None
         if found is None or found.result is None:
             raise RoundAborted(f"round {number} has no result")

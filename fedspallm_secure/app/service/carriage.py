@@ -32,23 +32,26 @@ class Carriage:
         self._town, self._troupe, self._say = town, troupe, say
         self._member = str(Party(Role.MEMBER.value, town.carried))
         self._taken: set[tuple[Any, ...]] = set()
+        self._before: list[list[Facts]] = [[], []]
         self._medium = town.folder / "medium"
         with disk_errors(self._medium):
             self._medium.mkdir(mode=0o700, exist_ok=True)
 
     def look(self, server: Facts, member: Facts, hold: bool) -> bool:
-        """Go where something waits that was not carried before; whether anybody went.
+        """Go where something waits that was not carried before, and was all there at the last look; whether one went.
 
         hold: contributions stay where they are.  Raises RoundAborted, StorageError.
         """
+        there = self._new(member.get("leaving", ()))
+        back = self._new(row for row in server.get("leaving", ()) if row["recipient"] == self._member)
+        (last_there, last_back), self._before = self._before, [there, back]
         working = bool((member.get("round") or {}).get("due"))  # it goes once all of its layers are there
-        rows = self._new(member.get("leaving", ()))
-        if rows and not working and not (hold and any(row["type"] == "contribution" for row in rows)):
-            self._go(self._town.carried, SERVER, rows)
+        kept = hold and any(row["type"] == "contribution" for row in there)
+        if there and there == last_there and not working and not kept:
+            self._go(self._town.carried, SERVER, there)
             return True
-        rows = self._new(row for row in server.get("leaving", ()) if row["recipient"] == self._member)
-        if {row["type"] for row in rows} - _SETTLED:
-            self._go(SERVER, self._town.carried, rows)
+        if back == last_back and {row["type"] for row in back} - _SETTLED:
+            self._go(SERVER, self._town.carried, back)
             return True
         return False
 

@@ -133,11 +133,11 @@ class RealRound:
         server = self._look(SERVER)
         fallen = has_delivered(server, town.silent) or _rank(server) > 0
         troupe.start(SERVER, ["server", "run", "--config", str(town.config(SERVER)), "--json-log"])
-        for name in town.members:
-            if name != town.silent or not fallen:
-                troupe.start(name, ["client", "run", "--config", str(town.config(name)), "--json-log"])
-        rest = ", ".join(name for name in town.members if name != town.carried)
-        self._say(f"started: hub, and {rest}, which reach it over mutual TLS; {town.carried} has no network")
+        started = self._living if fallen else town.members
+        for name in started:
+            troupe.start(name, ["client", "run", "--config", str(town.config(name)), "--json-log"])
+        rest = ", ".join(name for name in started if name != town.carried)
+        self._say(f"started: hub; {rest}, which reach it over mutual TLS; and {town.carried}, which has no network")
 
     def _look(self, name: str) -> dict[str, Any]:
         return status_of(self._town.config(name))

@@ -79,6 +79,8 @@ class Bench:
         left = {group.gid: group for group in groups}
         folder = self.model.own_folder(plan.round)
         self.model.round = plan.round
+        # Layers that were contributed before somebody killed us go along: later ones are pruned behind them.
+        before = [group.gid for group in plan.groups_of(self._name) if layer_file(folder, group.gid).exists()]
 
         def hand_over() -> None:
             for gid in sorted(left):
@@ -91,7 +93,7 @@ class Bench:
         work = {
             "name": self._name,
             "round": plan.round,
-            "layers": sorted(left),
+            "layers": sorted({*left, *before}),
             "pruner": plan.pruner,
             "target": plan.target,
         }

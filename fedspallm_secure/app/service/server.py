@@ -24,7 +24,7 @@ from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
+from fedspallm_secure.errors import FedSpaError, MissingInput, RoundAborted, UsageError
 from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
 from fedspallm_secure.secagg.thresholds import Profile, default_colluders
@@ -89,7 +89,7 @@ class _Loop:
         return 0
 
     def run(self, network: Listening, until_done: bool) -> int:
-        """Until somebody stops it; the exit code."""
+        """Until somebody stops it; the exit code.  Raises RoundAborted if nothing but new rounds could help."""
         while not self._stop.wanted:
             network.check()
             busy = self._turn()
@@ -97,6 +97,8 @@ class _Loop:
                 network.notify()
             if until_done and self._director.done and not busy and self._all_fetched():
                 break
+            if until_done and not busy and self._post.journal.recall("given up", "*") is not None:
+                raise RoundAborted(self._director.waiting)
             if not busy:
                 self._stop.wake.wait(_TURN)
                 self._stop.wake.clear()

@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from threading import Lock
+from typing import Any, Final
 
 import torch
 from accelerate import init_empty_weights
@@ -18,6 +19,8 @@ from fedspallm_secure.app.memory import give_back
 from fedspallm_secure.app.walking.discovery import Linear, find_blocks, find_linears
 from fedspallm_secure.errors import CorruptWeights, ForeignFile, UnsupportedModel
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
+
+_BUILDING: Final = Lock()  # building without weights changes torch for the whole process, and puts it back
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def build_empty(checkpoint: Checkpoint) -> Any:
 
     Raises UnsupportedModel when the installed transformers cannot build it without running downloaded code.
     """
-    with _quiet_transformers():
+    with _BUILDING, _quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
             with init_empty_weights(include_buffers=False), no_init_weights():

@@ -1,0 +1,56 @@
+"""Where a member prunes: what it makes of its layers does not depend on when somebody killed it."""
+
+import hashlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fedspallm_secure.app.configuration.member import read_member
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.ranks import join_ranks
+from fedspallm_secure.app.service.pruning import Bench
+from fedspallm_secure.app.states import layer_file
+from fedspallm_secure.storage.checkpoints.layers import load_layer
+from tests.ground import Ground, make_ground
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Ground:
+    return make_ground(tmp_path)
+
+
+def prune(ground: Ground, data: str, *steps: set[int]) -> dict[int, str]:
+    """Digests of the own layers, after one process for each step that is to contribute those groups."""
+    path = ground.folder / f"{data}.toml"
+    path.write_text(
+        f'[member]\nhome = "home"\ndata = "{data}"\n[server]\nid = "hub"\n[model]\npath = "{ground.model}"\n'
+        f'[texts]\nfiles = ["{ground.silos[0].path}"]\nsamples = 6\nseqlen = 32\n[compute]\ndevice = "cpu"\n'
+    )
+    contributed: list[int] = []
+    for step in steps:
+        groups = [SimpleNamespace(gid=gid) for gid in range(3)]
+        plan = SimpleNamespace(round=1, pruner="sparsegpt", target="1/2", groups_of=lambda name, found=groups: found)
+        bench = Bench(read_member(path), "north", join_ranks(), Silent(), lambda: None)
+        due = [group for group in groups if group.gid in step]
+        bench.prune(plan, due, lambda group: contributed.append(group.gid), lambda: None)  # type: ignore[arg-type]
+        assert contributed[-len(step) :] == sorted(step)
+    folder = ground.folder / data / "round-1/own"
+    files = {gid: layer_file(folder, gid) for gid in range(3)}
+    return {gid: digest(path) for gid, path in files.items() if path.exists()}
+
+
+def digest(path: Path) -> str:
+    """Of the weights alone: the order of a file's metadata is not fixed."""
+    hasher = hashlib.sha256()
+    for _, matrix in sorted(load_layer(path)[0].items()):
+        hasher.update(matrix.weight.numpy().tobytes() + matrix.keep.numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def test_layers_behind_those_that_were_contributed_before_a_kill_come_out_the_same(ground):
+    assert prune(ground, "whole", {0, 1, 2}) == prune(ground, "killed", {0}, {1, 2})
+
+
+def test_layers_that_are_not_its_own_stay_dense(ground):
+    assert set(prune(ground, "some", {0, 2})) == {0, 2}
