@@ -44,7 +44,7 @@ def _secrecy(result: Result) -> tuple[str, str]:
     if result.get("federation"):
         return (
             "No secrecy from whoever ran this.",
-            "A server and five members ran as processes of their own, with real keys and the real protocol: the server "
+            "A server and its silos ran as processes of their own, with real keys and the real protocol: the server "
             "got sums and no single contribution. But all their homes, with the password, lay in one folder. Between "
             "institutions each is on a machine of its own. No differential privacy was in effect. A pruned model can "
             "itself carry traces of the text it was pruned with.",
@@ -55,14 +55,6 @@ def _secrecy(result: Result) -> tuple[str, str]:
             "This run used plain aggregation in one process. Every silo's text, keep-masks and weights lay on one "
             "machine, and nothing was hidden from the server. No encryption, no secure aggregation and no differential "
             "privacy was in effect. A pruned model can itself carry traces of the text it was pruned with.",
-        )
-    if result.get("federation"):
-        return (
-            "No secrecy from whoever ran this.",
-            "All parties lay on one machine: every silo's text, contributions and keys. The processes, the messages "
-            "and the protection on the way were the real ones, but what they promise holds between institutions with "
-            "machines of their own. No differential privacy was in effect. A pruned model can itself carry traces of "
-            "the text it was pruned with.",
         )
     return (
         "No secrecy from whoever ran this.",
@@ -77,18 +69,12 @@ def _traffic(result: Result) -> tuple[str, str]:
         return (
             "No real network.",
             "Packages went over mutual TLS on the loopback interface, or through a folder that stands for a medium: "
-            "times hold no distance, and no courier's walk. The bytes listed are those of the payload.",
+            "times hold no distance, and no courier's walk. The bytes are those of the real packages.",
         )
     if not result["secagg"]:
         return (
             "No measured traffic.",
             "The bytes each silo would send are computed from the sizes of the layers. Nothing crossed a network.",
-        )
-    if result.get("federation"):
-        return (
-            "No distance.",
-            "Packages crossed the inside of one machine, and a folder of it stood for the medium that is carried. The "
-            "bytes are those of the real packages; the times hold no wide network and no courier's way.",
         )
     return (
         "No network.",

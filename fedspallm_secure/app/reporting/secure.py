@@ -15,7 +15,7 @@ from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, liste
 from fedspallm_secure.app.reporting.text import Result
 
 PROFILES = {
-    "three-trip": "every silo signed the list of those in the sum, and answered only for a list that enough had signed",
+    "three-trip": "silos signed the list of those in the sum, and answered only for a list that enough had signed",
     "two-trip": "nobody compared the lists of those in the sum, so the thresholds are higher instead",
     "two-trip-witnessed": "a witness signed the list of those in the sum, and silos answered for no other",
 }

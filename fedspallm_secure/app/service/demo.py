@@ -137,7 +137,7 @@ class RealRound:
         for name in started:
             troupe.start(name, ["client", "run", "--config", str(town.config(name)), "--json-log"])
         rest = ", ".join(name for name in started if name != town.carried)
-        self._say(f"started: hub; {rest}, which reach it over mutual TLS; and {town.carried}, which has no network")
+        self._say(f"started: hub; {rest}, over mutual TLS; {town.carried}, without any network")
 
     def _look(self, name: str) -> dict[str, Any]:
         return status_of(self._town.config(name))
