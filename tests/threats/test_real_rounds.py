@@ -169,15 +169,14 @@ def visit(found, listing, seconds):
 
 
 def test_a_home_is_at_work_in_one_process_alone(tmp_path):
-    # Expected: RunLocked.  The lock lies in the work folder; with another `data` the same home opens a second time.
+    """THREAT_MODEL T163: a home is used by two processes with two work folders."""
     with stations(tmp_path) as found, pytest.raises(RunLocked), ExitStack() as stack:
         home, data = found.ceremony.home("member/north"), tmp_path / "other-data"
         stack.enter_context(open_station(home, data, lambda _: PASSWORD, lambda: found.now))
 
 
 def test_two_processes_on_one_home_do_not_endorse_two_lists(tmp_path):
-    # Expected: whoever opens the home second, or writes second, is stopped; never two endorsements in one round.
-    # Here the second one comes without the lock, as over a file system that has none.
+    """THREAT_MODEL T164: two processes write into the journal of one home, and a server shows each another list."""
     with stations(tmp_path) as found, ExitStack() as stack:
         reach(found, "survivors")
         home = found.ceremony.home("member/north")
@@ -208,7 +207,7 @@ def test_two_processes_on_one_home_do_not_endorse_two_lists(tmp_path):
 
 
 def test_the_result_of_a_second_plan_for_a_round_is_no_base(tmp_path):
-    # Expected: the plan that was accepted stays the one that is followed (P4: the first one counts).
+    """THREAT_MODEL T165: the server sends a second plan for a round, and a result for it that nobody contributed to."""
     with stations(tmp_path) as found:
         until(found, lambda: all(member.machine.accepted for member in found.members.values()))
         north, plan = found.members["north"], replace(found.server.station.plan, nonce="cd" * 32)
@@ -225,8 +224,7 @@ def test_the_result_of_a_second_plan_for_a_round_is_no_base(tmp_path):
 
 
 def test_a_plan_that_was_declined_does_not_end_what_is_followed(tmp_path):
-    # Expected: the round that goes on ends with its layers.  One plan with the number 2^53 - 1, declined, is followed
-    # for ever: layers of every other round are "of an earlier round", also when the server is honest again.
+    """THREAT_MODEL T166: a plan with a huge round number is declined, and would make all others look old."""
     with stations(tmp_path) as found:
         until(found, lambda: all(member.machine.accepted for member in found.members.values()))
         plan = replace(found.server.station.plan, nonce="cd" * 32, round=(1 << 53) - 1)
@@ -237,8 +235,7 @@ def test_a_plan_that_was_declined_does_not_end_what_is_followed(tmp_path):
 
 
 def test_a_layer_that_the_model_does_not_have_stops_nobody(tmp_path):
-    # Expected: refused.  A plan that was declined is followed with all its groups; IndexError ends the service, and
-    # ends it again after every start, since the package stays in the inbox.
+    """THREAT_MODEL T167: a layer of a group that the member's model does not have."""
     (tmp_path / "ground").mkdir()
     ground = make_ground(tmp_path / "ground", ("north",))
     skeleton = Skeleton(Checkpoint.open(ground.model), torch.device("cpu"), torch.float32, None)
@@ -260,7 +257,7 @@ def test_a_layer_that_the_model_does_not_have_stops_nobody(tmp_path):
 
 
 def test_an_offer_that_allows_no_round_stops_no_server(tmp_path):
-    # Expected: the server waits and says why; PlanRefused comes out of tick() and ends the process at every start.
+    """THREAT_MODEL T168: a member offers so few layers that no round can be drawn."""
     with stations(tmp_path) as found:
         offer(found, "north", layers=1)
         found.run()
@@ -270,7 +267,7 @@ def test_an_offer_that_allows_no_round_stops_no_server(tmp_path):
 
 
 def test_an_offer_with_the_bundle_of_somebody_else_stops_no_server(tmp_path):
-    # Expected: such an offer does not count; FormatError comes out of tick() and ends the process at every start.
+    """THREAT_MODEL T169: a member names the prekeys of another one."""
     with stations(tmp_path) as found:
         offer(found, "north", 0, found.members["south"].bundle.statement.digest.hex())
         found.run()
@@ -279,7 +276,7 @@ def test_an_offer_with_the_bundle_of_somebody_else_stops_no_server(tmp_path):
 
 
 def test_prekeys_that_nobody_can_use_are_refused_when_they_come(tmp_path):
-    # Expected: refused at the server.  Else all the others decline every plan by P9, until the attempts are used up.
+    """THREAT_MODEL T170: a member publishes prekeys that all others would decline by P9."""
     with stations(tmp_path) as found:
         bundle = bundle_of(found, "north", bytes(32))
         with found.members["north"].post.at_once():
@@ -291,7 +288,7 @@ def test_prekeys_that_nobody_can_use_are_refused_when_they_come(tmp_path):
 
 
 def test_bundles_of_prekeys_do_not_pile_up(tmp_path):
-    # Expected: of each member the newest ones alone are kept; quotas of the spool do not count what is in the journal.
+    """THREAT_MODEL T171: a member sends one bundle of prekeys after the other."""
     with stations(tmp_path) as found:
         north = found.members["north"].post
         with north.at_once():
@@ -303,8 +300,7 @@ def test_bundles_of_prekeys_do_not_pile_up(tmp_path):
 
 
 def test_what_was_only_announced_leaves_nothing_behind(tmp_path):
-    # Expected: a limit for each party, and no empty files.  20 PUTs a second make 1.7 million files a day, and every
-    # further arrival() lists them all while it holds the lock of the spool.
+    """THREAT_MODEL T172: a member announces packages and sends none of them."""
     with stations(tmp_path) as found:
         spool = found.server.post.spool
         for number in range(300):
@@ -317,8 +313,7 @@ def test_what_was_only_announced_leaves_nothing_behind(tmp_path):
 
 
 def test_room_on_the_disk_is_promised_once(tmp_path, monkeypatch):
-    # Expected: DiskFull for the second.  Together they fill the disk, also the reserve; the journal cannot be written
-    # then, which ends the server.
+    """THREAT_MODEL T173: uploads at the same time, each of which fits alone."""
     with stations(tmp_path, quota=Quota(free=10_000)) as found:
         monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=110, f_frsize=1000))
         found.server.post.spool.arrival(NORTH, "aa" * 32, 100_000)
@@ -327,7 +322,7 @@ def test_room_on_the_disk_is_promised_once(tmp_path, monkeypatch):
 
 
 def test_a_quota_counts_what_is_promised(tmp_path):
-    # Expected: LimitExceeded for the second; four transfers of one member at once may have four times its quota.
+    """THREAT_MODEL T173: uploads at the same time, each of which fits alone."""
     with stations(tmp_path, quota=Quota(sender=100_000, free=0)) as found:
         found.server.post.spool.arrival(NORTH, "aa" * 32, 100_000)
         with pytest.raises(LimitExceeded):
@@ -335,7 +330,7 @@ def test_a_quota_counts_what_is_promised(tmp_path):
 
 
 def test_an_upload_that_goes_on_is_counted_once(tmp_path):
-    # Expected: it goes on.  What is there of it is counted, and its whole size again.
+    """THREAT_MODEL T174: an upload that was cut counts twice, so that nobody can finish it."""
     with stations(tmp_path, quota=Quota(sender=100_000, free=0)) as found:
         spool = found.server.post.spool
         arrival = spool.arrival(NORTH, "ab" * 32, 80_000)
@@ -345,7 +340,7 @@ def test_an_upload_that_goes_on_is_counted_once(tmp_path):
 
 
 def test_an_answer_is_no_larger_than_the_plan_allows(tmp_path, monkeypatch):
-    # Expected: refused by its length, unread.  256 MiB of `{}` are 6 GiB of Python, again after every start.
+    """THREAT_MODEL T175: an answer of hundreds of MiB of JSON."""
     read = []
     parse = UnmaskResponse.parse
     monkeypatch.setattr(UnmaskResponse, "parse", lambda body: read.append(len(body)) or parse(body))
@@ -364,8 +359,9 @@ def test_an_answer_is_no_larger_than_the_plan_allows(tmp_path, monkeypatch):
 
 
 def test_a_round_that_members_would_decline_is_not_tried_again(tmp_path):
-    # Expected: nobody's time and prekeys are wasted, and the operator hears why.  Who contributed to the first attempt
-    # declines every other one from the same weights by P13 (T117, ADR 17): an end that a server announces is no proof.
+    """THREAT_MODEL T176: a member falls silent, and the others' ledgers refuse every repetition, one attempt after the
+    other.
+    """
     with stations(tmp_path, prekeys=4) as found:
         until(found, lambda: found.server.station is not None)
         found.silent = {"east"}
@@ -380,7 +376,9 @@ def test_a_round_that_members_would_decline_is_not_tried_again(tmp_path):
 
 
 def test_a_round_that_nobody_contributed_to_is_tried_again(tmp_path):
-    # Expected: a result, as `[rounds] attempts` promises.
+    """THREAT_MODEL T176: a member falls silent, and the others' ledgers refuse every repetition, one attempt after the
+    other.
+    """
     with stations(tmp_path, prekeys=4) as found:
         until(found, lambda: found.server.station is not None)
         found.silent = set(found.names)
@@ -392,8 +390,7 @@ def test_a_round_that_nobody_contributed_to_is_tried_again(tmp_path):
 
 
 def test_a_member_whose_certificate_was_withdrawn_is_not_waited_for(tmp_path):
-    # Expected: the server says who is gone.  Rounds do not go on with those who are left: after a release over five
-    # the ledgers of the four decline one over four, for the difference is the fifth (rank test, SPEC section 15).
+    """THREAT_MODEL T177: a member is withdrawn, and the server waits for it in silence."""
     with stations(tmp_path, prekeys=4, members=5, schedule=("1/4", "1/2")) as found:
         until(found, lambda: found.model.done == [1])
         found.silent = {"north"}
@@ -407,8 +404,7 @@ def test_a_member_whose_certificate_was_withdrawn_is_not_waited_for(tmp_path):
 
 
 def test_a_member_that_missed_layers_gets_them_later(tmp_path):
-    # Expected: it decides about the newest plan.  Layers of a round are discarded when two attempts later opens, and
-    # who lacks one of them leaves every plan in its inbox for ever.
+    """THREAT_MODEL T178: a member misses layers of a result, and can follow no later plan."""
     with stations(tmp_path, prekeys=8, members=5, schedule=("1/4", "1/2")) as found:
         until(found, lambda: found.server.station is not None and found.server.station.machine.result is not None)
         name, post = "middle", found.members["middle"].post
@@ -424,8 +420,7 @@ def test_a_member_that_missed_layers_gets_them_later(tmp_path):
 
 
 def test_a_plan_on_its_way_survives_new_prekeys(tmp_path):
-    # Expected: accepted: the prekey that it names is there and not burned.  `_offer` makes a new bundle with one left,
-    # and the plan of the next round, which names the bundle before, is declined by P9.
+    """THREAT_MODEL T179: new prekeys are published while a plan that names the old ones is on its way."""
     with stations(tmp_path, schedule=("1/4", "1/2")) as found:
         loops = [loop_of(found, name) for name in found.names]
         for _ in range(20):
@@ -453,7 +448,7 @@ def _round(found: Stations) -> int:
 
 
 def test_an_offer_that_met_a_newer_roster_is_made_again(tmp_path):
-    # Expected: with the new roster the member offers again; `offered` is equal, so it is silent for ever.
+    """THREAT_MODEL T180: a newer roster comes between an offer and its opening."""
     with stations(tmp_path) as found:
         loop, roster = loop_of(found, "north"), found.ceremony.roster()
         take(found, HUB, roster)
@@ -469,8 +464,7 @@ def test_an_offer_that_met_a_newer_roster_is_made_again(tmp_path):
 
 
 def test_a_result_that_met_a_newer_roster_is_not_lost(tmp_path):
-    # Expected: everybody gets it.  What was sealed under the roster before is refused for good (WrongRoster), nobody
-    # seals it again, and without this result members decline every later plan by P10.
+    """THREAT_MODEL T181: a newer roster makes a result and its layers unreadable."""
     with stations(tmp_path, prekeys=4, schedule=("1/4", "1/2")) as found:
         until(found, lambda: found.server.station is not None and found.server.station.machine.result is not None)
         roster = found.ceremony.roster()
@@ -481,7 +475,7 @@ def test_a_result_that_met_a_newer_roster_is_not_lost(tmp_path):
 
 
 def test_who_enrolled_again_is_no_old_copy(tmp_path):
-    # Expected: no error; this is what the hint of RolledBack asks for.  The server's number counts all keys together.
+    """THREAT_MODEL T182: a member that enrolled again is taken for an old copy."""
     with stations(tmp_path, prekeys=4) as found:
         found.run()
         found.close("member/north")
@@ -497,8 +491,7 @@ def test_who_enrolled_again_is_no_old_copy(tmp_path):
 
 
 def test_an_answer_that_could_not_be_sealed_is_told_and_made_up_for(tmp_path):
-    # Expected: it leaves once the list is new, or at least somebody hears of it.  `keep` puts it into `unsent`, which
-    # nobody reads: the member has answered, and the server never gets it.
+    """THREAT_MODEL T183: the revocation list ends while an answer is made."""
     with stations(tmp_path) as found:
         north = found.members["north"]
         end = north.post.trust.crl.next_update
@@ -517,13 +510,13 @@ def test_an_answer_that_could_not_be_sealed_is_told_and_made_up_for(tmp_path):
 
 
 def test_a_date_that_is_none_is_no_date():
-    # Expected: 0.  OverflowError is nobody's error.
+    """THREAT_MODEL T184: a server sends a date that no clock can show."""
     assert line._skew("Mon, 01 Jan 99999999999 00:00:00 GMT") == 0
 
 
 def test_a_network_that_has_ended_is_noticed(tmp_path):
-    # Expected: trouble, and another try, or the end of the service.  What is no FedSpaError ends the task that fetches,
-    # in silence: the service goes on and hears nothing any more.
+    """THREAT_MODEL T185: the network side of a service ends, and nobody notices."""
+
     def listing():
         raise FileNotFoundError("a part that another process has finished")
 
@@ -533,7 +526,7 @@ def test_a_network_that_has_ended_is_noticed(tmp_path):
 
 
 def test_a_part_that_vanishes_is_no_error_of_python(tmp_path):
-    # Expected: counted as nothing.  A bundle that is imported beside the service finishes parts while it looks at them.
+    """THREAT_MODEL T186: a file of the spool vanishes while it is looked at."""
     with stations(tmp_path, quota=Quota(sender=100, free=0)) as found:
         spool = found.members["north"].post.spool
         arrival = spool.arrival(SERVER, "cd" * 32, 90)
@@ -544,8 +537,7 @@ def test_a_part_that_vanishes_is_no_error_of_python(tmp_path):
 
 
 def test_a_server_that_asks_again_for_what_is_gone_is_not_asked_all_the_time(tmp_path):
-    # Expected: about one listing per second.  A damaged package that its sender has discarded stands in `again` for
-    # ever, so no listing waits; the member uses up its requests, and its uploads are throttled.
+    """THREAT_MODEL T187: a server asks for a package again and again that its sender no longer has."""
     with stations(tmp_path) as found:
         asked, _ = visit(found, lambda: Listing((), ("ab" * 32,)), 0.5)
         assert asked <= 5
@@ -555,8 +547,7 @@ def test_a_server_that_asks_again_for_what_is_gone_is_not_asked_all_the_time(tmp
 
 
 def test_secrets_of_a_round_that_never_ended_go_with_the_next_one(tmp_path):
-    # Expected: gone when a later plan is accepted.  A server that never says how a round ended keeps prekey and shares
-    # of it in the journals of all members.
+    """THREAT_MODEL T188: a server never says how a round ended, so that its secrets stay."""
     with stations(tmp_path, prekeys=4) as found:
         until(found, lambda: bool(found.members["north"].machine.deals))
         found.silent = {"north"}
@@ -574,7 +565,7 @@ def test_secrets_of_a_round_that_never_ended_go_with_the_next_one(tmp_path):
 
 
 def test_own_layers_go_when_their_round_is_part_of_the_model(tmp_path):
-    # Expected: removed.  They are the member's vector in the clear, round after round, and in every backup.
+    """THREAT_MODEL T189: a member's own pruned layers stay on its disk, in the clear."""
     nothing = SimpleNamespace(folder=tmp_path, advance=lambda *_: None, write_model=lambda _: None)
     model, plan = MemberModel(nothing), SimpleNamespace(round=1, sampling=SimpleNamespace(number=0, schedule=()))
     own = model.own_folder(1)
