@@ -213,11 +213,11 @@ class Visiting(Network):
         for digest in listing.again:
             if self._spool.undeparted(self._server, digest):
                 self.notify()
+        self._looked = not listing.packages  # before they are fetched: meanwhile nobody may think that nothing waits
         for listed in listing.packages:
             await self._take(courier, listed)
             self._after = listed.number
         self._succeed("fetch")
-        self._looked = not listing.packages
         if self._looked and wait:  # a server that does not wait, for whatever reason, is not asked all the time
             await asyncio.sleep(_POLL - (time.monotonic() - began))
 

@@ -95,6 +95,30 @@ def test_everything_is_brought_once(visiting):
     visiting.check()
 
 
+def test_a_member_is_not_idle_while_it_fetches(visiting, monkeypatch):
+    visiting.start()
+    until(lambda: visiting.idle)
+    fetching, go_on = [], []
+    waits = SimpleNamespace(digest="ab" * 32, number=1)
+    listings = iter([Listing((waits,), ())])
+
+    async def listing(after, wait):
+        await asyncio.sleep(0.01)
+        return next(listings, Listing((), ()))
+
+    async def take(courier, listed):
+        fetching.append(listed)
+        while not go_on:
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(visiting, "_take", take)
+    monkeypatch.setattr(visiting.courier, "listing", listing)
+    until(lambda: fetching)
+    assert not visiting.idle
+    go_on.append(True)
+    until(lambda: visiting.idle)
+
+
 def test_what_the_server_has_no_room_for_is_tried_more_and_more_seldom(visiting, monkeypatch):
     monkeypatch.setattr(networks, "_PAUSE", 0.05)
     monkeypatch.setattr(networks, "_LONGEST", 0.2)
