@@ -104,6 +104,9 @@ class _Loop:
 
     def run(self) -> int:
         """Until somebody stops it; the exit code."""
+        self._obey()
+        if self._left:
+            return 0
         if self._network is not None:
             self._network.wake = self._stop.wake.set
             self._network.start()

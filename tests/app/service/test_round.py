@@ -1,8 +1,15 @@
 """A whole round between services over mutual TLS, and what it is worth: the model of the simulation, bit for bit."""
 
+import pytest
+
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.runner import simulate
+from fedspallm_secure.app.service.client import run_client
+from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.errors import UsageError
+from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
+from tests.ceremony import PASSWORD
 from tests.services import Services
 
 
@@ -14,8 +21,14 @@ def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
         assert [found.wait(name) for name in found.members] == [0, 0, 0, 0]
         models = {found.model(name) for name in ("hub", *found.members)}
         assert len(models) == 1
-        from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
-
         schedule = tuple(Unstructured(parse_sparsity(text)) for text in ("0.3", "0.5"))
         simulate(found.ground.settings(schedule=schedule, secure=SecureSettings(colluders=1)), Silent())
         assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
+
+
+def test_who_wants_to_leave_needs_no_server_for_it(tmp_path):
+    found = Services(tmp_path)
+    leave(found.configs["north"])
+    assert run_client(found.configs["north"], lambda _: PASSWORD, True, Silent()) == 0
+    with pytest.raises(UsageError, match="takes part in no more rounds"):
+        run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
