@@ -63,7 +63,8 @@ class Network:
         if self._loop is not None and self._stopping is not None:
             with suppress(RuntimeError):  # it has ended by itself
                 self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(2 * _GRACE)
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(2 * _GRACE)
 
     def _run(self) -> None:
         try:

@@ -1,5 +1,7 @@
 """A whole round between services over mutual TLS, and what it is worth: the model of the simulation, bit for bit."""
 
+import time
+
 import pytest
 
 from fedspallm_secure.app.progress import Silent
@@ -7,6 +9,7 @@ from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.runner import simulate
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from tests.ceremony import PASSWORD
@@ -28,6 +31,9 @@ def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
 
 def test_who_wants_to_leave_needs_no_server_for_it(tmp_path):
     found = Services(tmp_path)
+    home, work = found.ceremony.home("member/north"), tmp_path / "work-north"
+    with open_station(home, work, lambda _: PASSWORD, lambda: int(time.time())):
+        pass  # it has run before
     leave(found.configs["north"])
     assert run_client(found.configs["north"], lambda _: PASSWORD, True, Silent()) == 0
     with pytest.raises(UsageError, match="takes part in no more rounds"):
