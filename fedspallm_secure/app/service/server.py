@@ -54,6 +54,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until
         stop = stack.enter_context(stopping())
         stack.callback(live.close)
         post = stack.enter_context(open_station(config.server.home, data, unlock, _clock, quota_of(config)))
+        post.archive = data if config.limits.archive else None
         live.phase("starting")
         checkpoint = Checkpoint.open(config.model.path)
         skeleton = Skeleton(checkpoint, torch.device("cpu"), torch.float32, None)

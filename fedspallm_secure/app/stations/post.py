@@ -101,6 +101,7 @@ class Post:
         self.spool = self.depot = spool
         self.bundles = bundles
         self.now = clock
+        self.archive: Path | None = None  # where contributions that were taken in go; None: they are removed
         self.tls_key = tls_key
         self.refill = refill
         self._secrets = secrets
@@ -178,6 +179,20 @@ class Post:
     def settle(self, arrived: Arrived, state: str, reason: str = "") -> None:
         """Say what became of a package."""
         self.later(lambda: self.journal.settle(arrived.digest, state, reason))
+
+    def put_away(self, arrived: Arrived, taken: bool) -> None:
+        """Remove the file of a package that was settled, or keep it for whoever audits the round.
+
+        A party that is killed just before has no copy of that one package.
+        """
+        if self.archive is None or not taken or arrived.type != "contribution":
+            self.spool.drop(arrived.digest)
+            return
+        kept = self.archive / f"round-{arrived.round}" / "contributions"
+        with disk_errors(kept):
+            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            arrived.path.replace(kept / arrived.path.name)
+            sync_folder(kept)
 
     # Packages
 

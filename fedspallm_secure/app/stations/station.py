@@ -63,12 +63,14 @@ def take_in(post: Post, act: Callable[[FileParcel], None], told: Callable[[Arriv
 def _take(
     post: Post, arrived: Arrived, act: Callable[[FileParcel], None], told: Callable[[Arrived, FedSpaError], None]
 ) -> bool:
+    taken = False
     try:
         with post.at_once():
             try:
                 _check_file(arrived)
                 act(FileParcel.of(arrived, post.party))
                 post.settle(arrived, "taken")
+                taken = True
             except FATAL:
                 raise
             except RevocationListStale as error:
@@ -82,7 +84,7 @@ def _take(
                 post.settle(arrived, "refused", str(error))
     except NotYet:
         return False
-    post.spool.drop(arrived.digest)
+    post.put_away(arrived, taken)
     return True
 
 
