@@ -34,11 +34,13 @@ class Purpose(Enum):
     RECIPIENT = "recipient"
     PREKEYS = "prekeys"
     JOURNAL = "journal"
+    LOG = "log"
+    COSIGNER = "cosigner"
 
 
 @dataclass(frozen=True, slots=True)
 class SigningSeed:
-    """Of the purposes `root` and `signing`.  seed: Ed25519 (RFC 8032), 32 bytes."""
+    """Of the purposes `root`, `signing`, `log` and `cosigner`.  seed: Ed25519 (RFC 8032), 32 bytes."""
 
     seed: bytes = field(repr=False)
 
@@ -218,6 +220,8 @@ RECORDS: Final[dict[Purpose, type[Record]]] = {
     Purpose.RECIPIENT: RecipientSecrets,
     Purpose.PREKEYS: PrekeySecrets,
     Purpose.JOURNAL: JournalSecret,
+    Purpose.LOG: SigningSeed,
+    Purpose.COSIGNER: SigningSeed,
 }
 
 

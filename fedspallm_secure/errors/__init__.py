@@ -68,6 +68,18 @@
     │   ├── SumOutOfRange             109
     │   ├── RoundAborted              110
     │   └── LayerRefused              118
+    ├── LogRefused                    119   the log that a server showed
+    │   └── SplitView                 120
+    ├── AuditFailed                   200   a log that was audited: the message names the step
+    │   ├── AuditTrust                201
+    │   ├── AuditCheckpoint           202
+    │   ├── AuditIncomplete           203
+    │   ├── AuditEntry                204
+    │   ├── AuditGrammar              205
+    │   ├── AuditPlan                 206
+    │   ├── AuditReceipts             207
+    │   ├── AuditResult               208
+    │   └── ReplayFailed              209
     ├── Unhealthy                     125   something that a service needs is not in order: see the table
     ├── BundleRefused                 121   a bundle that was carried by hand, or its medium
     │   ├── ForeignBundle             122
@@ -85,6 +97,20 @@ Every message says what happened; every hint says what to do about it.  The code
 docs/EXIT_CODES.md, and a test holds the two together.
 """
 
+from fedspallm_secure.errors.audit import (
+    AuditCheckpoint,
+    AuditEntry,
+    AuditFailed,
+    AuditGrammar,
+    AuditIncomplete,
+    AuditPlan,
+    AuditReceipts,
+    AuditResult,
+    AuditTrust,
+    LogRefused,
+    ReplayFailed,
+    SplitView,
+)
 from fedspallm_secure.errors.base import (
     AmbiguousBlocks,
     CorruptWeights,
@@ -173,6 +199,15 @@ from fedspallm_secure.errors.trust import (
 
 __all__ = [
     "AmbiguousBlocks",
+    "AuditCheckpoint",
+    "AuditEntry",
+    "AuditFailed",
+    "AuditGrammar",
+    "AuditIncomplete",
+    "AuditPlan",
+    "AuditReceipts",
+    "AuditResult",
+    "AuditTrust",
     "BadShare",
     "BadSignature",
     "BundleRefused",
@@ -199,6 +234,7 @@ __all__ = [
     "KeyStoreError",
     "LayerRefused",
     "LimitExceeded",
+    "LogRefused",
     "MediumIncomplete",
     "MediumLost",
     "MissingExtra",
@@ -224,6 +260,7 @@ __all__ = [
     "ProxyRefused",
     "RankLost",
     "RecordDamaged",
+    "ReplayFailed",
     "ReplayedPackage",
     "ResponseRefused",
     "RevocationListStale",
@@ -231,6 +268,7 @@ __all__ = [
     "RoundAborted",
     "RoundError",
     "RunLocked",
+    "SplitView",
     "StorageError",
     "SumOutOfRange",
     "Throttled",

@@ -19,10 +19,12 @@ __all__ = [
     "KEY_STATEMENT_LIMIT",
     "LATEST_TIME",
     "MEDIUM_LIMIT",
+    "NOTE_KEY_LIMIT",
     "OPENING_LIMIT",
     "PARTIES_LIMIT",
     "PREKEYS_LEAVES_LIMIT",
     "PREKEYS_LIMIT",
+    "RECEIPT_LIMIT",
     "REQUEST_LIMIT",
     "RESULT_LIMIT",
     "REVOCATION_LIST_LIMIT",
@@ -46,6 +48,8 @@ KEY_STATEMENT_LIMIT: Final = 16 << 10  # bytes
 OPENING_LIMIT: Final = 1 << 20  # bytes
 SURVIVORS_LIMIT: Final = 1 << 26  # bytes
 RESULT_LIMIT: Final = 1 << 26  # bytes
+RECEIPT_LIMIT: Final = 4 << 10  # bytes
+NOTE_KEY_LIMIT: Final = 4 << 10  # bytes
 BUNDLE_LIMIT: Final = 4 << 20  # bytes of an index
 BUNDLE_FILES_LIMIT: Final = 4_096  # packages of a bundle
 MEDIUM_LIMIT: Final = 65_536  # entries of a folder that bundles lie in

@@ -38,13 +38,16 @@ _ROWS = (
     PackageType("beacon", _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("plan", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.JSON, 1 << 28),
     PackageType("contribution", _MEMBER, _SERVER, BodyType.BYTES, 1 << 36),
-    PackageType("receipt", _SERVER, _MEMBER, BodyType.JSON, 1 << 20),
+    PackageType("receipt", _SERVER, _MEMBER, BodyType.BYTES, 1 << 20),
     PackageType("survivors", _SERVER, _MEMBER | _WITNESS, BodyType.JSON, 1 << 26),
     PackageType("endorsement", _MEMBER | _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("unmask-request", _SERVER, _MEMBER, BodyType.JSON, 1 << 28),
     PackageType("unmask-response", _MEMBER, _SERVER, BodyType.JSON, 1 << 28),
     PackageType("result", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),
     PackageType("layer", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.BYTES, 1 << 36),
+    PackageType("log", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.JSON, 1 << 28, in_round=False),
+    PackageType("checkpoint", _SERVER, _WITNESS, BodyType.JSON, 1 << 20, in_round=False),
+    PackageType("cosignature", _WITNESS, _SERVER, BodyType.JSON, 1 << 20, in_round=False),
     PackageType("abort", _SERVER, _ANY, BodyType.JSON, 1 << 20),
 )
 

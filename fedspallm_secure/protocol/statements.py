@@ -45,6 +45,8 @@ class StatementType(Enum):
     SURVIVORS = "survivors"
     RESULT = "result"
     BUNDLE = "bundle"
+    RECEIPT = "receipt"
+    NOTE_KEY = "note-key"
 
     @property
     def sign_label(self) -> Label:
@@ -72,6 +74,8 @@ _SIZE_LIMITS = {
     "survivors": limits.SURVIVORS_LIMIT,
     "result": limits.RESULT_LIMIT,
     "bundle": limits.BUNDLE_LIMIT,
+    "receipt": limits.RECEIPT_LIMIT,
+    "note-key": limits.NOTE_KEY_LIMIT,
 }
 
 
