@@ -24,7 +24,7 @@ _TIME = "%Y-%m-%d %H:%M UTC"
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="member.toml or federation.toml.  [default: the one in the current folder]",
+    help="member.toml, federation.toml or witness.toml.  [default: the one in the current folder]",
 )
 
 
@@ -201,6 +201,7 @@ def _show(one: "Inspected") -> None:
         for type, number, size in one.kinds
     ]
     rows.append(("also tells", f"that {_count(len(contents.received), 'package')} arrived the other way"))
+    rows += [("log seen", console.shown(words)) for words in one.logs]
     for label, text in rows:
         click.echo(f"{label:<11} {text}")
     for seen in one.packages:

@@ -6,15 +6,12 @@ from typing import Any
 import click
 from fedprune_cli import console, logs
 from fedprune_cli.documents import next_step
-from fedprune_cli.fingerprints import at_terminal
 from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, server_url
 from fedprune_cli.status import show_status, watch_option
-
-from fedspallm_secure.errors import UsageError
 
 FILE = "member.toml"
 _GROUPS = {
@@ -110,7 +107,7 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     for text in texts:
         preparing.check_text(text)
     filled = {section: {k: options[k] for k in keys if options[k] not in (None, ())} for section, keys in _KEYS.items()}
-    filled["server"] = {"id": server, "url": _url(options["url"], options["by_hand"], server), **filled["server"]}
+    filled["server"] = {"id": server, "url": server_url(options["url"], options["by_hand"], server), **filled["server"]}
     filled["texts"]["files"] = [preparing.seen_from(out, text) for text in texts]
     filled["model"] = {"path": preparing.seen_from(out, model)}
     filled["member"] = {"home": preparing.seen_from(out, home)}
@@ -127,20 +124,6 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     next_step("read [policy] in it: nothing that a plan says can loosen it")
     next_step(f"fedprune doctor{where}")
     next_step(f"fedprune client run{where}")
-
-
-def _url(url: str | None, by_hand: bool, server: str) -> str:
-    """Where the server listens: as typed, asked for at a terminal, empty for packages carried by hand."""
-    if url is not None and by_hand:
-        raise UsageError("--url and --by-hand exclude each other")
-    if by_hand:
-        return ""
-    if url is None and at_terminal():
-        question = f"Where does server/{server} listen? For example https://hub.example.org:8443; empty if by hand"
-        return str(click.prompt(question, default="", show_default=False, err=True)).strip()
-    if url is None:
-        raise UsageError("how is the server reached?", hint="add --url https://HOST:PORT, or --by-hand")
-    return url
 
 
 @client.command(epilog="Example: fedprune client run --json-log --password-file /run/secrets/north 2>>north.log")

@@ -18,6 +18,7 @@ from fedprune_cli.server import server
 from fedprune_cli.simulate import simulate
 from fedprune_cli.status import status
 from fedprune_cli.transfer import export, import_
+from fedprune_cli.witness import witness
 
 from fedspallm_secure import __version__
 from fedspallm_secure.errors import FedSpaError, MissingExtra, OutOfMemory
@@ -53,6 +54,7 @@ for command in (
     package,
     server,
     client,
+    witness,
     bundle,
     status,
     doctor,

@@ -167,6 +167,8 @@ def inspect(paths: tuple[Path, ...], as_json: bool) -> None:
 
 def _claims(head: Head) -> list[tuple[str, str]]:
     """What a header says, for people: name and value."""
+    from fedspallm_secure.app.packages import log_words
+
     context, header = head.context, head.header
     made, until = (datetime.fromtimestamp(at, UTC).strftime(_TIME) for at in (context.created, context.not_after))
     rows = [
@@ -181,6 +183,8 @@ def _claims(head: Head) -> list[tuple[str, str]]:
         ("content", f"{header.plaintext_length:,} bytes, {header.tiles} {'tile' if header.tiles == 1 else 'tiles'}"),
         ("package digest", head.digest.hex()),
     ]
+    if context.checkpoint:
+        rows[-1:-1] = [("log seen", console.shown(log_words(context.checkpoint)))]
     if context.round:
         rows[2:2] = [("round", f"{context.round}, group {context.group}, plan {context.plan_hash}")]
     return rows

@@ -1,4 +1,4 @@
-"""What `fedprune server` and `fedprune client` have in common: `run` without being said, options, tables of texts."""
+"""What `fedprune server`, `client` and `witness` have in common: `run` without being said, options, tables of texts."""
 
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -67,3 +67,20 @@ def confirm(question: str, yes: bool) -> None:
     if not at_terminal():
         raise UsageError("nobody can be asked here whether that is meant", hint="add --yes")
     click.confirm(question, default=False, err=True, abort=True)
+
+
+def server_url(url: str | None, by_hand: bool, server: str) -> str:
+    """Where a server listens: as typed, asked for at a terminal, empty for packages carried by hand.
+
+    Raises UsageError where it is neither said nor anybody can be asked.
+    """
+    if url is not None and by_hand:
+        raise UsageError("--url and --by-hand exclude each other")
+    if by_hand:
+        return ""
+    if url is None and at_terminal():
+        question = f"Where does server/{server} listen? For example https://hub.example.org:8443; empty if by hand"
+        return str(click.prompt(question, default="", show_default=False, err=True)).strip()
+    if url is None:
+        raise UsageError("how is the server reached?", hint="add --url https://HOST:PORT, or --by-hand")
+    return url

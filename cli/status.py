@@ -1,4 +1,4 @@
-"""`fedprune status`: where a server or a member stands, once or for as long as somebody watches."""
+"""`fedprune status`: where a server, a member or a witness stands, once or for as long as somebody watches."""
 
 import sys
 import time
@@ -14,6 +14,7 @@ from fedprune_cli.spelling import listed, moment, numbers
 from fedprune_cli.status_member import member_blocks
 from fedprune_cli.status_server import server_blocks
 from fedprune_cli.status_text import facts, head, moving, refused, titled
+from fedprune_cli.status_witness import witness_blocks
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -41,7 +42,7 @@ Examples:
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="federation.toml or member.toml, or its folder.  [default: the one in this folder]",
+    help="federation.toml, member.toml or witness.toml, or its folder.  [default: the one in this folder]",
 )
 @watch_option
 @json_option
@@ -74,7 +75,7 @@ def show_status(path: Path, watch: bool, as_json: bool) -> None:
 
 def status_text(found: Mapping[str, Any], width: int) -> RenderableType:
     """A status for people: what goes on first, then who is awaited, then the rest.  width: columns."""
-    special = server_blocks if found["role"] == "server" else member_blocks
+    special = {"server": server_blocks, "member": member_blocks, "witness": witness_blocks}[found["role"]]
     blocks = [head(found), facts(found), *special(found, width), *moving(found), *refused(found)]
     return Group(blocks[0], *(one for block in blocks[1:] for one in (Text(""), block)))
 

@@ -32,7 +32,7 @@ def member_blocks(found: Facts, width: int) -> list[RenderableType]:
         blocks.append(_layers(part))
     blocks.append(_more(found))
     if found["leaving"]:
-        blocks.append(_leaving(found))
+        blocks.append(leaving(found))
     return blocks
 
 
@@ -64,7 +64,8 @@ def _more(found: Facts) -> RenderableType:
     return Group(*(Text(shown(line)) for line in lines))
 
 
-def _leaving(found: Facts) -> RenderableType:
+def leaving(found: Facts) -> RenderableType:
+    """Packages that are still to be sent or carried."""
     title = "To be carried: fedprune bundle export" if found["by_hand"] else "Not sent yet"
     rows = []
     for one in found["leaving"]:

@@ -28,6 +28,8 @@ _STATES = {
     "answered": "you helped to open the sum; the result is awaited",
     "closed": "your part of the round is over",
     "left": "you take part in no more rounds",
+    "waiting for a checkpoint": "the server has shown you nothing of its log yet",
+    "cosigning": "the log is cosigned as far as the server has shown it",
 }
 
 

@@ -17,17 +17,25 @@ HEX, ID, ROLE = '"[0-9a-f]{64}"', "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "(server
 FED, PARTY = r'"(?![a-z0-9.-]*\.\.)[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?"', f'"{ROLE}/{ID}"'  # as canonical JSON
 CTX = {"v": INT, "type": TEXT, "fed": FED, "roster": HEX, "round": NAT, "plan_hash": rf'({HEX}|"\*")'}
 CTX |= {"gid": rf'"({NAT}|\*)"', "sender": PARTY, "sender_key": HEX, "recipient": PARTY, "recipient_key": HEX}
-CTX |= {"kem": '"(x25519|mlkem768-x25519)"', "seq": "[1-9][0-9]*", "created": NAT, "not_after": NAT}
+CTX |= {
+    "kem": '"(x25519|mlkem768-x25519)"',
+    "seq": "[1-9][0-9]*",
+    "created": NAT,
+    "not_after": NAT,
+    "checkpoint": '"[A-Za-z0-9+/]*=*"',
+}
 CTX = ",".join(f'"{name}":{form}' for name, form in sorted({**CTX, "body_type": '"(bytes|json)"'}.items()))
 HEADER = rf'\{{"body_len":{NAT},"body_root":{HEX},"ctx":(?P<ctx>\{{{CTX}\}}),"enc":"[A-Za-z0-9+/]*=*","tiles":{NAT}\}}'
 KEMS = {"x25519": (80, hpke.KEM.X25519), "mlkem768-x25519": (1168, hpke.KEM.MLKEM768_X25519)}
 TYPES = """file * * bytes 36, prekeys member server bytes 20, offer member server json 20,
 opening server (witness|member) json 20,
 beacon witness server json 20, plan server (member|auditor) json 28, contribution member server bytes 36,
-receipt server member json 20, survivors server (member|witness) json 26, endorsement (member|witness) server json 20,
+receipt server member bytes 20, survivors server (member|witness) json 26, endorsement (member|witness) server json 20,
 unmask-request server member json 28, unmask-response member server json 28, result server (member|auditor) bytes 36,
-layer server (member|auditor) bytes 36, abort server * json 20"""
+layer server (member|auditor) bytes 36, abort server * json 20, log server (member|auditor) json 28,
+checkpoint server witness json 20, cosignature witness server json 20"""
 TYPES = {name: row for name, *row in (line.replace("*", ROLE).split() for line in TYPES.split(","))}  # log2 of size
+OUTSIDE = ("file", "prekeys", "offer", "log", "checkpoint", "cosignature")  # of rounds
 PROFILE = {x509.BasicConstraints(False, None): True, x509.KeyUsage(True, *[False] * 8): True}  # value: critical
 PROFILE |= {x509.ExtendedKeyUsage([x509.ObjectIdentifier("2.25.253809565053869446045003847362290417585")]): False}
 
@@ -66,6 +74,8 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         length = size - 56 - 16 * ((size - 56) // 16400 + 1)
         assert length >= 0 and size == 56 + length + 16 * (length // 16384 + 1) and tiles == -(-size // 2**20)
         assert base64.b64encode(enc).decode() == header["enc"] and len(enc) == KEMS[ctx["kem"]][0]
+        shown = base64.b64decode(ctx["checkpoint"])
+        assert base64.b64encode(shown).decode() == ctx["checkpoint"] and len(shown) <= 1024
         assert ctx["created"] < ctx["not_after"] <= 253402300799 and unicodedata.is_normalized("NFC", ctx["type"])
         assert ctx["v"] == 1 and ctx["type"] in TYPES, (5, "UnknownVersion")
         assert ctx["fed"] == fed, (5, "WrongFederation")
@@ -78,7 +88,7 @@ def open_package(data, roster, crl, root, fed, me, secrets, now, skew, awaited, 
         at = 5, "NotAllowed"
         senders, recipients, body_type, log = TYPES[ctx["type"]]
         assert re.fullmatch(f"{senders}/.*", ctx["sender"]) and re.fullmatch(f"{recipients}/.*", me)
-        assert (ctx["type"] in ("file", "prekeys", "offer")) == (ctx["round"] == 0) == (ctx["plan_hash"] == "*")
+        assert (ctx["type"] in OUTSIDE) == (ctx["round"] == 0) == (ctx["plan_hash"] == "*")
         assert ctx["body_type"] == body_type and length <= 2 ** int(log) and (ctx["round"] or ctx["gid"] == "*")
         at = 6, "CertificateRefused"
         assert crypto_sign_open(leaf.signature + leaf.tbs_certificate_bytes, root_key) and leaf.issuer == root.subject

@@ -25,6 +25,7 @@ from fedspallm_secure.app.stations.director import Director
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.witness_station import WitnessStation
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError, PackageRefused, TrustError
 from fedspallm_secure.protocol.offers import Offer
@@ -92,6 +93,9 @@ class TinyModel:
     def complete(self, plan: Plan, result: Result, proof) -> None:
         keep(self.folder / f"done-{plan.round}.json", result.hash)
 
+    def files(self):
+        return [{"name": path.name, "size": 1, "sha256": DIGEST} for path in sorted(self.folder.glob("body-*"))]
+
 
 def tiny_bases(gids, done: int) -> dict[int, LayerBase]:
     shapes = (MatrixShape("w", 2, 4),)
@@ -153,7 +157,7 @@ class Action:
 
 @dataclass
 class Setting:
-    """What federation to make.  members, layers: how many; rounds: prekeys of each member."""
+    """What federation to make.  members, layers: how many; prekeys: of each member; dishonest: of the witnesses."""
 
     members: int = 4
     layers: int = 2
@@ -164,6 +168,8 @@ class Setting:
     patience: int = 60
     attempts: int = 2
     quota: Quota | None = None
+    witnesses: tuple[str, ...] = ()
+    dishonest: int = 0
 
 
 class Stations:
@@ -177,7 +183,8 @@ class Stations:
         self.setting = setting or Setting(**changes)
         self.ceremony = Ceremony(folder, new=new)
         self.folder, self.names = folder, NAMES[: self.setting.members]
-        self.parties = [HUB, *(f"member/{name}" for name in self.names)]
+        watching = [f"witness/{name}" for name in self.setting.witnesses]
+        self.parties = [HUB, *(f"member/{name}" for name in self.names), *watching]
         if new:
             self._enrol()
         self.now = int(time.time())
@@ -194,12 +201,21 @@ class Stations:
             open_after=self.setting.open_after,
             patience=self.setting.patience,
             attempts=self.setting.attempts,
+            witnesses=self.setting.witnesses,
+            dishonest=self.setting.dishonest,
         )
-        self.policy = Policy(SERVER, 1, profiles=frozenset({self.setting.profile}))
+        self.policy = Policy(
+            SERVER,
+            1,
+            profiles=frozenset({self.setting.profile}),
+            witnesses=self.setting.witnesses,
+            dishonest=self.setting.dishonest,
+        )
         self.model = TinyModel(folder / "hub", self.setting.layers)
         self.works = {name: TinyMember(folder / name, name, self.setting.layers) for name in self.names}
         self._stacks: dict[str, ExitStack] = {}
         self.members: dict[str, MemberStation] = {}
+        self.witnesses: dict[str, WitnessStation] = {}
         self.silent: set[str] = set()
         self.carried: list[Carried] = []
         self.turned_away: dict[str, FedSpaError] = {}
@@ -207,7 +223,7 @@ class Stations:
 
     def _enrol(self) -> None:
         for party in self.parties:
-            prekeys = self.setting.prekeys if party != HUB else None
+            prekeys = self.setting.prekeys if party.startswith("member/") else None
             self.ceremony.take(party, self.ceremony.sign(self.ceremony.request(party, prekeys=prekeys)))
         roster = self.ceremony.roster()
         for party in self.parties:
@@ -242,6 +258,8 @@ class Stations:
             )
             if party == HUB:
                 self.server = Director(post, self.agenda, self.model, self.data(party))
+            elif party.startswith("witness/"):
+                self.witnesses[name] = WitnessStation(post, SERVER)
             else:
                 self.members[name] = MemberStation(post, self.policy, self.works[name], self.works[name])
         except BaseException:
@@ -250,7 +268,8 @@ class Stations:
 
     def close(self, party: str) -> None:
         self._stacks.pop(party).close()
-        self.members.pop(party.partition("/")[2], None)
+        for there in (self.members, self.witnesses):
+            there.pop(party.partition("/")[2], None)
 
     def reopen(self, party: str) -> None:
         """As after a restart."""
@@ -264,8 +283,9 @@ class Stations:
     def data(self, party: str) -> Path:
         return self.folder / f"data-{party.partition('/')[2]}"
 
-    def station(self, party: str) -> Director | MemberStation:
-        return self.server if party == HUB else self.members[party.partition("/")[2]]
+    def station(self, party: str) -> Director | MemberStation | WitnessStation:
+        role, _, name = party.partition("/")
+        return self.server if party == HUB else (self.members if role == "member" else self.witnesses)[name]
 
     def post(self, party: str) -> Post:
         return self.station(party).post
@@ -291,7 +311,7 @@ class Stations:
                 yield Action(party, "work")
             if party == HUB:
                 yield Action(party, "tick")
-            else:
+            elif party.startswith("member/"):
                 for group in self.members[party.partition("/")[2]].due():
                     yield Action(party, "contribute", what=str(group.gid))
 
@@ -310,7 +330,7 @@ class Stations:
                 post.spool.departed(Party.parse(action.other), action.what)
                 return 1
             case "work":
-                return self.server.work_through() if party == HUB else self.members[party[7:]].work_through()
+                return self.station(party).work_through()
             case "tick":
                 return int(self.server.tick())
             case "abort":

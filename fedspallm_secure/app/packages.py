@@ -14,10 +14,13 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.publishing import Desk, meter, publish, with_evidence
 from fedspallm_secure.crypto.body import body_length
 from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.notes import Checkpoint, Note
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, supported_kems
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import (
     Equivocation,
+    FormatError,
+    LimitExceeded,
     MissingInput,
     OutputExists,
     StorageError,
@@ -41,6 +44,7 @@ __all__ = [
     "check_sealable",
     "describe",
     "inspect",
+    "log_words",
     "make_folder",
     "open_sealed",
     "packages_in",
@@ -207,7 +211,19 @@ def describe(head: Head) -> dict[str, Any]:
         "plaintext_bytes": header.plaintext_length,
         "tiles": header.tiles,
         **header.context.to_dict(),
+        "log": log_words(header.context.checkpoint),
     }
+
+
+def log_words(checkpoint: bytes) -> str:
+    """Which log the checkpoint of a header claims to be of, and how long; empty for none.  Nothing is verified."""
+    if not checkpoint:
+        return ""
+    try:
+        found = Checkpoint.parse(Note.parse(checkpoint).text)
+    except (FormatError, LimitExceeded):
+        return "what stands there is no checkpoint"
+    return f"{found.origin} with {found.size:,} {'entry' if found.size == 1 else 'entries'}"
 
 
 @contextmanager

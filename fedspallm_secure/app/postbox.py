@@ -65,7 +65,8 @@ class Register(Protocol):
 class Postbox:
     """Where one party seals what it sends and opens what it gets.
 
-    evidence: digest of the first of two packages under one number, in hex -> proof as in SPEC section 9.
+    evidence: digest of the first of two packages under one number, in hex -> proof as in SPEC section 9; checkpoint:
+    gives what stands in the header of whatever is sealed, the newest checkpoint that the party knows, empty for none.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Postbox:
         self.trust = trust
         self.register: Register = MemoryRegister() if register is None else register
         self.evidence: dict[str, bytes] = {}
+        self.checkpoint: Callable[[], bytes] = lambda: b""
         self._owner = owner
         self._reader = owner.reader if reader is None else reader
 
@@ -139,6 +141,7 @@ class Postbox:
             created=now,
             not_after=not_after,
             body_type=row.body,
+            checkpoint=self.checkpoint(),
         )
         check_type(_expected(context, plain.length))
         return write_to(sink, plain, context, key, self._owner.signer, lambda _: None)

@@ -10,6 +10,7 @@ __all__ = [
     "BUNDLE_FILES_LIMIT",
     "BUNDLE_LIMIT",
     "CERTIFICATE_LIMIT",
+    "CHECKPOINT_LIMIT",
     "CLOCK_SKEW",
     "ENROLMENT_LIMIT",
     "FOLDER_LIMIT",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 HEADER_LIMIT: Final = 65_536  # bytes of a package header
+CHECKPOINT_LIMIT: Final = 1 << 10  # bytes of the checkpoint in a header
 TILE_SIZE: Final = 1 << 20  # bytes of a body that one hash covers
 FOLDER_LIMIT: Final = 4_096  # files in a folder that is read at once
 

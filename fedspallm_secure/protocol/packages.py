@@ -22,7 +22,7 @@ from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.sealing import Kem
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import FormatError, PackageFormatError
-from fedspallm_secure.protocol.limits import HEADER_LIMIT, LATEST_TIME, TILE_SIZE
+from fedspallm_secure.protocol.limits import CHECKPOINT_LIMIT, HEADER_LIMIT, LATEST_TIME, TILE_SIZE
 from fedspallm_secure.protocol.package_types import BodyType
 
 MAGIC = b"FSPKG1\r\n"
@@ -36,7 +36,8 @@ _GROUP = re.compile(r"0|[1-9][0-9]{0,8}")
 class Context:
     """Everything a package is bound to: signed, and part of HPKE's info and of the body's key (SPEC section 8, `ctx`).
 
-    round: 0 outside of rounds; plan_hash, group: `*` for none; created, not_after: Unix seconds; keys and roster: hex.
+    round: 0 outside of rounds; plan_hash, group: `*` for none; created, not_after: Unix seconds; keys and roster: hex;
+    checkpoint: the newest one of the log that the sender knows, a note; empty for none.  What it says is not looked at.
     """
 
     type: str
@@ -55,6 +56,7 @@ class Context:
     not_after: int
     body_type: BodyType
     version: int = VERSION
+    checkpoint: bytes = b""
 
     def __post_init__(self) -> None:
         check_federation(self.federation)
@@ -72,6 +74,8 @@ class Context:
             raise FormatError("round or seq is out of range")
         if not 0 <= self.created < self.not_after <= LATEST_TIME:
             raise FormatError("not_after must be later than created, and before the year 10000")
+        if len(self.checkpoint) > CHECKPOINT_LIMIT:
+            raise FormatError(f"a checkpoint of {len(self.checkpoint)} bytes is longer than any may be")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data under the names of SPEC section 8."""
@@ -91,6 +95,7 @@ class Context:
             "seq": self.sequence,
             "created": self.created,
             "not_after": self.not_after,
+            "checkpoint": encode_base64(self.checkpoint),
             "body_type": self.body_type.value,
         }
 
@@ -118,6 +123,7 @@ class Context:
             sequence=found["seq"],
             created=found["created"],
             not_after=found["not_after"],
+            checkpoint=decode_base64(found["checkpoint"], "checkpoint"),
             body_type=body_type,
         )
 
@@ -143,6 +149,7 @@ _CONTEXT_SCHEMA: dict[str, type] = {
     "seq": int,
     "created": int,
     "not_after": int,
+    "checkpoint": str,
     "body_type": str,
 }
 

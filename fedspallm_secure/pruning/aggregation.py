@@ -6,18 +6,21 @@
 Nothing else about any member is read, which is why secure aggregation, which can only add, fits underneath.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedspallm_secure.pruning.keepmasks import drop_lowest, keep_n_of_m
+from fedspallm_secure.pruning.keepmasks import count_kept, drop_lowest, keep_n_of_m, zero_dropped
 from fedspallm_secure.pruning.patterns import NofM, Pattern
 from fedspallm_secure.pruning.strategies import Group, Strategy
 
 __all__ = ["Aggregate", "Group", "MatrixSums", "Strategy", "aggregate", "expand", "l0_average"]
 
 _COUNT_SHIFT = 1 << 32  # float32 bit patterns lie below this, so C always outranks the importance
+_TILE = 1 << 15  # weights; more than that torch would spread over threads
 
 
 @dataclass(slots=True)
@@ -55,29 +58,82 @@ def l0_average(count: Tensor, kept: Tensor) -> Tensor:
     return torch.where(count > 0, kept / count.clamp(min=1), 0.0).float()
 
 
-def expand(count: Tensor, importance: Tensor, pattern: Pattern, group: Group, frozen: Tensor | None = None) -> Tensor:
+def expand(
+    count: Tensor,
+    average: Tensor,
+    pattern: Pattern,
+    group: Group,
+    frozen: Tensor | None = None,
+    histogram: Tensor | None = None,
+) -> Tensor:
     """Adaptive mask expansion (eq. 6, 7), as one lexicographic rule.  Returns the global keep-mask.
 
     The ceil(s * d) weights that go are those with the smallest (C, importance, index).  Weights with C = 0 come
     first by themselves.  Should more weights than that have C = 0, because members pruned further than the target,
     the most important of them stay; weights that an earlier round dropped (`frozen`) never come back.
 
-    count: (out, in) integer; importance: (out, in) float32, not negative: |W_g|, and |W_dense| where C = 0.
-    For N:M the n largest (C, importance) of every group stay (equal ones: the larger index).
+    count: (out, in) integer; average: (out, in) float32, W_g, and W_dense where C = 0.  The importance of a weight is
+    its magnitude.  For N:M the n largest (C, importance) of every group stay (equal ones: the larger index).
+    histogram: how many weights have each count, where the caller knows.
     """
-    keys = (count.to(torch.int64) + 1) * _COUNT_SHIFT + importance.contiguous().view(torch.int32)
-    if frozen is not None:
-        keys.masked_fill_(frozen, 0)
     if isinstance(pattern, NofM):
-        keep = keep_n_of_m(keys, pattern.n, pattern.m)
-        return keep if frozen is None else keep & ~frozen
+        n, m = pattern.n, pattern.m
+        return _expand_rows(count, average, frozen, lambda keys: keep_n_of_m(keys, n, m))
     if group is Group.ROW:
-        keep = drop_lowest(keys, pattern.drop_count(keys.shape[1]))
-        return keep if frozen is None else keep & ~frozen
-    drop = pattern.drop_count(keys.numel())
+        in_row = pattern.drop_count(count.shape[1])
+        return _expand_rows(count, average, frozen, lambda keys: drop_lowest(keys, in_row))
+    drop = pattern.drop_count(count.numel())
     if frozen is not None:
-        drop = max(drop, int(frozen.sum()))
-    return drop_lowest(keys.view(1, -1), drop).view(keys.shape)
+        drop = max(drop, count_kept(frozen))
+    if count.device.type == "cpu":
+        return _expand_matrix(count, average, drop, frozen, _histogram(count) if histogram is None else histogram)
+    return drop_lowest(_keys(count, average, frozen).view(1, -1), drop).view(count.shape)
+
+
+def _keys(count: Tensor, average: Tensor, frozen: Tensor | None) -> Tensor:
+    """(C, importance) of every weight as one int64; 0, below all others, for weights that are frozen."""
+    keys = (count.to(torch.int64) + 1) * _COUNT_SHIFT + average.abs().contiguous().view(torch.int32)
+    return keys if frozen is None else keys.masked_fill_(frozen, 0)
+
+
+def _expand_rows(count: Tensor, average: Tensor, frozen: Tensor | None, choose: Callable[[Tensor], Tensor]) -> Tensor:
+    """The keep-mask where no row depends on another.  choose: from the keys of some rows to their keep-mask."""
+    keep = torch.empty_like(count, dtype=torch.bool)
+    for rows in _row_tiles(count):
+        keep[rows] = choose(_keys(count[rows], average[rows], None if frozen is None else frozen[rows]))
+    return keep if frozen is None else keep & ~frozen
+
+
+def _expand_matrix(count: Tensor, average: Tensor, drop: int, frozen: Tensor | None, histogram: Tensor) -> Tensor:
+    """The keep-mask of a whole matrix on the CPU: C alone decides, but for the weights with the count at the threshold.
+
+    histogram: of `count`; drop: how many weights go, not fewer than are frozen.
+    """
+    counts = count.numpy()
+    if frozen is not None:
+        counts = (counts + 1) * ~frozen.numpy()  # 0 for the frozen: below what nobody kept
+        histogram = _histogram(torch.from_numpy(counts))
+    at_most = histogram.cumsum(0)
+    threshold = int(torch.searchsorted(at_most, drop))  # the smallest count with `drop` weights up to it
+    keep = counts > threshold
+    tied = np.flatnonzero(counts == threshold)
+    # Bits of floats that are not negative order as the floats do.
+    importance = np.abs(average.numpy().reshape(-1)[tied]).view(np.int32)
+    left = drop - int(at_most[threshold] - histogram[threshold])  # to go from among the tied
+    keep.reshape(-1)[tied] = drop_lowest(torch.from_numpy(importance).view(1, -1), left).numpy()
+    return torch.from_numpy(keep)
+
+
+def _histogram(count: Tensor, least: int = 1) -> Tensor:
+    """How many weights have each count: (largest count + 1, at least `least`) int64."""
+    return torch.bincount(count.reshape(-1), minlength=least)
+
+
+def _row_tiles(matrix: Tensor) -> Iterator[slice]:
+    """Rows that are worked on at once: few on the CPU, whose cache their temporaries then do not leave."""
+    step = max(1, _TILE // max(1, matrix.shape[1])) if matrix.device.type == "cpu" else max(1, len(matrix))
+    for start in range(0, len(matrix), step):
+        yield slice(start, start + step)
 
 
 @dataclass(slots=True)
@@ -104,11 +160,13 @@ def aggregate(
 
     dense: (out, in) float32, the public matrix the round started from; frozen: weights dropped by earlier rounds.
     """
-    kept_by_some = sums.count > 0
     average = dense
     if sums.kept is not None:
-        average = torch.where(kept_by_some, l0_average(sums.count, sums.kept), dense)
-    keep = expand(sums.count, average.abs(), pattern, group, frozen)
-    weight = average.masked_fill(~keep, 0.0)
-    histogram = torch.bincount(sums.count.view(-1), minlength=sums.members + 1).tolist()
-    return Aggregate(weight, keep, histogram, int((keep & ~kept_by_some).sum()))
+        average = torch.empty_like(dense)
+        for rows in _row_tiles(dense):
+            count = sums.count[rows]
+            average[rows] = torch.where(count > 0, l0_average(count, sums.kept[rows]), dense[rows])
+    histogram = _histogram(sums.count, sums.members + 1)
+    keep = expand(sums.count, average, pattern, group, frozen, histogram)
+    restored = sum(count_kept(keep[rows] & (sums.count[rows] == 0)) for rows in _row_tiles(keep))
+    return Aggregate(zero_dropped(average, keep), keep, histogram.tolist(), restored)

@@ -28,12 +28,34 @@ def drop_lowest(scores: Tensor, drop: int) -> Tensor:
         return torch.zeros_like(scores, dtype=torch.bool)
     boundary = _kth_smallest(scores, drop)
     keep = scores > boundary
-    surplus = scores.shape[1] - drop - keep.sum(dim=1, keepdim=True)  # ties at the boundary that must stay
+    surplus = scores.shape[1] - drop - _kept_in_rows(keep)  # ties at the boundary that must stay
     if bool(surplus.any()):
         ties = scores == boundary
         rank_from_right = ties.flip(1).cumsum(1, dtype=torch.int32).flip(1)
         keep |= ties & (rank_from_right <= surplus)
     return keep
+
+
+def count_kept(keep: Tensor) -> int:
+    """How many entries of a keep-mask, or of any bool tensor, are True."""
+    # torch adds bools up one by one as 64-bit numbers, which takes a hundred times as long.
+    return int(np.count_nonzero(keep.numpy())) if keep.device.type == "cpu" else int(keep.sum())
+
+
+def _kept_in_rows(keep: Tensor) -> Tensor:
+    """How many entries of each row are True.  keep: (rows, columns) bool; returns (rows, 1) integers."""
+    if keep.device.type != "cpu":
+        return keep.sum(dim=1, keepdim=True)
+    return torch.from_numpy(keep.numpy().sum(axis=1, keepdims=True, dtype=np.int32))
+
+
+def zero_dropped(weight: Tensor, keep: Tensor) -> Tensor:
+    """A copy of `weight` that is 0.0 where dropped.  weight: float32, keep: bool, both (out, in)."""
+    if weight.device.type != "cpu":
+        return weight.masked_fill(~keep, 0.0)
+    # Bits times 0 are 0.0 whatever they were, NaN and negative numbers too; one pass, by one thread.
+    bits = np.multiply(weight.numpy().view(np.int32), keep.numpy())
+    return torch.from_numpy(bits.view(np.float32))
 
 
 def _kth_smallest(scores: Tensor, k: int) -> Tensor:
@@ -44,7 +66,7 @@ def _kth_smallest(scores: Tensor, k: int) -> Tensor:
     """
     if scores.is_cuda and len(scores) == 1:
         return scores.sort(dim=1).values[:, k - 1 : k]
-    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.int64):
+    if scores.device.type != "cpu" or scores.dtype not in (torch.float32, torch.int32, torch.int64):
         return scores.kthvalue(k, dim=1, keepdim=True).values
     parted = np.partition(scores.numpy(), k - 1, axis=1)
     return torch.from_numpy(np.ascontiguousarray(parted[:, k - 1 : k]))

@@ -96,6 +96,16 @@ def tree_path(index: int, data: list[bytes]) -> list[bytes]:
     return [*tree_path(index - k, data[k:]), tree_root(data[:k])]
 
 
+def tree_proof(old: int, data: list[bytes], complete: bool = True) -> list[bytes]:
+    """Consistency proof (RFC 6962 section 2.1.2); complete: the old tree is one of the nodes that are known."""
+    if old == len(data):
+        return [] if complete else [tree_root(data)]
+    k = left_size(len(data))
+    if old <= k:
+        return [*tree_proof(old, data[:k], complete), tree_root(data[k:])]
+    return [*tree_proof(old - k, data[k:], False), tree_root(data[:k])]
+
+
 def left_size(size: int) -> int:
     k = 1
     while 2 * k < size:

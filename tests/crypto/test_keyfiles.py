@@ -76,6 +76,8 @@ def records() -> dict[Purpose, Record]:
         Purpose.RECIPIENT: RecipientSecrets(tuple(RecipientSecret.generate(kem) for kem in Kem)),
         Purpose.PREKEYS: PrekeySecrets(7, tuple(prekeys_from(7, 3))),
         Purpose.JOURNAL: JournalSecret(bytes(range(2, 34))),
+        Purpose.LOG: SigningSeed(bytes(range(3, 35))),
+        Purpose.COSIGNER: SigningSeed(bytes(range(4, 36))),
     }
 
 
@@ -415,6 +417,8 @@ NO_RECORDS = [
     (Purpose.SIGNING, {}),
     (Purpose.SIGNING, "secret words"),
     (Purpose.ROOT, {"ed25519": encoded(64)}),
+    (Purpose.LOG, {"ed25519": encoded(31)}),
+    (Purpose.COSIGNER, {"aes256": encoded(32)}),
     (Purpose.TLS, {"p256": encoded(40)}),
     (Purpose.TLS, {"p256": p384()}),
     (Purpose.TLS, {"p256": ed25519()}),

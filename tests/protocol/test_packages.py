@@ -74,6 +74,8 @@ ACCEPTED = [
     ("ctx.created", 1_790_003_599),
     ("ctx.not_after", 1_790_000_001),
     ("ctx.not_after", 253_402_300_799),
+    ("ctx.checkpoint", "AA=="),
+    ("ctx.checkpoint", encode_base64(bytes(1024))),  # a note or not is no question of the format
     ("ctx.body_type", "json"),
 ]
 
@@ -113,6 +115,8 @@ REFUSED = [
     ("ctx.created", -1, "later than created"),
     *[("ctx.not_after", value, "later than created") for value in (1_790_000_000, 1_789_999_999, 0, -1)],
     *[("ctx.not_after", value, "year 10000") for value in (253_402_300_800, 2**53 - 1)],
+    *[("ctx.checkpoint", value, "checkpoint is not base64") for value in ("*", "AA", "AB==", "AA== ", "é" * 4)],
+    ("ctx.checkpoint", encode_base64(bytes(1025)), "1025 bytes"),
     *[("ctx.body_type", value, "valid BodyType") for value in ("", "text", "BYTES", "bytes,json")],
     *[("enc", encode_base64(bytes(size)), "enc has") for size in (0, 32, 79, 81, 1168)],
     *[("enc", text, "base64") for text in ("*", "AA", "AB==", encode_base64(bytes(80)) + " ", "é" * 4)],
@@ -231,6 +235,7 @@ def headers(draw) -> Header:
         not_after=draw(st.integers(created + 1, LATEST_TIME)),
         body_type=draw(st.sampled_from(BodyType)),
         version=draw(st.integers(1, 2**53 - 1)),
+        checkpoint=draw(st.binary(max_size=1024)),
     )
     wrapped = draw(st.binary(min_size=kem.wrap_size, max_size=kem.wrap_size))
     length = body_length(draw(st.integers(0, LARGEST_PLAINTEXT)))
@@ -292,6 +297,7 @@ OTHER: dict[str, object] = {
     "not_after": 1_790_003_601,
     "body_type": BodyType.JSON,
     "version": 2,
+    "checkpoint": b"note",
 }
 
 
@@ -335,6 +341,7 @@ def test_the_largest_header_is_far_below_its_limit():
         not_after=LATEST_TIME,
         body_type=BodyType.BYTES,
         version=big,
+        checkpoint=bytes(1024),
     )
     header = Header(context, bytes(1168), body_length(LARGEST_PLAINTEXT), bytes(32))
     assert len(header.encode()) < 4096

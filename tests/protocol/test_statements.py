@@ -69,6 +69,8 @@ def test_limits_are_those_of_the_specification():
         "survivors": 1 << 26,
         "result": 1 << 26,
         "bundle": 4 << 20,
+        "receipt": 4 << 10,
+        "note-key": 4 << 10,
     }
 
 

@@ -13,6 +13,8 @@ FILE = Draft(context())
 CONTRIBUTION = Draft(context("contribution", recipient="server/coordinator", gid="7"))
 PLAN = Draft(context("plan", sender="server/coordinator"))
 OFFER = Draft(context("offer", recipient="server/coordinator"))
+RECEIPT = Draft(context("receipt", sender="server/coordinator"))
+LOG = Draft(context("log", sender="server/coordinator"))
 LAYER = Draft(context("layer", sender="server/coordinator", gid="7"))
 
 

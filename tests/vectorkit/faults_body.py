@@ -7,7 +7,7 @@ from tests.vector_format import Edit, Vector
 from tests.vectorkit.bases import BASES, Base, edits_to
 from tests.vectorkit.cases import FILE, FORM, fault, flipped, with_ctx
 from tests.vectorkit.packages import HELLO, Draft, context, info_of
-from tests.vectorkit.primitives import Value, digest, seeded, text_bytes
+from tests.vectorkit.primitives import Value, b64, digest, seeded, text_bytes
 from tests.vectorkit.sealing import (
     AES_128,
     CHACHA,
@@ -113,6 +113,7 @@ CHANGES: dict[str, dict[str, Value]] = {
     "seq": {"seq": 18},
     "created": {"created": NOW},
     "not-after": {"not_after": NOW + 1},
+    "checkpoint": {"checkpoint": b64(b"a checkpoint")},
     "body-type": {"body_type": "json"},
 }
 

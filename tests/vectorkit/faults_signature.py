@@ -4,7 +4,7 @@ from tests.vector_format import Vector
 from tests.vectorkit.authority import DAY, key_named
 from tests.vectorkit.cases import FILE, fault, flipped, home_of, with_ctx, with_fields
 from tests.vectorkit.packages import JSON_BODY, Draft, context
-from tests.vectorkit.primitives import GROUP_ORDER, Value, pae, seeded, sign, sign_oddly, text_bytes
+from tests.vectorkit.primitives import GROUP_ORDER, Value, b64, pae, seeded, sign, sign_oddly, text_bytes
 from tests.vectorkit.world import CAST, HYBRID, NOW, X25519, world
 
 BIRCH, CEDAR, ALDER = CAST["member/birch"], CAST["member/cedar"], CAST["member/alder"]
@@ -90,6 +90,7 @@ def edited_headers() -> list[Vector]:
         "seq": (bad, {"seq": 18}),
         "created": (bad, {"created": NOW}),
         "not-after": (bad, {"not_after": NOW + 700 * DAY}),
+        "checkpoint": (bad, {"checkpoint": b64(b"a checkpoint")}),
         "body-type": ("05 NotAllowed", {"body_type": "bytes"}),
     }
     outside: dict[str, tuple[str, dict[str, Value]]] = {

@@ -1,7 +1,20 @@
 """Step 5: version, federation, roster, recipient, sender, and what may be sent."""
 
 from tests.vector_format import Vector
-from tests.vectorkit.cases import CONTRIBUTION, FILE, LAYER, OFFER, PLAN, fault, flipped, home_of, with_ctx, with_fields
+from tests.vectorkit.cases import (
+    CONTRIBUTION,
+    FILE,
+    LAYER,
+    LOG,
+    OFFER,
+    PLAN,
+    RECEIPT,
+    fault,
+    flipped,
+    home_of,
+    with_ctx,
+    with_fields,
+)
 from tests.vectorkit.packages import PLAN_HASH, Draft, context
 from tests.vectorkit.primitives import (
     Value,
@@ -122,6 +135,11 @@ ROLES = (
     ("offer", "member/birch", "member/alder"),
     ("prekeys", "server/coordinator", "member/alder"),
     ("prekeys", "auditor/inspector", "server/coordinator"),
+    ("log", "member/birch", "member/alder"),
+    ("log", "server/coordinator", "witness/notary"),
+    ("checkpoint", "server/coordinator", "member/alder"),
+    ("checkpoint", "witness/notary", "server/coordinator"),
+    ("cosignature", "member/birch", "server/coordinator"),
     ("abort", "member/birch", "member/alder"),
     ("abort", "witness/notary", "server/coordinator"),
 )
@@ -150,6 +168,8 @@ def rows() -> list[Vector]:
         ("offer-of-bytes", "An offer says that its body is bytes.", OFFER, {"body_type": "bytes"}),
         ("layer-in-no-round", "A layer names neither round nor plan.", LAYER, {"round": 0, "plan_hash": "*"}),
         ("layer-of-json", "A layer says that its body is JSON.", LAYER, {"body_type": "json"}),
+        ("log-in-a-round", "A log names a round and a plan.", LOG, {"round": 4, "plan_hash": PLAN_HASH}),
+        ("receipt-of-json", "A receipt says that its body is JSON.", RECEIPT, {"body_type": "json"}),
         ("file-of-json", "A file says that its body is JSON.", FILE, {"body_type": "json"}),
         ("plan-of-bytes", "A plan says that its body is bytes.", PLAN, {"body_type": "bytes"}),
         ("contribution-of-json", "A contribution says that its body is JSON.", CONTRIBUTION, {"body_type": "json"}),
@@ -172,6 +192,9 @@ LIMITS = (
     ("layer", 2**36, "server/coordinator", "member/alder"),
     ("offer", 2**20, "member/birch", "server/coordinator"),
     ("prekeys", 2**20, "member/birch", "server/coordinator"),
+    ("log", 2**28, "server/coordinator", "member/alder"),
+    ("checkpoint", 2**20, "server/coordinator", "witness/notary"),
+    ("cosignature", 2**20, "witness/notary", "server/coordinator"),
     ("abort", 2**20, "server/coordinator", "member/alder"),
     ("opening", 2**20, "server/coordinator", "witness/notary"),
     ("beacon", 2**20, "witness/notary", "server/coordinator"),

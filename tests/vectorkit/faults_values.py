@@ -79,6 +79,31 @@ def encs() -> list[Vector]:
     return found
 
 
+def checkpoints() -> list[Vector]:
+    """The checkpoint is base64 in its one spelling, of at most 1,024 bytes."""
+    text = b64(b"log.example\n2\n")
+    spare = text[:-2] + BASE64[BASE64.index(text[-2]) + 1] + "="
+    texts = {
+        "1025": ("has a byte too many", b64(bytes(1025))),
+        "much-longer": ("is as long as the header may be", b64(bytes(40_000))),
+        "unpadded": ("is without padding", text.rstrip("=")),
+        "more-padding": ("has a padding character too many", text + "="),
+        "spare-bits": ("has a spare bit that is not zero", spare),
+        "space": ("holds a space", text[:4] + " " + text[4:]),
+        "url-alphabet": ("is in the other alphabet of base64", "__8="),
+        "star": ("is a star", "*"),
+        "in-clear": ("is a note as it is, in one line", "log.example 20"),
+    }
+    found = [
+        of_ctx(f"checkpoint-{name}", f"checkpoint {says}.", checkpoint=text) for name, (says, text) in texts.items()
+    ]
+    with_number = {**FILE.ctx, "checkpoint": 0}
+    found.append(fault("04-checkpoint-number", FORM, "checkpoint is a number.", FILE.but(ctx=with_number).pack()))
+    ctx = {name: value for name, value in FILE.ctx.items() if name != "checkpoint"}
+    found.append(fault("04-checkpoint-missing", FORM, "checkpoint is missing.", FILE.but(ctx=ctx).pack()))
+    return found
+
+
 def numbers() -> list[Vector]:
     """Counts, times and the two spellings of numbers."""
     found = [
@@ -183,4 +208,4 @@ def words() -> list[Vector]:
 
 
 def vectors() -> list[Vector]:
-    return [*hexes(), *encs(), *numbers(), *words()]
+    return [*hexes(), *encs(), *checkpoints(), *numbers(), *words()]

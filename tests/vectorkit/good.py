@@ -1,11 +1,14 @@
 """Packages that are opened: every type once, and the limits from the inside."""
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from tests.vector_format import Vector
 from tests.vectorkit.authority import DAY
 from tests.vectorkit.bases import BASES
 from tests.vectorkit.cases import CONTRIBUTION, FILE, PLAN, as_success, fault, good, with_ctx
 from tests.vectorkit.packages import JSON_BODY, PLAN_HASH, Draft, context
-from tests.vectorkit.world import CRL_END, HYBRID, LATEST, NOW
+from tests.vectorkit.primitives import b64, checkpoint, seeded
+from tests.vectorkit.world import CRL_END, FEDERATION, HYBRID, LATEST, NOW
 
 TYPES = (
     ("plan", "server/coordinator", "member/alder"),
@@ -23,6 +26,10 @@ TYPES = (
     ("result", "server/coordinator", "auditor/inspector"),
     ("layer", "server/coordinator", "member/alder"),
     ("layer", "server/coordinator", "auditor/inspector"),
+    ("log", "server/coordinator", "member/alder"),
+    ("log", "server/coordinator", "auditor/inspector"),
+    ("checkpoint", "server/coordinator", "witness/notary"),
+    ("cosignature", "witness/notary", "server/coordinator"),
     ("abort", "server/coordinator", "key-holder/keeper"),
     ("offer", "member/birch", "server/coordinator"),
     ("prekeys", "member/birch", "server/coordinator"),
@@ -73,6 +80,18 @@ def limits() -> list[Vector]:
     ]
 
 
+def checkpoints() -> list[Vector]:
+    """What stands in the field `checkpoint` is not looked at before a package is opened."""
+    key = Ed25519PrivateKey.from_private_bytes(seeded("key of the log"))
+    note = checkpoint(f"{FEDERATION}/log/coordinator", 20, seeded("root of the log"), key)
+    shown, longest = (with_ctx(FILE, checkpoint=b64(data)) for data in (note, seeded("no note", 1024)))
+    return [
+        good("checkpoint", "The header shows a checkpoint of the log.", shown),
+        good("checkpoint-longest", "The checkpoint is as long as it may be, and no note.", longest),
+        good("checkpoint-1-byte", "The checkpoint is one byte.", with_ctx(FILE, checkpoint=b64(b"\n"))),
+    ]
+
+
 def vectors() -> list[Vector]:
     first = file_x25519()
     hybrid = Draft(context(kem=HYBRID), name="hybrid")
@@ -92,6 +111,7 @@ def vectors() -> list[Vector]:
         good("plan-awaited", "A plan in JSON, as awaited.", PLAN.but(plaintext=JSON_BODY), awaited=plan),
         *types(),
         *limits(),
+        *checkpoints(),
         good(
             "same-seq-other-type",
             "A package of another type has the same number; the register tells them apart.",

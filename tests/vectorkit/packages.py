@@ -29,8 +29,8 @@ from tests.vectorkit.world import CAST, FEDERATION, HYBRID, NOW, X25519, Party, 
 MAGIC = b"FSPKG1\r\n"
 LABEL = "FSPKG1"
 PLAN_HASH = seeded("plan").hex()
-OUTSIDE = ("file", "prekeys", "offer")  # of rounds
-BYTES = ("file", "prekeys", "contribution", "result", "layer")
+OUTSIDE = ("file", "prekeys", "offer", "log", "checkpoint", "cosignature")  # of rounds
+BYTES = ("file", "prekeys", "contribution", "receipt", "result", "layer")
 HELLO = b"Nothing in here is secret.\n"
 JSON_BODY = b'{"greeting":"Nothing in here is secret.","number":7}'
 RECORDED = Path(__file__).parents[1] / "vectors" / "recorded.json"
@@ -97,6 +97,7 @@ def context(
         "seq": 17,
         "created": NOW - 3_600,
         "not_after": NOW + 7 * 86_400,
+        "checkpoint": "",
         "body_type": "bytes" if kind in BYTES else "json",
     }
     return {**fields, **changes}

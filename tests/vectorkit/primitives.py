@@ -120,6 +120,13 @@ def sign_oddly(key: Ed25519PrivateKey, signed: bytes, nonce: bytes, *, torsion: 
     return point + ((r + challenge * secret) % GROUP_ORDER).to_bytes(32, "little")
 
 
+def checkpoint(origin: str, size: int, root: bytes, key: Ed25519PrivateKey) -> bytes:
+    """A signed checkpoint of a log (SPEC section 22.1, C2SP tlog-checkpoint and signed-note)."""
+    text = f"{origin}\n{size}\n{b64(root)}\n"
+    key_id = hashlib.sha256(f"{origin}\n".encode() + b"\1" + raw_public(key)).digest()[:4]
+    return f"{text}\n\u2014 {origin} {b64(key_id + key.sign(text.encode()))}\n".encode()
+
+
 def fingerprint(data: bytes) -> str:
     found = digest("fsps/1/digest/fingerprint", data)
     return " ".join(f"{int.from_bytes(found[4 * i : 4 * i + 4], 'big') % 100_000:05d}" for i in range(8))

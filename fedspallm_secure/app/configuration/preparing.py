@@ -19,7 +19,7 @@ def roster_for(home: Home, role: Role) -> Roster:
     server in it.
     """
     if home.party.role is not role:
-        other = {Role.SERVER: "server", Role.MEMBER: "client"}.get(home.party.role)
+        other = {Role.SERVER: "server", Role.MEMBER: "client", Role.WITNESS: "witness"}.get(home.party.role)
         hint = f"use fedprune {other} init" if other else "name the right --home"
         raise UsageError(f"{home.path} is the home of {home.party}, not of a {role.value}", hint=hint)
     roster = home.trust.roster
@@ -60,7 +60,7 @@ def check_cohort(roster: Roster, named: tuple[str, ...], min_cohort: int) -> Non
 
 
 def server_of(roster: Roster, named: str | None) -> str:
-    """The server that a member follows: the one that was named, or the only one.  Raises UsageError."""
+    """The server that a member or a witness follows: the one that was named, or the only one.  Raises UsageError."""
     servers = ids(roster, Role.SERVER)
     if named is not None:
         check_known(roster, Role.SERVER, (named,), "--server")

@@ -13,11 +13,13 @@ from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.reading import (
     FEDERATION,
     MEMBER,
+    WITNESS,
     Config,
     Configuration,
     parse_configuration,
     sections,
 )
+from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.storage.files import create_private
 
@@ -26,6 +28,7 @@ _WIDTH = 100  # columns
 _HEAD = {
     FEDERATION: "Rounds of a federation, for fedprune server.",
     MEMBER: "A member's side of rounds, for fedprune client.",
+    WITNESS: "A witness of rounds, for fedprune witness.",
 }
 _GENERAL = (
     "A key that is left out has the default, which is the value written here at first; what stands behind a # is an "
@@ -45,6 +48,11 @@ def write_federation_template(path: Path, filled: Filled) -> FederationConfig:
 def write_member_template(path: Path, filled: Filled) -> MemberConfig:
     """As `write_federation_template`, a `member.toml`: [member] home, [server] id, [model] path and [texts] files."""
     return _write(path, MemberConfig, MEMBER, filled)
+
+
+def write_witness_template(path: Path, filled: Filled) -> WitnessConfig:
+    """As `write_federation_template`, a `witness.toml`: [witness] home and [server] id."""
+    return _write(path, WitnessConfig, WITNESS, filled)
 
 
 def _write(path: Path, kind: type[Config], name: str, filled: Filled) -> Config:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedspallm_secure.app.courier.media import Medium
 from fedspallm_secure.app.courier.outcomes import bundle_dict, error_dict
+from fedspallm_secure.app.packages import log_words
 from fedspallm_secure.errors import FedSpaError, MissingInput
 from fedspallm_secure.protocol.bundles import Bundle, BundleFile
 from fedspallm_secure.storage.package_reader import PackageReader
@@ -29,6 +30,9 @@ KINDS = {
     "result": "the signed result of a round",
     "layer": "pruned weights of one layer of the model",
     "abort": "the notice that a round ended without a result",
+    "log": "what is new in the log of the rounds, for those who check it",
+    "checkpoint": "the state of that log, for a witness to sign",
+    "cosignature": "the signature of a witness under the state of that log",
 }
 UNKNOWN = "of a kind that this program does not know"
 NOTHING_VERIFIED = (
@@ -40,10 +44,15 @@ NOTHING_VERIFIED = (
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One package of an index.  error: why the file on the medium is not the one that is listed; None if it is."""
+    """One package of an index.
+
+    error: why the file on the medium is not the one that is listed; None if it is; log: the one that its header tells
+    the state of, in words, empty for none.
+    """
 
     file: BundleFile
     error: FedSpaError | None
+    log: str = ""
 
     @property
     def state(self) -> str:
@@ -53,7 +62,13 @@ class Seen:
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         names = [name for name, _ in self.file.parts]
-        found = {**self.file.to_dict(), "names": names, "kind": kind_of(self.file.type), "state": self.state}
+        found = {
+            **self.file.to_dict(),
+            "names": names,
+            "kind": kind_of(self.file.type),
+            "log": self.log,
+            "state": self.state,
+        }
         return found if self.error is None else {**found, **error_dict(self.error)}
 
 
@@ -74,6 +89,11 @@ class Inspected:
         for seen in self.packages:
             sizes[seen.file.type] += seen.file.size
         return [(type, numbers[type], sizes[type]) for type in sorted(numbers)]
+
+    @property
+    def logs(self) -> list[str]:
+        """The states of logs that the packages tell of, in words, sorted."""
+        return sorted({seen.log for seen in self.packages} - {""})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -125,4 +145,4 @@ def _look(medium: Medium, bundle: Bundle, file: BundleFile) -> Seen:
             reader.check_length()
     except FedSpaError as error:
         return Seen(file, error)
-    return Seen(file, None)
+    return Seen(file, None, log_words(reader.head.context.checkpoint))

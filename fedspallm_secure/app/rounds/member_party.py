@@ -98,7 +98,7 @@ class MemberParty(Correspondent):
             case "plan":
                 self._on_plan(incoming, now)
             case "receipt":
-                self.machine.on_receipt(incoming)
+                self.say(self.machine.on_receipt(incoming))
             case "survivors":
                 step = self.machine.on_survivors(incoming, self._ledger(self.plan.round), now)
                 self.ledger = self.ledger.with_release(*self.machine.releases)
@@ -185,6 +185,7 @@ class MemberParty(Correspondent):
             parts = [message.body, *(part.data for part in streams.parts)]
             number, plan_hash = self.plan.round, self.machine.round.plan_hash
             sent = self.send(message.type, message.recipient, parts, number, plan_hash, message.group)
+            self.note(self.machine.note_sealed(group.gid, sent.digest).records, number)
             if self.keeps_sealed:
                 self.sealed[group.gid] = sent
 

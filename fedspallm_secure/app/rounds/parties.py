@@ -15,6 +15,7 @@ from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.witness import Witness
+from fedspallm_secure.storage.memory import read_package
 
 VALID: Final = 28 * 86_400  # seconds for which a package of a round may be opened
 Clock = Callable[[], int]
@@ -79,7 +80,7 @@ class Correspondent:
         """Seal one body, given in parts, and send it."""
         now = self.clock()
         package = self.postbox.seal(type, to, number, plan_hash, group, parts, now, now + VALID)
-        parcel = Parcel(self.party, to, type, package)
+        parcel = Parcel(self.party, to, type, package, read_package(package).head.digest.hex())
         self.wire.send(parcel)
         return parcel
 

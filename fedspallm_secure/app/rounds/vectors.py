@@ -10,7 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspallm_secure.crypto import merkle
 from fedspallm_secure.errors import RecordDamaged, SumOutOfRange
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.deals import tile_hashes
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape, base_digest
 from fedspallm_secure.pruning.aggregation import MatrixSums
 from fedspallm_secure.secagg.fields import check_range
@@ -41,9 +44,14 @@ class Streams:
 
     @property
     def hashes(self) -> tuple[str, str]:
-        """SHA-256 of count and sum stream in hex; `*` where there is none."""
-        total = self.total
-        return _sha256(self.count).hex(), "*" if total is None else _sha256(total).hex()
+        """Roots over the tiles of count and sum stream in hex; `*` where there is none (SPEC section 16.4)."""
+        counts, sums = self.tile_hashes
+        return merkle.root(counts).hex(), merkle.root(sums).hex() if sums else NONE
+
+    @property
+    def tile_hashes(self) -> tuple[list[bytes], list[bytes]]:
+        """Leaf hashes of the tiles of 2^20 bytes of count and sum stream, 32 bytes each; none where there is none."""
+        return tile_hashes(self.count.data), [] if self.total is None else tile_hashes(self.total.data)
 
     @property
     def hash(self) -> bytes:

@@ -9,12 +9,16 @@ from fedspallm_secure.crypto.identity import Party
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A package on its way.  type: as its header says, for whoever counts bytes."""
+    """A package on its way.
+
+    type: as its header says, for whoever counts bytes; digest: of the package, hex, empty where nobody has asked yet.
+    """
 
     sender: Party
     recipient: Party
     type: str
     package: bytes = field(repr=False)
+    digest: str = ""
 
 
 @dataclass(slots=True)

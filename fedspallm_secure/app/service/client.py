@@ -11,21 +11,19 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
 from fedspallm_secure.app.service.loops import Stop, Stopped, Watch, renewed, stopping, tell_refused
-from fedspallm_secure.app.service.networks import Visiting, route_to
+from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, serve
+from fedspallm_secure.app.service.visits import Visits, server_of, visiting
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.errors import FedSpaError, UsageError
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
-from fedspallm_secure.transport.client import Manners
-from fedspallm_secure.transport.tls import Credentials
 
 _log = logging.getLogger(__name__)
-_TURN = 1.0  # seconds between two looks at clock, home and controls
 _FEW = 2  # prekeys: with fewer left, new ones are made before the next round
 
 
@@ -55,7 +53,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, 
         live.phase("starting")
         bench = Bench(config, me.id, ranks, shown, stop.check)
         station = MemberStation(post, policy_of(config), bench.model, bench.model)
-        network = _network(config, post, live)
+        network = visiting(config.server, post, live)
         try:
             return _Loop(post, station, bench, network, live, stop, once).run()
         except Stopped:
@@ -67,18 +65,6 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, 
             with suppress(FedSpaError):
                 ranks.tell({"stop": True})
             live.close()
-
-
-def _network(config: MemberConfig, post: Post, live: Live) -> Visiting | None:
-    """The way to the server; None where everything is carried by hand."""
-    if not config.server.url:
-        return None
-    if post.tls_key is None:
-        raise MissingInput(f"{post.home.path} has no TLS key")
-    server = Party(Role.SERVER.value, config.server.id)
-    route = route_to(config.server.url, server, config.server.proxy)
-    manners = Manners(up=float(config.server.upload_rate) or None, down=float(config.server.download_rate) or None)
-    return Visiting(post, Credentials(post.home.tls.der, post.tls_key), route, manners, live)
 
 
 class _Loop:
@@ -95,50 +81,29 @@ class _Loop:
         once: bool,
     ) -> None:
         self._post, self._station, self._bench = post, station, bench
-        self._network, self._live, self._stop, self._once = network, live, stop, once
+        self._visits = Visits(post, network, stop, once)
+        self._live, self._stop = live, stop
         self._server = station.policy.server
         self._watch = Watch(post.home.path)
         self._said = ""
         self._left = False
-        post.spool.notify = stop.wake.set
 
     def run(self) -> int:
         """Until somebody stops it; the exit code."""
         self._obey()
         if self._left:
             return 0
-        if self._network is not None:
-            self._network.wake = self._stop.wake.set
-            self._network.start()
-            if not self._meet(self._network):
-                return 0
+        if not self._visits.begin():
+            return 0
         self._offer()
         while not self._stop.wanted and not self._left:
-            if self._network is not None:
-                self._network.check()
+            self._visits.check()
             if not self._turn():
-                if self._once and self._is_idle():
+                if self._visits.is_over():
                     break
-                self._stop.wake.wait(_TURN)
-                self._stop.wake.clear()
+                self._visits.rest()
         _log.info("stopped")
         return 0
-
-    def _meet(self, network: Visiting) -> bool:
-        """Wait until the server has said what it has of us, before any secret is used; False if stopped before.
-
-        Raises RolledBack; with `once` what keeps the server from being reached.
-        """
-        while network.hello is None:
-            network.check()
-            if self._once and network.trouble is not None:
-                raise network.trouble
-            if self._stop.wanted:
-                return False
-            self._stop.wake.wait(_TURN)
-            self._stop.wake.clear()
-        self._station.check_sequence(network.hello.sequence)
-        return True
 
     def _turn(self) -> bool:
         station = self._station
@@ -149,27 +114,13 @@ class _Loop:
         moved = station.work_through() > 0
         tell_refused(station.told)
         if due := station.due():
-            self._bench.prune(station.plan, due, station.contribute_layer, self._notify)
+            self._bench.prune(station.plan, due, station.contribute_layer, self._visits.notify)
             moved = True
         if moved:
-            self._notify()
+            self._visits.notify()
             self._offer()
         self._say()
         return moved
-
-    def _notify(self) -> None:
-        if self._network is not None:
-            self._network.check()
-            self._network.notify()
-
-    def _is_idle(self) -> bool:
-        """Whether a run for cron may end: everything was brought and fetched, and nothing is left to do."""
-        network = self._network
-        if network is None:
-            return True
-        if network.trouble is not None:
-            raise network.trouble
-        return network.idle and not self._post.spool.arrived()
 
     def _offer(self) -> None:
         """Tell the server what this member would take part with, if that has changed and no round is going on."""
@@ -193,7 +144,7 @@ class _Loop:
             post.send("prekeys", self._server, [bundle.encode()])
             post.send("offer", self._server, [offer.encode()])
             post.remember("offered", "*", made)
-        self._notify()
+        self._visits.notify()
 
     def _obey(self) -> None:
         """Leave, if the operator of this member has asked for that from another process."""
@@ -227,7 +178,7 @@ def policy_of(config: MemberConfig) -> Policy:
     """What the member insists on."""
     found = config.policy
     return Policy(
-        Party(Role.SERVER.value, config.server.id),
+        server_of(config.server),
         found.colluders,
         profiles=frozenset(found.profiles),
         witnesses=found.witnesses,

@@ -12,11 +12,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.configuration.either import read_either
+from fedspallm_secure.app.configuration.either import home_of, read_either
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.service.past import member_rounds, server_rounds
-from fedspallm_secure.app.service.status import home_path
 from fedspallm_secure.app.service.status_server import round_of
 from fedspallm_secure.app.service.watched import Watched, watch
 from fedspallm_secure.crypto.encoding import canonical_json
@@ -40,7 +39,7 @@ def abort_round(path: Path, round: int, reason: str) -> None:
     """
     config = read_either(path)
     if not isinstance(config, FederationConfig):
-        raise UsageError("a member cannot abort a round", hint="to take part no more: fedprune client leave")
+        raise UsageError("only a server can abort a round", hint="to take part no more: fedprune client leave")
     if not reason.strip() or not reason.isprintable() or len(reason) > REASON_LIMIT:
         raise UsageError(f"a reason is one line of at most {REASON_LIMIT} characters", hint="say it with --reason")
     register = config.server.home / folder.REGISTER
@@ -59,14 +58,18 @@ def _check_goes_on(watched: Watched, round: int, config: FederationConfig) -> No
 
 
 def rounds_of(path: Path) -> list[dict[str, Any]]:
-    """All rounds there were, the first one first; times are Unix seconds.  path: of either configuration file."""
+    """All rounds there were, the first one first; times are Unix seconds.  path: of federation.toml or
+    member.toml.  Raises UsageError for a witness.
+    """
     config = read_either(path)
-    with watch(home_path(config) / folder.REGISTER) as watched:
+    with watch(home_of(config) / folder.REGISTER) as watched:
         if not watched.has_begun():
             return []
         if isinstance(config, MemberConfig):
             return member_rounds(watched, read_identity(config.member.home).party.id)
-        return server_rounds(watched, config)
+        if isinstance(config, FederationConfig):
+            return server_rounds(watched, config)
+        raise UsageError("a witness takes part in no rounds", hint="fedprune witness status shows what it signed")
 
 
 def leave(path: Path, undo: bool = False) -> None:
@@ -77,7 +80,7 @@ def leave(path: Path, undo: bool = False) -> None:
     """
     config = read_either(path)
     if not isinstance(config, MemberConfig):
-        raise UsageError("a server cannot leave its own rounds", hint="to end one: fedprune server abort ROUND")
+        raise UsageError("only a member can leave", hint="to end a round: fedprune server abort ROUND")
     me = Party(Role.MEMBER.value, read_identity(config.member.home).party.id)
     register = config.member.home / folder.REGISTER
     with watch(register) as watched:

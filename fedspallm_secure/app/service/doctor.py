@@ -4,11 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from fedspallm_secure.app.configuration.either import Either, read_either
-from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.either import Either, home_of, read_either, role_of
+from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.service import doctor_identity, doctor_machine, doctor_model, doctor_network
-from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, home_of, looked_at, note
-from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, looked_at, note
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.errors import FedSpaError, Unhealthy
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
@@ -51,13 +50,13 @@ def examine(path: Path, password: Password | None, quick: bool = False) -> Itera
     patient = Patient(config, home[0], int(time.time()), None if password is None else Unlocking(password))
     for name, check in _QUICK if quick else (*_QUICK, *_SLOW):
         yield from looked_at(name, lambda check=check: check(patient))  # type: ignore[misc]
-    if quick:
+    if quick and not isinstance(config, WitnessConfig):
         yield note("model", "not looked at, because of --quick")
 
 
 def _home(config: Either, found: list[Home]) -> Findings:
     home = open_home(home_of(config))
-    wanted = Role.SERVER if isinstance(config, FederationConfig) else Role.MEMBER
+    wanted = role_of(config)
     if home.party.role is not wanted:
         text = f"{home.path} is the home of {home.party}, not of a {wanted.value}"
         yield bad("home", text, f"name the home of a {wanted.value} in {config.file}")

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fedspallm_secure.app.expiry import home_warnings, list_is_old
 from fedspallm_secure.app.service.findings import Findings, Patient, bad, good, note
-from fedspallm_secure.app.stations.opening import JOURNAL_KEY
+from fedspallm_secure.app.stations.opening import JOURNAL_KEY, NOTE_KEYS
 from fedspallm_secure.crypto.certificate_fields import day
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.passwords import PasswordKey
@@ -73,9 +73,9 @@ def roster(patient: Patient) -> Findings:
         yield bad("roster", f"{home.party} is not in version {found.version}", _NEW_ROSTER)
     elif own.leaf.public != home.signing.public:
         yield bad("roster", f"version {found.version} has another signing key of yours", _NEW_ROSTER)
-    elif patient.member is not None and Party("server", patient.member.server.id) not in parties:
-        text = f"server/{patient.member.server.id} is not in version {found.version}"
-        yield bad("roster", text, f"correct [server] id in {patient.member.file}, or {_NEW_ROSTER}")
+    elif patient.follower is not None and Party("server", patient.follower.server.id) not in parties:
+        text = f"server/{patient.follower.server.id} is not in version {found.version}"
+        yield bad("roster", text, f"correct [server] id in {patient.follower.file}, or {_NEW_ROSTER}")
     elif patient.server is not None and (missing := _missing(patient, set(parties))):
         text = f"not in version {found.version}: {', '.join(missing)}"
         yield bad("roster", text, f"correct [rounds] in {patient.server.file}, or {_NEW_ROSTER}")
@@ -114,7 +114,8 @@ def key_files(patient: Patient) -> Findings:
     path = patient.home.path
     folder.check_private_folder(path)
     names = [folder.SIGNING_KEY, folder.TLS_KEY, folder.RECIPIENT_KEY]
-    names += [name for name in (folder.PREKEYS_KEY, JOURNAL_KEY) if (path / name).exists()]
+    of_notes = [name for name, _ in NOTE_KEYS.values()]
+    names += [name for name in (folder.PREKEYS_KEY, JOURNAL_KEY, *of_notes) if (path / name).exists()]
     for name in names:
         describe_key_file(path / name)
     yield good("key files", f"{len(names)} in {path}, for you alone")

@@ -54,6 +54,9 @@ class Demand:
 
 def model(patient: Patient) -> Findings:
     """Everything that depends on the model: whether it is covered, and whether this machine is large enough."""
+    config = patient.server or patient.member
+    if config is None:
+        return
     try:
         import torch  # noqa: F401
 
@@ -63,7 +66,6 @@ def model(patient: Patient) -> Findings:
             "model", f"{error.name} is not installed, and pruning needs it", "pip install 'fedspallm-secure[torch]'"
         )
         return
-    config = patient.config
     settings = ComputeSettings()
     if isinstance(config, MemberConfig):
         compute = config.compute

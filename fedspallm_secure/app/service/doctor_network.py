@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note, told
 from fedspallm_secure.crypto.certificate_fields import day
 from fedspallm_secure.crypto.identity import Party, Role
@@ -31,8 +32,8 @@ _MANNERS = Manners(Timeouts(_SECONDS, _SECONDS), Patience(tries=1))
 
 
 def reach(patient: Patient) -> Findings:
-    """Whether a member reaches its server, and whether the two agree on what they know."""
-    config = patient.member
+    """Whether a member or a witness reaches its server, and whether the two agree on what they know."""
+    config = patient.follower
     if config is None:
         return
     if not config.server.url:
@@ -63,7 +64,7 @@ def reach(patient: Patient) -> Findings:
     yield from about(hello, skew, trust, config)
 
 
-def route_of(config: MemberConfig) -> Route:
+def route_of(config: MemberConfig | WitnessConfig) -> Route:
     """Where the configuration says that the server is."""
     found = urlsplit(config.server.url)
     server = Party(Role.SERVER.value, config.server.id)
@@ -114,10 +115,10 @@ async def _greet(route: Route, credentials: Credentials, trust: Trust) -> tuple[
         return await courier.hello(), courier.skew
 
 
-def about(hello: Hello, skew: int, trust: Trust, config: MemberConfig) -> Findings:
+def about(hello: Hello, skew: int, trust: Trust, config: MemberConfig | WitnessConfig) -> Findings:
     """What the server says of itself, compared with what is pinned here.  skew: seconds its clock is ahead."""
     yield good("server", f"server/{config.server.id} of {hello.federation} answers, with {hello.software}")
-    trusted = config.policy.software
+    trusted = config.policy.software if isinstance(config, MemberConfig) else ()
     if trusted and not is_trusted(hello.software, trusted):
         text = f"it runs {hello.software}, which [policy] software does not name"
         yield bad("server", text, "ask its operator for a program you trust, or name it there")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from fedspallm_secure.app.configuration.either import Either
+from fedspallm_secure.app.configuration.either import Either, data_of
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.reporting import numbers
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError
@@ -50,13 +51,18 @@ class Patient:
 
     @property
     def server(self) -> FederationConfig | None:
-        """The configuration of a server; None for a member."""
+        """The configuration of a server; None for others."""
         return self.config if isinstance(self.config, FederationConfig) else None
 
     @property
     def member(self) -> MemberConfig | None:
-        """The configuration of a member; None for a server."""
+        """The configuration of a member; None for others."""
         return self.config if isinstance(self.config, MemberConfig) else None
+
+    @property
+    def follower(self) -> MemberConfig | WitnessConfig | None:
+        """The configuration of somebody who follows a server; None for a server."""
+        return None if isinstance(self.config, FederationConfig) else self.config
 
     @property
     def data(self) -> Path:
@@ -70,16 +76,6 @@ class Patient:
             return len(self.server.rounds.members)
         entries = self.home.roster.entries if self.home.roster is not None else ()
         return sum(entry.party.role is Role.MEMBER for entry in entries)
-
-
-def data_of(config: Either) -> Path:
-    """The work folder of a configuration."""
-    return config.server.data if isinstance(config, FederationConfig) else config.member.data
-
-
-def home_of(config: Either) -> Path:
-    """The home of a configuration."""
-    return config.server.home if isinstance(config, FederationConfig) else config.member.home
 
 
 def good(check: str, text: str) -> Finding:

@@ -27,7 +27,7 @@ from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import FedSpaError, MissingInput, RoundAborted, UsageError
 from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
-from fedspallm_secure.secagg.thresholds import Profile, default_colluders
+from fedspallm_secure.secagg.thresholds import default_colluders
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.transport.guards import Limits
 from fedspallm_secure.transport.tls import Credentials
@@ -35,7 +35,7 @@ from fedspallm_secure.transport.tls import Credentials
 _log = logging.getLogger(__name__)
 _TURN = 1.0  # seconds between two looks at clock, home and controls
 _LINGER = 60  # seconds that a run which ends by itself stays for members to fetch the last result
-_NO_WITNESS = "rounds with witnesses need a witness that answers by itself, which this version does not have"
+_NO_BEACON = "rounds whose seed witnesses draw are only simulated in this version"
 
 
 def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until_done: bool = False) -> int:
@@ -152,10 +152,10 @@ class _Loop:
 
 def check_supported(config: FederationConfig) -> None:
     """Raise UsageError for what real rounds cannot do yet."""
-    if config.rounds.profile is Profile.WITNESSED or config.rounds.beacons:
-        raise UsageError(_NO_WITNESS, hint="use three-trip, or two-trip for one pass")
+    if config.rounds.beacons:
+        raise UsageError(_NO_BEACON, hint="leave [rounds] beacons empty")
     if len(config.rounds.members) > COMPLETE_LIMIT:
-        raise UsageError(f"cohorts of more than {COMPLETE_LIMIT} members need a beacon: {_NO_WITNESS}")
+        raise UsageError(f"cohorts of more than {COMPLETE_LIMIT} members need a beacon: {_NO_BEACON}")
 
 
 def agenda_of(config: FederationConfig, post: Post) -> Agenda:
@@ -187,6 +187,8 @@ def agenda_of(config: FederationConfig, post: Post) -> Agenda:
         rounds.open_after,
         rounds.patience,
         rounds.attempts,
+        rounds.witnesses,
+        rounds.dishonest,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a server or a member stands, for whoever looks on: no password, and nothing is disturbed.
+"""Where a server, a member or a witness stands, for whoever looks on: no password, and nothing is disturbed.
 
 Two things are put together: the journal, which says what has happened, and `live.json`, which says what a running
 service is doing at this moment.
@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.configuration.either import Either, read_either
+from fedspallm_secure.app.configuration.either import Either, data_of, home_of, read_either
+from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.expiry import home_warnings
 from fedspallm_secure.app.service.live import read_live
 from fedspallm_secure.app.service.status_member import member_facts
 from fedspallm_secure.app.service.status_server import server_facts
+from fedspallm_secure.app.service.status_witness import witness_facts
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.files import disk_errors
@@ -25,19 +27,19 @@ _NOTHING: Final = {"packages": 0, "bytes": 0}
 
 
 def status_of(path: Path, now: int | None = None) -> dict[str, Any]:
-    """Where the party stands whose federation.toml or member.toml this is, as plain data.
+    """Where the party stands whose configuration file this is, as plain data.
 
     now: Unix seconds, for tests.  Raises what reading the configuration and the home raises, StorageError and
     RecordDamaged.
     """
     config = read_either(path)
-    home = open_home(home_path(config))
+    home = open_home(home_of(config))
     return facts_of(path, config, home, int(time.time()) if now is None else now)
 
 
 def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]:
     """As `status_of`, for those who have read configuration and home already."""
-    data = data_path(config)
+    data = data_of(config)
     found: dict[str, Any] = {
         "config": str(path),
         "role": home.party.role.value,
@@ -53,19 +55,11 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
         boxes = watched.boxes(now)
         if isinstance(config, MemberConfig):
             told = member_facts(watched, config, home, now)
-        else:
+        elif isinstance(config, FederationConfig):
             told = {**server_facts(watched, config, home), "leaving": watched.leaving(now, 50)}
+        else:
+            told = witness_facts(watched, config, home, now)
     return {**found, **told, **_places(data), **boxes}
-
-
-def home_path(config: Either) -> Path:
-    """Where the party's keys are."""
-    return config.member.home if isinstance(config, MemberConfig) else config.server.home
-
-
-def data_path(config: Either) -> Path:
-    """Where the party's work lies."""
-    return config.member.data if isinstance(config, MemberConfig) else config.server.data
 
 
 def live_path(data: Path) -> Path:

@@ -40,7 +40,8 @@ class Agenda:
     members: ids of those awaited, empty for all members of the roster; schedule: targets as a plan spells them; seed:
     32 bytes; open_after: seconds to wait for more offers than are needed; patience: seconds to wait for the rest of a
     stage once enough have answered; attempts: how often a round is tried to which
-    too few have contributed for the others to decline it.
+    too few have contributed for the others to decline it; witnesses: ids of those who endorse survivor lists and cosign
+    the log, sorted; dishonest: how many of them may lie.
     """
 
     members: tuple[str, ...]
@@ -53,6 +54,8 @@ class Agenda:
     open_after: int = 0
     patience: int = 60
     attempts: int = 2
+    witnesses: tuple[str, ...] = ()
+    dishonest: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Between rounds it remembers three things: who takes part with how many layers (f
 sums over changing cohorts would give members away), how far it has come, and the deals that members made last.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,9 +15,11 @@ from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absenc
 from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
+from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.server_station import Finisher, ServerStation
 from fedspallm_secure.app.stations.station import FATAL, arrived_of, take_in
 from fedspallm_secure.app.stations.vault_disk import DiskVault
+from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError, NotAwaited
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.packages import NONE
@@ -32,7 +34,7 @@ from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.secagg.disclosure import HONEST
 from fedspallm_secure.storage.spool import Arrived
 
-_OUTSIDE: Final = frozenset({"offer", "prekeys"})
+_OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature"})
 _BEGINNING: Final = {"number": 0, "previous": NONE, "failed": 0, "round": 0}
 
 
@@ -49,6 +51,9 @@ class Model(Finisher, Protocol):
 
         proof: plain data, to be published with the model.
         """
+
+    def files(self) -> Sequence[Mapping[str, Any]]:
+        """Name, size and sha256 of the files of the pruned model, sorted by name; none as long as it is not written."""
 
 
 class Director:
@@ -67,9 +72,10 @@ class Director:
         self.station: ServerStation | None = None
         self.waiting, self.done = "", False
         self.told: list[tuple[Arrived, FedSpaError]] = []
+        self.scribe = Scribe(post, folder / "log", agenda.witnesses, agenda.dishonest)
         least = max(agenda.min_cohort, agenda.terms.colluders + HONEST)
         self.candidates = Candidates(post, agenda.members, least, agenda.open_after)
-        self._own = ServerOwn(post.party, post.signer, post.trust)
+        self._own = self._new_own()
         self._enough_since: tuple[State, int] | None = None
         number = post.journal.last_round()
         if number and post.journal.recall("concluded", str(number)) is None:
@@ -82,13 +88,19 @@ class Director:
         return DiskVault(self.folder / f"round-{number}" / "vectors")
 
     def _restored(self, number: int) -> ServerStation:
-        return ServerStation.restore(self.post, self._own, number, self._vault(number), self.model)
+        return ServerStation.restore(self.post, self._own, number, self._vault(number), self.model, self.scribe)
+
+    def _new_own(self) -> ServerOwn:
+        post, agenda = self.post, self.agenda
+        return ServerOwn(post.party, post.signer, post.trust, agenda.witnesses, agenda.dishonest)
 
     def renew(self) -> None:
         """Go on with a newer roster or revocation list, which the post has read.  Raises StorageError."""
-        self._own = ServerOwn(self.post.party, self.post.signer, self.post.trust)
+        self._own = self._new_own()
         if self.station is not None:
             self.station.machine.own = self._own
+        with self.post.at_once():
+            self.scribe.sync()
         self._seal_again()
 
     def _seal_again(self) -> None:
@@ -100,26 +112,43 @@ class Director:
 
     def work_through(self) -> int:
         """Act on everything in the inbox; how many packages were settled.  Errors: as of `take_in`."""
-        return take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+        settled = take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+        self.scribe.publish()
+        return settled
 
     def act(self, parcel: Parcel) -> None:
-        """Take in an offer or prekeys, or what belongs to the round that is going on."""
+        """Take in an offer, prekeys or a cosignature, or what belongs to the round that is going on."""
         if parcel.type in _OUTSIDE:
             opened = self.post.open(arrived_of(parcel), Awaited(types=_OUTSIDE))
             sender, body = opened.head.context.sender, bytes(opened.body)
-            if parcel.type == "offer":
-                self.candidates.on_offer(sender, Offer.parse(body))
-            else:
-                self.candidates.on_prekeys(sender, Prekeys.parse(body))
+            match parcel.type:
+                case "offer":
+                    self.candidates.on_offer(sender, Offer.parse(body))
+                case "prekeys":
+                    self.candidates.on_prekeys(sender, Prekeys.parse(body))
+                case _:
+                    self._on_cosignature(sender, body)
         elif self.station is None:
             raise NotAwaited("no round is going on")
         else:
             self.station.act(parcel)
 
+    def _on_cosignature(self, sender: Party, body: bytes) -> None:
+        """What a witness signed, and who of the round under way may have waited for it."""
+        if self.scribe.on_cosignature(sender, body):
+            self.scribe.note_witnesses()
+            if self.station is not None and self.station.machine.state is State.UNMASKING:
+                self.station.tell_log()
+
     # Time
 
     def tick(self) -> bool:
         """Do what is due now; whether anything was.  Errors: as of `work_through`."""
+        due = self._tick()
+        self.scribe.publish()
+        return due
+
+    def _tick(self) -> bool:
         station = self.station
         if station is None:
             return self._open()
@@ -161,18 +190,22 @@ class Director:
     def _conclude(self, station: ServerStation) -> None:
         """The round is over: publish what came out, and remember how far we are."""
         plan, machine, journal = station.plan, station.machine, self.post.journal
-        progress, result = self._progress, machine.result
+        progress, result, files = self._progress, machine.result, ()
         if result is None:
             progress = {**progress, "failed": progress["failed"] + 1}
         else:
             station.publish()
             self.model.complete(plan, result, station.proof())
+            files = tuple(self.model.files())
             progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0, "round": plan.round}
         with self.post.at_once():
             self.post.remember("progress", "*", progress)
             concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
             self.post.remember("concluded", str(plan.round), concluded)
             note_handed_in(self.post, machine)
+            removed = () if self.post.archive else ("contributions", "answers")
+            self.scribe.end(plan.round, "" if result is None else result.hash, files, removed)
+            station.tell_log()
             if not machine.blamed:  # else they are the proof
                 self.post.later(lambda: journal.forget_secrets(plan.round))
         station.vault.clear()
@@ -232,7 +265,10 @@ class Director:
             id: [PastDeal.from_dict(deal) for deal in deals] for id, deals in journal.recall_all("deals").items()
         }
         with self.post.at_once():
-            station = ServerStation.open(self.post, self._own, plan, self._vault(plan.round), self.model)
+            for bundle, _ in bundles.values():
+                self.scribe.prekeys(bundle)
+            vault = self._vault(plan.round)
+            station = ServerStation.open(self.post, self._own, plan, vault, self.model, self.scribe)
             mine = {id: bundle for id, (bundle, _) in bundles.items()}
             station.say(station.machine.invite(mine, history=history))
             for use in plan.prekeys:

@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from fedspallm_secure.app.rounds.member_party import MemberParty, Work
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.app.stations.log_book import LogBook
 from fedspallm_secure.app.stations.own_bundles import OwnBundles
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.results import Applier, Results
-from fedspallm_secure.app.stations.station import NotYet, arrived_of, take_in
+from fedspallm_secure.app.stations.station import NotYet, arrived_of, check_sequence, take_in
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import (
@@ -22,6 +23,7 @@ from fedspallm_secure.errors import (
     RolledBack,
     TrustError,
 )
+from fedspallm_secure.protocol.audit.policies import TrustPolicy
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited, check_sealing
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -35,10 +37,6 @@ from fedspallm_secure.protocol.rounds.survivors import Endorsement
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.storage.spool import Arrived
 
-_SAID: Final = (
-    "if this home was put back from a copy: have its certificate withdrawn, and enrol again in a new --home; "
-    "if it never was, the server is wrong: compare with its operator"
-)
 _OLD_COPY: Final = "stop: this home is an old copy.  Have its certificate withdrawn, and enrol again in a new --home"
 
 
@@ -47,8 +45,10 @@ class MemberStation(MemberParty):
 
     keeps_sealed = False
 
-    def __init__(self, post: Post, policy: Policy, work: Work, applier: Applier) -> None:
-        """Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ."""
+    def __init__(
+        self, post: Post, policy: Policy, work: Work, applier: Applier, log_policy: TrustPolicy | None = None
+    ) -> None:
+        """log_policy: whose cosignatures the server's log has to have, None for nobody's.  Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ."""
         self.bundles = OwnBundles(post)
         self.post = post
         self.policy = policy
@@ -56,6 +56,7 @@ class MemberStation(MemberParty):
         super().__init__(post.participant, post.postbox, policy, self.bundles.newest, work, Wire(), post.now)
         self.told: list[tuple[Arrived, FedSpaError]] = []
         self.owed: list[Outgoing] = []
+        self.book = LogBook(post, policy.server, lambda: self.deals, log_policy)
         self._restore()
         with post.at_once():
             self.bundles.publish()
@@ -95,14 +96,8 @@ class MemberStation(MemberParty):
         return there if there == self.bundle.first else 0
 
     def check_sequence(self, seen: int) -> None:
-        """seen: number of the newest package that the server says it has of this member.  Raises RolledBack.
-
-        The server gives no proof, so it can stop a member with a number that it made up; it need not answer either.
-        """
-        own = self.post.journal.register.last_sequence()
-        if seen > own:
-            said = f"the server says that it has package {seen} of {self.party}; this home has made {own}"
-            raise RolledBack(said, hint=_SAID)
+        """As of `stations.station`."""
+        check_sequence(self.post, seen)
 
     def renew(self) -> None:
         """Go on with a newer roster or revocation list, which the post has read."""
@@ -129,6 +124,8 @@ class MemberStation(MemberParty):
     def act(self, parcel: Parcel) -> None:
         """Act on a message of the server, or on a layer of a result."""
         match parcel.type:
+            case "log":
+                self.book.on_log(self._open_one(parcel, frozenset({"log"})))
             case "layer":
                 self.results.on_layer(arrived_of(parcel))
             case "result" if self.results.only_follows(arrived_of(parcel).round, self.machine.accepted):
@@ -140,7 +137,12 @@ class MemberStation(MemberParty):
         self._persist()
 
     def open(self, parcel: Parcel, types: frozenset[str]) -> Incoming:
-        """SPEC section 9."""
+        """SPEC section 9, and that the log says the same.  Raises NotYet for what is not in the log yet."""
+        incoming = self._open_one(parcel, types)
+        self.book.look_up(incoming, self.clock())
+        return incoming
+
+    def _open_one(self, parcel: Parcel, types: frozenset[str]) -> Incoming:
         opened = self.post.open(arrived_of(parcel), Awaited(types=types))
         return Incoming(opened.head, bytes(opened.body))
 
@@ -259,8 +261,8 @@ class MemberStation(MemberParty):
         self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE
     ) -> Parcel:
         """Seal a body into the outbox."""
-        self.post.send(type, to, parts, number, plan_hash, group)
-        return Parcel(self.party, to, type, b"")
+        digest = self.post.send(type, to, parts, number, plan_hash, group)
+        return Parcel(self.party, to, type, b"", digest)
 
     def _persist(self) -> None:
         """Write down what changed of ledger, pending releases and deals."""

@@ -1,7 +1,9 @@
 """What rounds do to a model: the server's step on sums, and what a member brings and takes home."""
 
-from collections.abc import Collection, Mapping
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.vectors import Released, Streams, layer_streams
@@ -64,6 +66,16 @@ class ServerModel:
             self.revisions.write_model(proof)
 
 
+    def files(self) -> Sequence[Mapping[str, Any]]:
+        """Name, size and sha256 of the files of the pruned model; none as long as it is not written."""
+        folder = self.revisions.folder / f"model-{self.revisions.round}"
+        if not folder.exists():
+            return ()
+        with disk_errors(folder):
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+            return [{"name": str(path.relative_to(folder)), **_size_and_hash(path)} for path in paths]
+
+
 class MemberModel:
     """A member's model: `member_party.Work` and `results.Applier`.
 
@@ -120,6 +132,12 @@ class MemberModel:
             name = folder.parent.name.removeprefix("round-")
             if name.isdigit() and int(name) <= last:
                 remove_tree(folder)
+
+
+def _size_and_hash(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"size": path.stat().st_size, "sha256": digest}
 
 
 def layers_of(result: Result) -> list[int]:

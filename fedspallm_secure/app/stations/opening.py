@@ -5,15 +5,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from fedspallm_secure.app.configuration.either import Either, find_either, read_either
+from fedspallm_secure.app.configuration.either import Either, data_of, find_either, home_of, read_either
 from fedspallm_secure.app.configuration.federation import FederationConfig
-from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.enrolment import DEFAULT_PREKEYS, refill
 from fedspallm_secure.app.stations.post import Clock, Post
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.crypto.key_records import JournalSecret, Purpose
+from fedspallm_secure.crypto.key_records import JournalSecret, Purpose, SigningSeed
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.randomness import random_bytes
+from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import KeyFileExists, UsageError
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited, check_head
@@ -23,16 +23,22 @@ from fedspallm_secure.storage.files import disk_errors, sole_writer
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.keystore import create_key_file, open_key_file
+from fedspallm_secure.storage.log_store import open_log
 from fedspallm_secure.storage.room import Quota
 from fedspallm_secure.storage.spool import open_spool
 
 JOURNAL_KEY = "journal.key"
+NOTE_KEYS = {Role.SERVER: ("log.key", Purpose.LOG), Role.WITNESS: ("cosigner.key", Purpose.COSIGNER)}
 _SERVICE_LOCK = ".service.lock"  # another one than that of commands, which work in a home beside its service
 Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
 
-_TO_SERVER = frozenset({"offer", "prekeys", "contribution", "endorsement", "unmask-response"})
-_TO_MEMBER = frozenset({"plan", "receipt", "survivors", "unmask-request", "result", "layer", "abort"})
-AWAITED = {Role.SERVER: Awaited(types=_TO_SERVER), Role.MEMBER: Awaited(types=_TO_MEMBER)}
+_TO_SERVER = frozenset({"offer", "prekeys", "contribution", "endorsement", "cosignature", "unmask-response"})
+_TO_MEMBER = frozenset({"log", "plan", "receipt", "survivors", "unmask-request", "result", "layer", "abort"})
+AWAITED = {
+    Role.SERVER: Awaited(types=_TO_SERVER),
+    Role.MEMBER: Awaited(types=_TO_MEMBER),
+    Role.WITNESS: Awaited(types=frozenset({"opening", "survivors", "checkpoint"})),
+}
 
 
 @contextmanager
@@ -68,7 +74,8 @@ def open_station(
         def more() -> None:
             refill(home_path, password, DEFAULT_PREKEYS)
 
-        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, clock, tls_key, more)
+        log, notes = open_log(journal.connection, register), note_signer(home, keys)
+        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, log, clock, tls_key, more, notes)
         check.post, spool.key_of = post, check.key_of
         yield post
 
@@ -105,8 +112,22 @@ def journal_key(home: Home, keys: Unlocking) -> bytes:
     return cast(JournalSecret, record).key
 
 
+def note_signer(home: Home, keys: Unlocking) -> Ed25519Signer | None:
+    """The key of a server's log or of a witness's cosignatures, made when it is needed first; None for others."""
+    if home.party.role not in NOTE_KEYS:
+        return None
+    name, purpose = NOTE_KEYS[home.party.role]
+    path = home.path / name
+    if not path.exists():
+        made = SigningSeed(random_bytes(32))
+        with suppress(KeyFileExists):  # by another process, a moment ago
+            create_key_file(path, purpose, home.identity.uri, made, keys.key(home.path / folder.SIGNING_KEY))
+    record, _ = open_key_file(path, keys.key(path), purpose, home.identity.uri)
+    return Ed25519Signer(cast(SigningSeed, record).seed)
+
+
 def read_config(path: Path | None) -> Either:
-    """The toml that was named, or the one at hand, whichever of the two it is.  Raises UsageError, MissingInput."""
+    """The toml that was named, or the one at hand, whichever it is.  Raises UsageError, MissingInput."""
     return read_either(find_either(path))
 
 
@@ -114,12 +135,9 @@ def read_config(path: Path | None) -> Either:
 def open_post(path: Path | None, unlock: Unlock, clock: Clock) -> Iterator[Post]:
     """The post of whoever the toml belongs to, for carrying packages beside a running station."""
     config = read_config(path)
-    if isinstance(config, MemberConfig):
-        with open_station(config.member.home, config.member.data, unlock, clock, sole=False) as post:
-            yield post
-    else:
-        with open_station(config.server.home, config.server.data, unlock, clock, quota_of(config), sole=False) as post:
-            yield post
+    quota = quota_of(config) if isinstance(config, FederationConfig) else None
+    with open_station(home_of(config), data_of(config), unlock, clock, quota, sole=False) as post:
+        yield post
 
 
 def quota_of(config: FederationConfig) -> Quota:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
@@ -30,6 +30,7 @@ from fedspallm_secure.storage.drafts import draft
 from fedspallm_secure.storage.files import create_private, disk_errors, sync_folder
 from fedspallm_secure.storage.home import Home
 from fedspallm_secure.storage.journal import Departure, Journal, Recordable
+from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.memory import Buffer, MemoryPlaintext
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Plaintext
@@ -38,7 +39,21 @@ from fedspallm_secure.storage.register import Received, SqliteRegister
 from fedspallm_secure.storage.spool import Arrived, Spool
 
 VALID: Final = 90 * 86_400  # seconds for which a package of a round may be opened
+_ARCHIVED: Final = {"contribution": "contributions", "endorsement": "endorsements", "unmask-response": "answers"}
 Clock = Callable[[], int]
+
+
+class Keeper(Protocol):
+    """Whoever keeps the log at this party: a server writes it, others follow it (SPEC section 22)."""
+
+    def checkpoint(self) -> bytes:
+        """The newest checkpoint, for the header of what is sealed; empty for none."""
+
+    def heed(self, head: Head) -> None:
+        """A package was opened: what its header says about the log.  Raises LogRefused, or RolledBack."""
+
+    def testify(self, proof: bytes) -> None:
+        """Somebody made two packages under one number; the proof."""
 
 
 class LateRegister:
@@ -86,12 +101,14 @@ class Post:
         journal: Journal,
         spool: Spool,
         bundles: BundleRegister,
+        log: LogStore,
         clock: Clock,
         tls_key: EllipticCurvePrivateKey | None = None,
         refill: Callable[[], None] = lambda: None,
+        note_signer: Signer | None = None,
     ) -> None:
         """secrets: key identifier -> recipient key; prekeys: of a member; tls_key: for those who talk to others;
-        refill: makes new prekeys and their bundle.
+        refill: makes new prekeys and their bundle; note_signer: of those who sign notes, a server or a witness.
         """
         self.party = home.party
         self.home = home
@@ -100,8 +117,11 @@ class Post:
         self.journal = journal
         self.spool = self.depot = spool
         self.bundles = bundles
+        self.log = log
+        self.note_signer = note_signer
+        self.keeper: Keeper | None = None
         self.now = clock
-        self.archive: Path | None = None  # where contributions that were taken in go; None: they are removed
+        self.archive: Path | None = None  # where packages of rounds that were taken in go; None: they are removed
         self.tls_key = tls_key
         self.refill = refill
         self._secrets = secrets
@@ -127,7 +147,9 @@ class Post:
         self.postbox = self._postbox()
 
     def _postbox(self) -> Postbox:
-        return Postbox(self.participant, self.home.trust, self._register, self.home.reader)
+        found = Postbox(self.participant, self.home.trust, self._register, self.home.reader)
+        found.checkpoint = lambda: b"" if self.keeper is None else self.keeper.checkpoint()
+        return found
 
     # One message, and all that follows from it
 
@@ -148,6 +170,10 @@ class Post:
                 self._register.flush()
                 for write in self._writes:
                     write()
+                self.log.flush()
+        except BaseException:
+            self.log.drop_staged()
+            raise
         finally:
             self._writes.clear()
             self._register.pending.clear()
@@ -185,10 +211,10 @@ class Post:
 
         A party that is killed just before has no copy of that one package.
         """
-        if self.archive is None or not taken or arrived.type != "contribution":
+        if self.archive is None or not taken or arrived.type not in _ARCHIVED:
             self.spool.drop(arrived.digest)
             return
-        kept = self.archive / f"round-{arrived.round}" / "contributions"
+        kept = self.archive / f"round-{arrived.round}" / _ARCHIVED[arrived.type]
         with disk_errors(kept):
             kept.mkdir(mode=0o700, parents=True, exist_ok=True)
             arrived.path.replace(kept / arrived.path.name)
@@ -199,14 +225,21 @@ class Post:
     def open(self, arrived: Arrived, awaited: Awaited) -> Opened:
         """Open a package whose body fits into memory.  Raises what SPEC section 9 says."""
         with open_package(arrived.path) as reader:
-            return self.postbox.open_from(reader, awaited, self.now())
+            opened = self.postbox.open_from(reader, awaited, self.now())
+        self._heed(opened.head)
+        return opened
 
     def open_through(self, arrived: Arrived, awaited: Awaited, write: Callable[[memoryview], None]) -> Head:
         """Open a package of any size, piece by piece.  Nothing of it counts before this returns."""
         with open_package(arrived.path) as reader:
             head = self.postbox.open_through(reader, awaited, self.now(), write)
         self.postbox.take_in(head, self.now())
+        self._heed(head)
         return head
+
+    def _heed(self, head: Head) -> None:
+        if self.keeper is not None:
+            self.keeper.heed(head)
 
     def send(
         self,
@@ -250,6 +283,8 @@ class Post:
         """Write down proofs that somebody made two packages under one number."""
         while self.postbox.evidence:
             digest, proof = self.postbox.evidence.popitem()
+            if self.keeper is not None:
+                self.keeper.testify(proof)
             folder: Path = self.home.evidence
             with disk_errors(folder):
                 folder.mkdir(mode=0o700, exist_ok=True)

@@ -10,7 +10,9 @@ from typing import Final, Protocol
 from fedspallm_secure.app.rounds.server_party import add_up
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.rounds.wire import Parcel
+from fedspallm_secure.app.stations.archive import keep_tile_hashes
 from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.station import arrived_of
 from fedspallm_secure.app.stations.vault_disk import DiskVault
 from fedspallm_secure.crypto.encoding import encode_base64
@@ -18,7 +20,7 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import NotAwaited, PackageRefused, RoundError, TrustError
-from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.packages import NONE, Head
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.answers import Unmasking, response_limit
 from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
@@ -27,7 +29,13 @@ from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
-from fedspallm_secure.protocol.rounds.records_server import ServerRecord, read_server_record
+from fedspallm_secure.protocol.rounds.records_server import (
+    Finished,
+    ListMade,
+    Opened,
+    ServerRecord,
+    read_server_record,
+)
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.protocol.rounds.survivors import Endorsement
@@ -36,6 +44,7 @@ from fedspallm_secure.storage.package_writer import Source
 
 _ENDORSEMENT: Final = len(Endorsement(bytes(HASH_SIZE).hex(), bytes(SIGNATURE_SIZE)).encode())
 _TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response"})
+_TOLD: Final = frozenset({"plan", "survivors", "unmask-request", "result", "abort"})  # with what the log has of it
 
 
 class Finisher(Protocol):
@@ -54,26 +63,31 @@ class Finisher(Protocol):
 class ServerStation:
     """One round, from its plan to its result."""
 
-    def __init__(self, post: Post, machine: Server, vault: DiskVault, finisher: Finisher) -> None:
+    def __init__(self, post: Post, machine: Server, vault: DiskVault, finisher: Finisher, scribe: Scribe) -> None:
         self.post = post
+        self.scribe = scribe
         self.machine = machine
         self.vault = vault
         self.finisher = finisher
         self.told: list[tuple[Party, Exception]] = []
 
     @classmethod
-    def open(cls, post: Post, own: ServerOwn, plan: Plan, vault: DiskVault, finisher: Finisher) -> "ServerStation":
+    def open(
+        cls, post: Post, own: ServerOwn, plan: Plan, vault: DiskVault, finisher: Finisher, scribe: Scribe
+    ) -> "ServerStation":
         """Begin a round; inside of `post.at_once()`.  Raises PlanRefused."""
         machine, step = Server.open(own, plan)
-        station = cls(post, machine, vault, finisher)
+        station = cls(post, machine, vault, finisher, scribe)
         station.say(step)
         return station
 
     @classmethod
-    def restore(cls, post: Post, own: ServerOwn, number: int, vault: DiskVault, finisher: Finisher) -> "ServerStation":
+    def restore(
+        cls, post: Post, own: ServerOwn, number: int, vault: DiskVault, finisher: Finisher, scribe: Scribe
+    ) -> "ServerStation":
         """Go on with a round.  Raises RecordDamaged, FormatError."""
         machine = Server.restore(own, post.journal.records(number, read_server_record))
-        return cls(post, machine, vault, finisher)
+        return cls(post, machine, vault, finisher, scribe)
 
     @property
     def plan(self) -> Plan:
@@ -82,16 +96,19 @@ class ServerStation:
 
     # Messages
 
-    def say(self, step: Step[ServerRecord]) -> None:
+    def say(self, step: Step[ServerRecord], head: Head | None = None) -> None:
         """Keep the records of a step, and send its messages; inside of `post.at_once()`.
 
-        One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
+        head: of the package that led to it.  One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
         """
         self.post.note(self.plan.round, step.records)
+        self.scribe.record(step.records, self.machine, head)
         if self.machine.state is State.FINISHED and step.records:
             self._remember_deals()
         for message in step.messages:
             try:
+                if message.type in _TOLD and message.recipient.role is Role.MEMBER:
+                    self.scribe.tell(message.recipient)
                 self.post.send(
                     message.type,
                     message.recipient,
@@ -102,6 +119,17 @@ class ServerStation:
                 )
             except (TrustError, PackageRefused) as error:
                 self.told.append((message.recipient, error))
+        if any(isinstance(record, Opened | ListMade | Finished) for record in step.records):
+            self.told += self.scribe.ask_witnesses()
+
+    def tell_log(self) -> None:
+        """Show everybody what the log says in the end; inside of `post.at_once()`."""
+        for member in self.machine.members():
+            try:
+                self.scribe.tell(member)
+            except (TrustError, PackageRefused) as error:
+                self.told.append((member, error))
+        self.told += self.scribe.ask_witnesses()
 
     def repeat(self, without: Collection[Party] = ()) -> None:
         """Send once more what belongs to the present state, and of a past round its result; inside of `post.at_once()`.
@@ -132,9 +160,9 @@ class ServerStation:
         try:
             step = act(incoming)
         except RoundError as error:
-            self.say(self.machine.refuse(incoming, error))
+            self.say(self.machine.refuse(incoming, error), incoming.head)
             raise
-        self.say(step)
+        self.say(step, incoming.head)
 
     def _take_in(self, parcel: Parcel) -> None:
         machine, arrived = self.machine, arrived_of(parcel)
@@ -203,6 +231,8 @@ class ServerStation:
             return found.violations
         counts, sums = found.streams.hashes
         group = found.group
+        if self.post.archive is not None:
+            keep_tile_hashes(self.post.archive / f"round-{self.plan.round}", group.gid, found.streams)
         layer = self.finisher.layer(self.plan, found)
         return GroupResult(
             group.gid, group.weights, found.survivors, counts, sums, found.unanimous, found.single, layer

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.post import Post
@@ -27,6 +28,10 @@ from fedspallm_secure.storage.spool import Arrived
 
 DAMAGED = (TileMismatch, Truncated, TrailingBytes, CannotDecrypt)  # it may come again, whole
 FATAL = (StorageError, OutOfMemory, KeyStoreError, RolledBack, MissingInput)  # not the message's fault
+_SAID: Final = (
+    "if this home was put back from a copy: have its certificate withdrawn, and enrol again in a new --home; "
+    "if it never was, the server is wrong: compare with its operator"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +109,14 @@ def arrived_of(parcel: Parcel) -> Arrived:
     if not isinstance(parcel, FileParcel):
         raise TypeError("a station takes packages from its inbox")
     return parcel.arrived
+
+
+def check_sequence(post: Post, seen: int) -> None:
+    """seen: number of the newest package that the server says it has of this party.  Raises RolledBack.
+
+    The server gives no proof, so it can stop somebody with a number that it made up; it need not answer either.
+    """
+    own = post.journal.register.last_sequence()
+    if seen > own:
+        said = f"the server says that it has package {seen} of {post.party}; this home has made {own}"
+        raise RolledBack(said, hint=_SAID)

@@ -125,6 +125,12 @@ def handover_size(neighbours: int) -> int:
     return deal_size(neighbours) + SIGNATURE_SIZE + _H * secrets**2 + neighbours * envelope_size(secrets)
 
 
+def tile_hashes(stream: memoryview) -> list[bytes]:
+    """Leaf hashes of the tiles of 2^20 bytes of a stream, the last one possibly shorter; 32 bytes each."""
+    view = stream.cast("B")
+    return [merkle.leaf_hash(view[start : start + TILE_SIZE]) for start in range(0, len(view), TILE_SIZE)]
+
+
 def vector_root(streams: Sequence[memoryview]) -> bytes:
     """Root over tiles of 2^20 bytes of the streams, one after the other; 32 bytes."""
     hashes: list[bytes] = []
@@ -140,7 +146,7 @@ def vector_root(streams: Sequence[memoryview]) -> bytes:
             hashes.append(merkle.leaf_hash(carried))
             carried = bytearray()
         whole = len(view) - len(view) % TILE_SIZE
-        hashes += [merkle.leaf_hash(view[start : start + TILE_SIZE]) for start in range(0, whole, TILE_SIZE)]
+        hashes += tile_hashes(view[:whole])
         carried = bytearray(view[whole:])
     if carried:
         hashes.append(merkle.leaf_hash(carried))

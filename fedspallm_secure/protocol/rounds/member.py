@@ -6,7 +6,6 @@ of its messages leaves; then a crash at any moment makes nobody deal twice, or a
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import cast
 
 from fedspallm_secure.crypto.key_records import PrekeySecret
@@ -20,10 +19,11 @@ from fedspallm_secure.protocol.rounds.answering import answer_group
 from fedspallm_secure.protocol.rounds.dealing import Draft, draw
 from fedspallm_secure.protocol.rounds.links import Links
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel, Own, Situation
-from fedspallm_secure.protocol.rounds.member_state import Event, MemberState, State
+from fedspallm_secure.protocol.rounds.member_state import Answer, Ending, Event, MemberState, State
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
-from fedspallm_secure.protocol.rounds.outcomes import Abort, Receipt, Result
+from fedspallm_secure.protocol.rounds.outcomes import Abort, Result
 from fedspallm_secure.protocol.rounds.plan_key_checks import check_prekeys, check_seed
+from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_member import (
     Aborted,
     Answered,
@@ -34,28 +34,16 @@ from fedspallm_secure.protocol.rounds.records_member import (
     MemberRecord,
     PlanAccepted,
     PrekeyHeld,
+    ReceiptHeld,
+    Sealed,
     VectorFrozen,
 )
 from fedspallm_secure.protocol.rounds.survivors import Endorsement, SurvivorList, endorse
 from fedspallm_secure.protocol.rounds.unmasking import UnmaskRequest, UnmaskResponse
-from fedspallm_secure.secagg.disclosure import Ledger, Release
+from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.secagg.thresholds import Profile
 
 __all__ = ["Answer", "Draft", "Ending", "LocalGroup", "LocalModel", "Member", "Own"]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Step[MemberRecord]):
-    """The step of an answer.  releases: to be in the ledger, durably, before the answer leaves."""
-
-    releases: tuple[Release, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ending(Step[MemberRecord]):
-    """The step of a result.  result: the one that was verified."""
-
-    result: Result | None = None
 
 
 class Member(MemberState):
@@ -151,14 +139,26 @@ class Member(MemberState):
         message = Outgoing("contribution", self.own.policy.server, handover.encode(), str(draft.gid))
         return self._step(*held, dealt, messages=(message,))
 
-    def on_receipt(self, incoming: Incoming) -> Receipt:
-        """The server's word that it has a contribution of mine.  Raises OutOfTurn, NotAwaited, FormatError."""
+    def note_sealed(self, gid: int, package: str) -> Step[MemberRecord]:
+        """Note as which package a contribution leaves, durably before it does.  package: package digest, hex."""
+        if gid not in self.deals or gid in self.packages:
+            raise OutOfTurn(f"no contribution to group {gid} was handed over, or it was sealed before")
+        return self._step(Sealed(gid, package))
+
+    def on_receipt(self, incoming: Incoming) -> Step[MemberRecord]:
+        """Keep the server's word that it has a contribution of mine; the same again changes nothing.
+
+        Raises OutOfTurn, NotAwaited, BadSignature, WrongFederation, FormatError, LimitExceeded.
+        """
         self.turn(Event.RECEIPT)
         self._from_server(incoming, "receipt")
-        receipt = Receipt.parse(incoming.body)
-        if receipt.deal not in {deal for gid, deal in self.deals.items() if str(gid) == incoming.head.context.group}:
+        receipt, plan = Receipt.parse(incoming.body), self.round.plan
+        gid = receipt.group
+        if gid not in self.packages or incoming.head.context.group != str(gid):
             raise NotAwaited("the receipt is for a contribution that I did not make")
-        return receipt
+        mine = (self.round.plan_hash, gid, self.me, self.packages[gid], self.deals[gid])
+        receipt.check(self.own.server, plan.federation, plan.round, *mine)
+        return Step() if gid in self.receipts else self._step(ReceiptHeld(gid, receipt.encode()))
 
     # Unmasking
 

@@ -14,6 +14,8 @@ from fedspallm_secure.protocol.rounds.dealing import Draft, Use
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.links import Links
 from fedspallm_secure.protocol.rounds.member_own import Own
+from fedspallm_secure.protocol.rounds.messages import Step
+from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_member import (
     Aborted,
@@ -25,6 +27,8 @@ from fedspallm_secure.protocol.rounds.records_member import (
     MemberRecord,
     PlanAccepted,
     PrekeyHeld,
+    ReceiptHeld,
+    Sealed,
     VectorFrozen,
 )
 from fedspallm_secure.protocol.rounds.survivors import SurvivorList
@@ -110,6 +114,20 @@ class Accepted:
         return cls(plan, record.plan_hash, record.index, links, uses)
 
 
+@dataclass(frozen=True, slots=True)
+class Answer(Step[MemberRecord]):
+    """The step of an answer.  releases: to be in the ledger, durably, before the answer leaves."""
+
+    releases: tuple[Release, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending(Step[MemberRecord]):
+    """The step of a result.  result: the one that was verified."""
+
+    result: Result | None = None
+
+
 class MemberState:
     """What is known of one round.  Changed by records, but for what must not outlive the process: drafts."""
 
@@ -119,6 +137,8 @@ class MemberState:
         self.accepted: Accepted | None = None
         self.frozen: dict[int, str] = {}  # gid -> digest of the frozen vector, hex
         self.deals: dict[int, str] = {}  # gid -> digest of the own deal, hex
+        self.packages: dict[int, str] = {}  # gid -> digest of the package with the own contribution, hex
+        self.receipts: dict[int, bytes] = {}  # gid -> statement file of the server's receipt for it
         self.prekey: PrekeySecret | None = None
         self.survivors: SurvivorList | None = None
         self.endorsement: bytes | None = None
@@ -197,6 +217,12 @@ class MemberState:
                 self._move(Event.CONTRIBUTION)
                 self.deals[record.gid] = deal_digest(self.round.links[record.gid].context, self.me, record.deal)
                 self._rows[record.gid] = record.row(self.me)
+            case Sealed():
+                self._move(Event.CONTRIBUTION)
+                self.packages[record.gid] = record.package
+            case ReceiptHeld():
+                self._move(Event.RECEIPT)
+                self.receipts[record.gid] = record.statement
             case ListHeld() | Endorsed():
                 self._move(Event.SURVIVORS)
                 self.survivors = SurvivorList.parse(record.statement)

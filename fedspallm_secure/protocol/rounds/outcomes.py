@@ -1,4 +1,4 @@
-"""What the server says of a contribution, of a group and of a round when it is done with it (SPEC section 16.4)."""
+"""What the server says of a group and of a round when it is done with it (SPEC section 16.4)."""
 
 import re
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from fedspallm_secure.protocol.statements import (
     make_statement,
 )
 
-__all__ = ["Abort", "EndCode", "Ended", "GroupResult", "Receipt", "Result"]
+__all__ = ["Abort", "EndCode", "Ended", "GroupResult", "Result"]
 
 _WHAT = "the result"
 _GID = re.compile(r"0|[1-9][0-9]{0,8}")
@@ -51,28 +51,6 @@ _GROUP_SCHEMA: dict[str, type] = {
     "single": int,
     "layer": str,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The server has a contribution.  package: package digest, hex; deal: deal digest, hex.  Raises FormatError."""
-
-    package: str
-    deal: str
-
-    def __post_init__(self) -> None:
-        decode_hex(self.package, HASH_SIZE, "the receipt: package")
-        decode_hex(self.deal, HASH_SIZE, "the receipt: deal")
-
-    def encode(self) -> bytes:
-        """The body of a package `receipt`."""
-        return canonical_json({"package": self.package, "deal": self.deal})
-
-    @classmethod
-    def parse(cls, body: bytes) -> "Receipt":
-        """Read it back.  Raises FormatError."""
-        value = parse_canonical_json(body, "the receipt")
-        return cls(**fields(value, {"package": str, "deal": str}, "the receipt"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +86,7 @@ class Abort:
 class GroupResult:
     """What is told to everybody about the sum of a group.
 
-    weights: N; survivors: |U|; counts, sums: SHA-256 of the unmasked streams, hex, sums `*` where there are none;
+    weights: N; survivors: |U|; counts, sums: roots of the unmasked streams, hex, sums `*` where there are none;
     unanimous: how many weights have C = 0 or C = |U|; single: how many have C = 1; layer: digest of the layer that was
     made of the sums, hex, or `*` where none was.  Raises FormatError.
     """

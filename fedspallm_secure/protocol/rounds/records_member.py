@@ -78,6 +78,24 @@ class Dealt(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Sealed(Record):
+    """The contribution to a group was sealed.  package: its digest, hex."""
+
+    kind = "sealed"
+    gid: int
+    package: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptHeld(Record):
+    """The server has the contribution to a group.  statement: the file of its receipt, which was verified."""
+
+    kind = "receipt-held"
+    gid: int
+    statement: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ListHeld(Record):
     """The survivor list of a round in which members endorse nothing.  statement: its file."""
 
@@ -125,7 +143,19 @@ class Closed(Record):
     result: str
 
 
-MemberRecord = PlanAccepted | VectorFrozen | PrekeyHeld | Dealt | ListHeld | Endorsed | Answered | Aborted | Closed
+MemberRecord = (
+    PlanAccepted
+    | VectorFrozen
+    | PrekeyHeld
+    | Dealt
+    | Sealed
+    | ReceiptHeld
+    | ListHeld
+    | Endorsed
+    | Answered
+    | Aborted
+    | Closed
+)
 
 
 def read_member_record(value: Any) -> MemberRecord:

@@ -110,17 +110,17 @@ class Server(ServerState):
         member, package = head.context.sender.id, head.digest.hex()
         known = self.received.get((group.gid, member))
         if known is not None and known.package == package:
-            return Step((), (receipt(known),))
+            return Step((), (receipt(self, known),))
         links = self.links[group.gid]
         handover = check_handover(head, links, incoming.body, root, self.own.trust.roster)  # S2 to S6
         deal = deal_digest(links.context, member, handover.deal.encode())
         if known is not None:
             if known.deal != deal:
                 raise ContributionRefused(f"{member} dealt twice for group {group.gid}", check="S7", named=(member,))
-            return Step((), (receipt(known),))
+            return Step((), (receipt(self, known),))
         self.check(Event.CONTRIBUTION, "S7")
         record = Received(group.gid, member, package, deal, incoming.body)
-        return self._step(record, messages=[receipt(record)])
+        return self._step(record, messages=[receipt(self, record)])
 
     def close_collecting(self) -> Step[ServerRecord]:
         """End collecting: fix the survivors of every group, by S8 and n_min, once and for all."""

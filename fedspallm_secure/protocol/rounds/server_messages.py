@@ -8,9 +8,10 @@ from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Ballot
 from fedspallm_secure.protocol.rounds.messages import Outgoing
 from fedspallm_secure.protocol.rounds.openings import Opening
-from fedspallm_secure.protocol.rounds.outcomes import Abort, Receipt
+from fedspallm_secure.protocol.rounds.outcomes import Abort
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal, PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_server import Received
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.protocol.rounds.survivors import encode_survivors
@@ -41,10 +42,20 @@ def invitations(
     return messages
 
 
-def receipt(record: Received) -> Outgoing:
-    """The server's word that it has a contribution."""
-    body = Receipt(record.package, record.deal).encode()
-    return Outgoing("receipt", _member(record.member), body, str(record.gid))
+def receipt(server: ServerState, record: Received) -> Outgoing:
+    """The server's word that it has a contribution, the same bytes every time."""
+    plan, member = server.plan, record.member
+    found = Receipt.make(
+        server.own.signer,
+        plan.federation,
+        plan.round,
+        server.plan_hash,
+        record.gid,
+        member,
+        record.package,
+        record.deal,
+    )
+    return Outgoing("receipt", _member(member), found.encode(), str(record.gid))
 
 
 def aborts(server: ServerState, gids: Iterable[int]) -> list[Outgoing]:
@@ -57,7 +68,7 @@ def announcements(server: ServerState) -> list[Outgoing]:
     """What everybody has to know, or is asked for, in the state that the round is in."""
     match server.state:
         case State.COLLECTING:
-            return list(map(receipt, server.received.values()))
+            return [receipt(server, record) for record in server.received.values()]
         case State.ENDORSING:
             return _lists(server)
         case State.UNMASKING if server.plan.profile is Profile.TWO_TRIP:

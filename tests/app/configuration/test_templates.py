@@ -8,7 +8,8 @@ import pytest
 from fedspallm_secure.app.configuration import templates
 from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
 from fedspallm_secure.app.configuration.member import MemberConfig, read_member
-from fedspallm_secure.app.configuration.reading import FEDERATION, MEMBER, parse_configuration, sections
+from fedspallm_secure.app.configuration.reading import FEDERATION, MEMBER, WITNESS, parse_configuration, sections
+from fedspallm_secure.app.configuration.witness import WitnessConfig, read_witness
 from fedspallm_secure.errors import OutputExists, UsageError
 
 DOCUMENT = Path(__file__).parents[3] / "docs/CONFIGURATION.md"
@@ -20,9 +21,10 @@ FILLED = {
         "model": {"path": "models/llama"},
         "texts": {"files": ["north.jsonl"]},
     },
+    WITNESS: {"witness": {"home": "wyn"}, "server": {"id": "hub", "url": "https://hub.example.org:8443"}},
 }
-KINDS = {FEDERATION: FederationConfig, MEMBER: MemberConfig}
-both = pytest.mark.parametrize("name", KINDS)
+KINDS = {FEDERATION: FederationConfig, MEMBER: MemberConfig, WITNESS: WitnessConfig}
+all_kinds = pytest.mark.parametrize("name", KINDS)
 
 
 def bare(name: str) -> bytes:
@@ -33,14 +35,14 @@ def bare(name: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-@both
+@all_kinds
 def test_a_template_parses_to_the_defaults(name, tmp_path):
     path, kind = tmp_path / name, KINDS[name]
     text = templates.template(kind, name, FILLED[name])
     assert parse_configuration(text.encode(), path, kind) == parse_configuration(bare(name), path, kind)
 
 
-@both
+@all_kinds
 def test_a_template_names_every_key_with_a_comment_above_it(name):
     text = templates.template(KINDS[name], name, FILLED[name])
     heads = re.findall(r"^\[(\w+)\]$", text, re.MULTILINE)
@@ -54,13 +56,13 @@ def test_a_template_names_every_key_with_a_comment_above_it(name):
     assert max(map(len, text.splitlines())) <= 120
 
 
-@both
+@all_kinds
 def test_examples_behind_a_hash_are_allowed(name, tmp_path):
     """Whoever takes away the # in front of an example has a file that is read; of alternatives one at a time."""
     path, kind = tmp_path / name, KINDS[name]
     text = templates.template(kind, name, FILLED[name])
     examples = re.findall(r"^# (\w+ = .+)$", text, re.MULTILINE)
-    assert examples
+    assert bool(examples) == (name != WITNESS)
     for example in examples:
         changed = text.replace(f"# {example}", example, 1)
         if example.startswith("colluders"):
@@ -96,6 +98,8 @@ def test_nothing_is_overwritten_and_nothing_wrong_is_written(tmp_path):
         templates.write_member_template(path, {**FILLED[MEMBER], "server": {"id": "hub", "url": "hub"}})
     assert list(tmp_path.iterdir()) == []
     assert templates.write_member_template(path, FILLED[MEMBER]) == read_member(path)
+    path = tmp_path / "witness.toml"
+    assert templates.write_witness_template(path, FILLED[WITNESS]) == read_witness(path)
 
 
 def test_what_has_no_place_in_a_template():
@@ -105,6 +109,6 @@ def test_what_has_no_place_in_a_template():
         templates.template(FederationConfig, FEDERATION, {"model": {"path": "x"}})
 
 
-@both
+@all_kinds
 def test_the_document_shows_the_templates(name):
     assert f"```toml\n{templates.template(KINDS[name], name, FILLED[name])}```\n" in DOCUMENT.read_text()

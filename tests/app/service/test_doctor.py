@@ -553,12 +553,12 @@ def test_the_findings_for_programs(place, fedprune):
 def test_which_file_is_meant(place, fedprune):
     code, out, err = fedprune()
     assert (code, out) == (11, "")
-    assert "there is no federation.toml and no member.toml in this folder" in err
+    assert "there is no federation.toml, member.toml or witness.toml in this folder" in err
     server(place)
     member(place)
     code, _, err = fedprune()
     assert code == 2
-    assert "there are both" in err
+    assert "there are several: federation.toml, member.toml" in err
     assert fedprune("--quick", "--config", "member.toml")[0] == 0
 
 

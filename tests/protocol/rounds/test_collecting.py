@@ -13,7 +13,7 @@ from fedspallm_secure.errors import ContributionRefused, OutOfTurn
 from fedspallm_secure.protocol.rounds.collecting import Dispute, contribution_size, unequal_edges
 from fedspallm_secure.protocol.rounds.deals import Deal, sign_deal
 from fedspallm_secure.protocol.rounds.links import Links
-from fedspallm_secure.protocol.rounds.outcomes import Receipt
+from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_server import Blamed, Refused
 from fedspallm_secure.protocol.rounds.survivors import EndCode
 from tests.protocol.rounds.dealing import GID, NAMES, SEED, Contribution, Play, World, deal, plain_sum, with_deal, world
@@ -53,7 +53,9 @@ def test_a_contribution_is_taken_in_and_receipted(place: World, play: Play):
     (record,), (message,) = step.records, step.messages
     assert (record.gid, record.member, record.handover) == (GID, "ash", made.handover.encode())
     assert (message.type, str(message.recipient), message.group) == ("receipt", "member/ash", str(GID))
-    assert Receipt.parse(message.body) == Receipt(incoming.head.digest.hex(), record.deal)
+    plan, digest = play.server.plan, incoming.head.digest.hex()
+    mine = (plan.federation, plan.round, plan.hash, GID, "ash", digest, record.deal)
+    Receipt.parse(message.body).check(play.server.own.signer.public, *mine)
 
 
 @pytest.mark.parametrize("sum_bits", [0, 16, 32])

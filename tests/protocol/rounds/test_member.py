@@ -18,8 +18,17 @@ from fedspallm_secure.protocol.rounds.member import Member
 from fedspallm_secure.protocol.rounds.member_own import Own
 from fedspallm_secure.protocol.rounds.member_state import THREE_TRIP, TWO_TRIP, Event, State
 from fedspallm_secure.protocol.rounds.messages import Incoming
-from fedspallm_secure.protocol.rounds.outcomes import Abort, EndCode, GroupResult, Receipt, Result
-from fedspallm_secure.protocol.rounds.records_member import Aborted, Closed, Dealt, PrekeyHeld, VectorFrozen
+from fedspallm_secure.protocol.rounds.outcomes import Abort, EndCode, GroupResult, Result
+from fedspallm_secure.protocol.rounds.receipts import Receipt
+from fedspallm_secure.protocol.rounds.records_member import (
+    Aborted,
+    Closed,
+    Dealt,
+    PrekeyHeld,
+    ReceiptHeld,
+    Sealed,
+    VectorFrozen,
+)
 from fedspallm_secure.protocol.rounds.unmasking import UnmaskResponse
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.secagg.keystreams import Stream
@@ -43,6 +52,7 @@ from tests.protocol.rounds.member_stage import (
     names_of,
     own,
     own_bundle,
+    package_digest,
     plan,
     prekeys,
 )
@@ -343,20 +353,74 @@ def told(kind: str, body: bytes, **changes: Any) -> Incoming:
     return incoming(kind, body, _played(THREE).plan, **changes)
 
 
-def test_a_receipt_is_for_what_i_handed_over():
+def receipt(of: Round, gid: int, /, **changes: Any) -> Receipt:
+    made = {
+        "signer": lungs()[changes.pop("by", "server/hub")].signer,
+        "federation": of.plan.federation,
+        "round": of.plan.round,
+        "plan_hash": of.plan.hash,
+        "group": gid,
+        "member": ME,
+        "package": package_digest(of.parties[ME].sent[gid]),
+        "deal": of.deal(ME, gid),
+    }
+    return Receipt.make(**{**made, **changes})
+
+
+def test_a_receipt_is_for_what_i_handed_over_and_is_kept():
     round, me = _played(THREE), restored(THREE)
     for gid in LAYERS:
-        body = Receipt(DIGEST, round.deal(ME, gid)).encode()
-        assert me.on_receipt(told("receipt", body, group=str(gid))) == Receipt(DIGEST, round.deal(ME, gid))
-    for body, group in (
-        (Receipt(DIGEST, round.deal(ME, 0)).encode(), "1"),
-        (Receipt(DIGEST, round.deal(ME, 0)).encode(), "*"),
-        (Receipt(DIGEST, round.deal("east", 0)).encode(), "0"),
-    ):
+        made = receipt(round, gid)
+        step = me.on_receipt(told("receipt", made.encode(), group=str(gid)))
+        assert (step.records, step.messages) == ((ReceiptHeld(gid, made.encode()),), ())
+        assert Receipt.parse(me.receipts[gid]) == made
+        assert me.on_receipt(told("receipt", made.encode(), group=str(gid))).records == (), "the same again"
+    assert set(me.receipts) == set(LAYERS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"by": "server/spare"}, errors.BadSignature),
+        ({"by": f"member/{ME}"}, errors.BadSignature),
+        ({"federation": "hearts.example"}, errors.WrongFederation),
+        ({"round": 8}, errors.NotAwaited),
+        ({"plan_hash": DIGEST}, errors.NotAwaited),
+        ({"group": 1}, errors.NotAwaited),
+        ({"group": 5}, errors.NotAwaited),
+        ({"member": "east"}, errors.NotAwaited),
+        ({"package": DIGEST}, errors.NotAwaited),
+        ({"deal": DIGEST}, errors.NotAwaited),
+    ],
+    ids=lambda value: "-".join(f"{name}-{str(one)[:12]}" for name, one in value.items()) if type(value) is dict else "",
+)
+def test_another_receipt_is_refused_and_not_kept(changes, error):
+    round, me = _played(THREE), restored(THREE)
+    with pytest.raises(error):
+        me.on_receipt(told("receipt", receipt(round, 0, **changes).encode(), group="0"))
+    assert me.receipts == {}
+
+
+def test_a_receipt_is_of_the_group_that_its_header_names():
+    round, me = _played(THREE), restored(THREE)
+    for group in ("1", "*"):
         with pytest.raises(errors.NotAwaited, match="did not make"):
-            me.on_receipt(told("receipt", body, group=group))
+            me.on_receipt(told("receipt", receipt(round, 0).encode(), group=group))
     with pytest.raises(errors.FormatError):
         me.on_receipt(told("receipt", b"{}", group="0"))
+
+
+def test_there_is_no_receipt_for_what_was_not_sealed():
+    """The package digest is part of what a receipt says, so a member has to know it."""
+    round, dealt = _played(THREE), _played(THREE).parties[ME].records[:4]
+    me = Member.restore(own(), dealt)
+    with pytest.raises(errors.NotAwaited, match="did not make"):
+        me.on_receipt(told("receipt", receipt(round, 0).encode(), group="0"))
+    with pytest.raises(errors.OutOfTurn, match="group 1"):
+        me.note_sealed(1, DIGEST)
+    assert me.note_sealed(0, DIGEST).records == (Sealed(0, DIGEST),)
+    with pytest.raises(errors.OutOfTurn, match="sealed before"):
+        me.note_sealed(0, DIGEST)
 
 
 def test_a_result_is_verified_and_closes_the_round():
@@ -427,7 +491,7 @@ def test_an_abort_of_a_group_closes_the_round_when_it_was_the_last():
 def test_only_the_server_of_my_plan_is_heard(kind, change):
     me = restored(THREE)
     bodies = {
-        "receipt": Receipt(DIGEST, _played(THREE).deal(ME, 0)).encode(),
+        "receipt": receipt(_played(THREE), 0).encode(),
         "result": result(_played(THREE)).encode(),
         "abort": Abort(None, EndCode.STOPPED).encode(),
     }
@@ -476,9 +540,7 @@ def happening(event: Event, profile: Profile) -> Callable[[Member], Any]:
     return {
         Event.PLAN: lambda me: Case(round.plan).give(me),
         Event.CONTRIBUTION: lambda me: me.freeze(0, (b"stream" * 32)[:32]),
-        Event.RECEIPT: lambda me: me.on_receipt(
-            package("receipt", Receipt(DIGEST, round.deal(ME, 0)).encode(), group="0")
-        ),
+        Event.RECEIPT: lambda me: me.on_receipt(package("receipt", receipt(round, 0).encode(), group="0")),
         Event.SURVIVORS: lambda me: me.on_survivors(round.survivors(statement), Ledger(), NOW),
         Event.UNMASK_REQUEST: lambda me: me.on_unmask_request(request, Ledger(), NOW),
         Event.GROUP_ABORT: lambda me: me.on_abort(package("abort", Abort(0, EndCode.STOPPED).encode())),

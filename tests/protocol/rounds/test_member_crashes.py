@@ -22,6 +22,8 @@ from fedspallm_secure.protocol.rounds.records_member import (
     ListHeld,
     PlanAccepted,
     PrekeyHeld,
+    ReceiptHeld,
+    Sealed,
     VectorFrozen,
     read_member_record,
 )
@@ -98,12 +100,13 @@ def states(records: list[Any]) -> State:
 
 def test_the_records_of_a_round_in_their_order():
     kinds = [type(record) for record in story(Profile.THREE_TRIP).records]
-    assert kinds == [PlanAccepted, VectorFrozen, PrekeyHeld, Dealt, VectorFrozen, Dealt, Endorsed, Answered]
+    contributed = [VectorFrozen, PrekeyHeld, Dealt, Sealed, VectorFrozen, Dealt, Sealed]
+    assert kinds == [PlanAccepted, *contributed, Endorsed, Answered]
     assert [type(record) for record in story(Profile.TWO_TRIP).records][-2:] == [ListHeld, Answered]
 
 
 @pytest.mark.parametrize("profile", Profile)
-@pytest.mark.parametrize("count", range(9))
+@pytest.mark.parametrize("count", range(11))
 def test_from_every_prefix_of_the_records(profile, count):
     told = story(profile)
     records = reread(told.records[:count])
@@ -113,6 +116,7 @@ def test_from_every_prefix_of_the_records(profile, count):
     dealt = {record.gid: record for record in records if isinstance(record, Dealt)}
     frozen = {record.gid for record in records if isinstance(record, VectorFrozen)}
     assert set(me.deals) == set(dealt) and set(me.frozen) == frozen
+    assert me.packages == {record.gid: record.package for record in records if isinstance(record, Sealed)}
     for gid in LAYERS:
         if gid in frozen or me.state is not State.PLANNED:
             with pytest.raises(OutOfTurn):
@@ -248,14 +252,14 @@ def test_whatever_crashes_when_everything_is_said_once(profile, crashes, more):
     assert len(held) <= 2
 
 
-@pytest.mark.parametrize("place", range(8))
+@pytest.mark.parametrize("place", range(10))
 def test_records_out_of_order_are_of_no_round(place):
     records = story(Profile.THREE_TRIP).records
     if place:
         with pytest.raises(FormatError, match="cannot follow in state IDLE"):
             Member.restore(own(), records[place:])
     else:
-        for more in (records[6], VectorFrozen(0, "00" * 32), PrekeyHeld.of(PREKEY), ListHeld(records[6].statement)):
+        for more in (records[8], VectorFrozen(0, "00" * 32), PrekeyHeld.of(PREKEY), ListHeld(records[8].statement)):
             with pytest.raises(FormatError, match="cannot follow in state CLOSED"):
                 Member.restore(own(), [*records, Closed("00" * 32), more])
 
@@ -270,6 +274,8 @@ def test_a_plan_without_the_prekeys_it_needs_is_of_no_round():
 def test_ends_are_remembered():
     records = story(Profile.THREE_TRIP).records
     assert Member.restore(own(), [*records, Closed("00" * 32)]).result == "00" * 32
+    kept = Member.restore(own(), [*records, Closed("00" * 32), ReceiptHeld(0, b"receipt")])
+    assert (kept.state, kept.receipts) == (State.CLOSED, {0: b"receipt"}), "a receipt may come last"
     one = Member.restore(own(), [*records[:1], Aborted("0", "STOPPED")])
     assert one.state is State.PLANNED and one.ended == {"0": "STOPPED"}
     assert Member.restore(own(), [*records[:1], Aborted("0", "STOPPED"), Aborted("1", "STOPPED")]).state is State.CLOSED

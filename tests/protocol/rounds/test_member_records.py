@@ -19,6 +19,8 @@ from fedspallm_secure.protocol.rounds.records_member import (
     MemberRecord,
     PlanAccepted,
     PrekeyHeld,
+    ReceiptHeld,
+    Sealed,
     VectorFrozen,
     read_member_record,
 )
@@ -31,6 +33,8 @@ RECORDS = [
     VectorFrozen(1, HEX),
     PrekeyHeld.of(PREKEY),
     Dealt(1, b"deal", b"signature", bytes(32), (bytes(32), bytes([1] * 32))),
+    Sealed(1, HEX),
+    ReceiptHeld(1, b"statement"),
     ListHeld(b"statement"),
     Endorsed(b"statement", b"signature"),
     Answered(HEX, (1, 2), b"body"),
@@ -42,6 +46,8 @@ KINDS = [
     "vector-frozen",
     "prekey-held",
     "dealt",
+    "sealed",
+    "receipt-held",
     "list-held",
     "endorsed",
     "answered",
@@ -62,7 +68,7 @@ def test_what_holds_secrets_says_so_and_does_not_show_them():
         (RECORDS[2], "raw"),
         (RECORDS[3], "blind_seed"),
         (RECORDS[3], "shares"),
-        (RECORDS[6], "body"),
+        (RECORDS[8], "body"),
     ):
         assert hidden not in repr(record) and repr(getattr(record, hidden)) not in repr(record)
 

@@ -1,4 +1,4 @@
-"""Receipts, aborts, and the result of a round."""
+"""Aborts, and the result of a round."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from fedspallm_secure.crypto.encoding import canonical_json
 from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.crypto.signing import sign
 from fedspallm_secure.errors import BadSignature, FedSpaError, FormatError, NotAwaited, WrongFederation
-from fedspallm_secure.protocol.rounds.outcomes import Abort, EndCode, Ended, GroupResult, Receipt, Result
+from fedspallm_secure.protocol.rounds.outcomes import Abort, EndCode, Ended, GroupResult, Result
 from fedspallm_secure.protocol.statements import StatementType, make_statement
 from tests.authority import FEDERATION, signer
 from tests.protocol.altering import altered
@@ -160,19 +160,17 @@ def test_a_weight_is_kept_by_one_and_by_all_only_where_one_is_all():
             GroupResult(0, 10, survivors, HEX, HEX, unanimous, single)
 
 
-RECEIPT = {"package": HEX, "deal": OTHER_HEX}
 ABORT = {"gid": "7", "code": "STOPPED", "named": ["east", "north"]}
 
 
 @pytest.mark.parametrize(
     ("message", "body"),
     [
-        (Receipt(HEX, OTHER_HEX), b'{"deal":"%s","package":"%s"}' % (OTHER_HEX.encode(), HEX.encode())),
         (Abort(None, EndCode.STOPPED), b'{"code":"STOPPED","gid":"*","named":[]}'),
         (Abort(0, EndCode.BAD_DEALING, ("a", "b")), b'{"code":"BAD_DEALING","gid":"0","named":["a","b"]}'),
         (Abort(10**9 - 1, EndCode.SUM_OUT_OF_RANGE), b'{"code":"SUM_OUT_OF_RANGE","gid":"999999999","named":[]}'),
     ],
-    ids=["receipt", "round", "first group", "last group"],
+    ids=["round", "first group", "last group"],
 )
 def test_bodies_are_those_of_the_specification_and_read_back(message, body):
     assert message.encode() == body
@@ -182,10 +180,6 @@ def test_bodies_are_those_of_the_specification_and_read_back(message, body):
 @pytest.mark.parametrize(
     ("parse", "value"),
     [
-        *((Receipt.parse, bad) for _, bad in faults(RECEIPT)),
-        (Receipt.parse, {**RECEIPT, "deal": HEX.upper()}),
-        (Receipt.parse, {**RECEIPT, "package": HEX[2:]}),
-        (Receipt.parse, {**RECEIPT, "package": "*"}),
         *((Abort.parse, bad) for _, bad in faults(ABORT)),
         *(
             (Abort.parse, {**ABORT, "gid": gid})
@@ -204,8 +198,6 @@ def test_other_bodies_are_refused(parse, value):
 
 def test_nothing_is_half_valid_however_it_is_made():
     for make in (
-        lambda: Receipt(HEX, ""),
-        lambda: Receipt("*", HEX),
         lambda: Abort(-1, EndCode.STOPPED),
         lambda: Abort(10**9, EndCode.STOPPED),
         lambda: Abort(None, EndCode.STOPPED, ("b", "a")),
@@ -225,18 +217,14 @@ def test_any_json_is_a_result_or_refused(value):
         refuses(Result.parse, said(value))
 
 
-@given(
-    st.sampled_from([(Receipt.parse, RECEIPT), (Abort.parse, ABORT)]).flatmap(
-        lambda pair: st.tuples(st.just(pair[0]), near(pair[1]))
-    )
-)
-def test_any_json_is_a_message_or_refused(pair):
-    refuses(pair[0], canonical_json(pair[1]))
+@given(near(ABORT))
+def test_any_json_is_an_abort_or_refused(value):
+    refuses(Abort.parse, canonical_json(value))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data):
-    for parse in (Result.parse, Receipt.parse, Abort.parse):
+    for parse in (Result.parse, Abort.parse):
         with pytest.raises(FormatError):
             parse(data)
 

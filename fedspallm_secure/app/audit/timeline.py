@@ -1,0 +1,292 @@
+"""A log as the story of its rounds: who did what when, how much it was, and who fell silent at which stage.
+
+It tells what the log says.  Whether that is true, `protocol.audit.verification` finds out; what cannot be read there is
+left out here and listed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from fedspallm_secure.app.audit.sayings import package_size, say
+from fedspallm_secure.crypto.encoding import parse_canonical_json
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.protocol.audit.entries import Entry, EntryType
+from fedspallm_secure.protocol.audit.verification import LogSource
+from fedspallm_secure.protocol.limits import RESULT_LIMIT, SURVIVORS_LIMIT
+from fedspallm_secure.protocol.rounds.outcomes import Result
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.survivors import SurvivorList
+
+PLAN_LIMIT: Final = 1 << 26  # bytes of the document
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry for people.  at: Unix seconds; who: ROLE/ID; size: bytes of the package behind it, if there is one."""
+
+    index: int
+    at: int
+    who: str
+    type: EntryType
+    text: str
+    size: int | None = None
+    group: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        found: dict[str, Any] = {"index": self.index, "at": self.at, "who": self.who, "type": self.type.value}
+        found |= {"text": self.text}
+        found |= {} if self.size is None else {"bytes": self.size}
+        return found if self.group is None else found | {"group": self.group}
+
+
+@dataclass(slots=True)
+class Round:
+    """One round as the log tells it.  What is not there yet, or cannot be read, is None or empty.
+
+    hashes: of plan, survivor list and result, hex, by type; files: of the model, `{name, size, sha256}`; abort: why
+    there is no result.
+    """
+
+    number: int
+    lines: list[Line] = field(default_factory=list)
+    plan: Plan | None = None
+    listed: SurvivorList | None = None
+    result: Result | None = None
+    asked: tuple[str, ...] = ()
+    files: list[dict[str, Any]] = field(default_factory=list)
+    abort: str = ""
+    hashes: dict[EntryType, str] = field(default_factory=dict)
+
+    def of(self, type: EntryType) -> list[Line]:
+        """Entries of one type, in order."""
+        return [line for line in self.lines if line.type is type]
+
+    def at(self, type: EntryType) -> int | None:
+        """When the first entry of this type was written."""
+        return next((line.at for line in self.lines if line.type is type), None)
+
+    @property
+    def begun(self) -> int:
+        """When it was opened."""
+        return self.lines[0].at
+
+    @property
+    def ended(self) -> int | None:
+        """When it had its result, or was given up; None while it goes on."""
+        result = self.at(EntryType.RESULT)
+        return self.at(EntryType.ABORT) if result is None else result
+
+    @property
+    def state(self) -> str:
+        """In a word or two."""
+        if self.at(EntryType.RESULT) is not None:
+            return "finished"
+        return "not finished" if self.at(EntryType.ABORT) is None else "no result"
+
+    @property
+    def members(self) -> list[str]:
+        """Ids of everybody whom the plan asks, sorted; without a readable plan, of those who handed something in."""
+        if self.plan is not None:
+            return sorted({member for group in self.plan.groups for member in group.cohort})
+        return sorted({line.who.partition("/")[2] for line in self.of(EntryType.CONTRIBUTION)})
+
+    @property
+    def counted(self) -> list[str]:
+        """Ids of the members in at least one sum, sorted."""
+        return sorted({id for group in self.listed.groups for id in group.ids}) if self.listed is not None else []
+
+    def who(self, type: EntryType, role: Role = Role.MEMBER) -> list[str]:
+        """Ids of those with this role who did something of this type, in order of time."""
+        sides = (line.who.partition("/") for line in self.of(type))
+        return list(dict.fromkeys(id for its_role, _, id in sides if its_role == role.value))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        received = self.of(EntryType.CONTRIBUTION)
+        return {
+            "round": self.number,
+            "state": self.state,
+            "begun": self.begun,
+            "ended": self.ended,
+            "members": self.members,
+            "counted": self.counted,
+            "contributions": len(received),
+            "contribution_bytes": sum(line.size or 0 for line in received),
+            "endorsed": self.who(EntryType.ENDORSEMENT),
+            "answered": self.who(EntryType.UNMASK_RESPONSE),
+            "silent": [silence.to_dict() for silence in silences(self)],
+            "stages": [{"stage": name, "begun": begun, "ended": ended} for name, begun, ended in stages(self)],
+            "abort": self.abort,
+            "hashes": {type.value: hash for type, hash in self.hashes.items()},
+            "files": self.files,
+            "entries": [line.to_dict() for line in self.lines],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A member that did not do what was due.  stage: what; groups: where, empty for everywhere."""
+
+    member: str
+    stage: str
+    groups: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"member": self.member, "stage": self.stage, "groups": list(self.groups)}
+
+
+@dataclass(slots=True)
+class Story:
+    """A whole log.  size: entries; outside: entries of no round; unread: what could not be read, with the reason."""
+
+    origin: str
+    size: int
+    outside: list[Line] = field(default_factory=list)
+    rounds: dict[int, Round] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "origin": self.origin,
+            "size": self.size,
+            "unread": self.unread,
+            "outside": [line.to_dict() for line in self.outside],
+            "rounds": [found.to_dict() for found in self.rounds.values()],
+        }
+
+
+def read_story(source: LogSource, origin: str, size: int, told: Callable[[int, int], None]) -> Story:
+    """Read the first `size` entries of a log.  told: entries done, entries in all.
+
+    Raises what the source raises where entries are missing.
+    """
+    story = Story(origin, size)
+    for index, body in enumerate(source.entries(size)):
+        try:
+            entry = Entry.parse(body)
+        except FedSpaError as error:
+            story.unread.append(f"entry {index}: {error}")
+        else:
+            _take(story, source, index, entry)
+        told(index + 1, size)
+    return story
+
+
+def _take(story: Story, source: LogSource, index: int, entry: Entry) -> None:
+    group = entry.data.get("group")
+    number = group if type(group) is int else None
+    line = Line(index, entry.at, str(entry.actor), entry.type, say(entry), package_size(entry), number)
+    if not entry.round:
+        story.outside.append(line)
+        return
+    found = story.rounds.setdefault(entry.round, Round(entry.round))
+    found.lines.append(line)
+    if "hash" in entry.data:
+        found.hashes[entry.type] = entry.data["hash"]
+    match entry.type:
+        case EntryType.PLAN:
+            found.plan = _document(story, source, entry, PLAN_LIMIT, _plan)
+        case EntryType.SURVIVORS:
+            found.listed = _document(story, source, entry, SURVIVORS_LIMIT, SurvivorList.parse)
+        case EntryType.RESULT:
+            found.result = _document(story, source, entry, RESULT_LIMIT, Result.parse)
+        case EntryType.UNMASK_REQUEST:
+            found.asked = tuple(entry.data["recipients"])
+        case EntryType.MODEL:
+            found.files = list(entry.data["files"])
+        case EntryType.ABORT:
+            found.abort = entry.data["code"]
+        case _:
+            pass
+
+
+def _plan(data: bytes) -> Plan:
+    return Plan.from_dict(parse_canonical_json(data, "the plan"))
+
+
+def _document(
+    story: Story, source: LogSource, entry: Entry, limit: int, read: Callable[[bytes], T]
+) -> T | None:
+    name = entry.data["document"]
+    try:
+        data = source.document(name, limit)
+        if hashlib.sha256(data).hexdigest() == name:
+            return read(data)
+        reason = "it is not the one that was named"
+    except FedSpaError as error:
+        reason = str(error)
+    story.unread.append(f"the {entry.type.value} of round {entry.round}: {reason}")
+    return None
+
+
+def stages(found: Round) -> list[tuple[str, int, int | None]]:
+    """The stages of a round: name, begin, end (None while it goes on), in Unix seconds."""
+    marks = [
+        ("collecting", found.at(EntryType.PLAN)),
+        ("agreeing on the list", found.at(EntryType.SURVIVORS)),
+        ("opening the sums", found.at(EntryType.UNMASK_REQUEST)),
+    ]
+    there = [(name, at) for name, at in marks if at is not None]
+    ends = [*(at for _, at in there[1:]), found.ended]
+    return [(name, at, end) for (name, at), end in zip(there, ends, strict=False)]
+
+
+def silences(found: Round) -> list[Silence]:
+    """Who fell silent at which stage, as far as the log is there: plan, list, endorsements, request, answers."""
+    return sorted({*_not_sent(found), *_not_counted(found), *_not_signed(found), *_not_answered(found)}, key=_order)
+
+
+def _order(silence: Silence) -> tuple[str, str, tuple[int, ...]]:
+    return silence.member, silence.stage, silence.groups
+
+
+def _sent(found: Round) -> dict[str, set[int]]:
+    sent: dict[str, set[int]] = {}
+    for line in found.of(EntryType.CONTRIBUTION):
+        sent.setdefault(line.who.partition("/")[2], set()).add(line.group or 0)
+    return sent
+
+
+def _not_sent(found: Round) -> Iterator[Silence]:
+    """Vectors that did not come, once nobody is waited for any more."""
+    if found.plan is None or (found.at(EntryType.SURVIVORS) is None and not found.abort):
+        return
+    sent = _sent(found)
+    for member in found.members:
+        due = [group.gid for group in found.plan.groups if member in group.cohort]
+        lacking = tuple(gid for gid in due if gid not in sent.get(member, ()))
+        if lacking:
+            yield Silence(member, "sent no vector", () if len(lacking) == len(due) else lacking)
+
+
+def _not_counted(found: Round) -> Iterator[Silence]:
+    if found.listed is None:
+        return
+    for member, groups in _sent(found).items():
+        left_out = tuple(
+            group.gid for group in found.listed.groups if group.gid in groups and member not in group.ids
+        )
+        if left_out:
+            yield Silence(member, "sent a vector that is in no sum", left_out)
+
+
+def _not_signed(found: Round) -> Iterator[Silence]:
+    """Only where members sign: in three trips."""
+    signed = found.who(EntryType.ENDORSEMENT)
+    if signed and found.at(EntryType.UNMASK_REQUEST) is not None:
+        yield from (Silence(member, "did not sign the list") for member in found.counted if member not in signed)
+
+
+def _not_answered(found: Round) -> Iterator[Silence]:
+    if found.ended is not None:
+        answered = found.who(EntryType.UNMASK_RESPONSE)
+        yield from (
+            Silence(member, "did not help to open the sums") for member in found.asked if member not in answered
+        )

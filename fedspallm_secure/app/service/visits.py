@@ -1,0 +1,90 @@
+"""What services that visit a server have in common, members and witnesses: the way there, and when nothing is left."""
+
+from typing import Final
+
+from fedspallm_secure.app.configuration.member import Server
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.loops import Stop
+from fedspallm_secure.app.service.networks import Visiting, route_to
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.station import check_sequence
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.errors import MissingInput
+from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.tls import Credentials
+
+_TURN: Final = 1.0  # seconds between two looks at clock, home and controls
+
+
+def server_of(config: Server) -> Party:
+    """The server that a configuration names."""
+    return Party(Role.SERVER.value, config.id)
+
+
+def visiting(config: Server, post: Post, live: Live) -> Visiting | None:
+    """The way to the server; None where everything is carried by hand."""
+    if not config.url:
+        return None
+    if post.tls_key is None:
+        raise MissingInput(f"{post.home.path} has no TLS key")
+    route = route_to(config.url, server_of(config), config.proxy)
+    manners = Manners(up=float(config.upload_rate) or None, down=float(config.download_rate) or None)
+    return Visiting(post, Credentials(post.home.tls.der, post.tls_key), route, manners, live)
+
+
+class Visits:
+    """A loop's dealings with the network.  once: end as soon as nothing is left to do, for cron."""
+
+    def __init__(self, post: Post, network: Visiting | None, stop: Stop, once: bool) -> None:
+        self._post, self._network, self._stop, self._once = post, network, stop, once
+        post.spool.notify = stop.wake.set
+
+    def begin(self) -> bool:
+        """Wait until the server has said what it has of us, before any secret is used; False if stopped before.
+
+        Raises RolledBack; with `once` what keeps the server from being reached.
+        """
+        network = self._network
+        if network is None:
+            return True
+        network.wake = self._stop.wake.set
+        network.start()
+        while network.hello is None:
+            network.check()
+            if self._once and network.trouble is not None:
+                raise network.trouble
+            if self._stop.wanted:
+                return False
+            self.rest()
+        check_sequence(self._post, network.hello.sequence)
+        return True
+
+    def check(self) -> None:
+        """Raise what has ended the network."""
+        if self._network is not None:
+            self._network.check()
+
+    def notify(self) -> None:
+        """Something may leave."""
+        if self._network is not None:
+            self._network.check()
+            self._network.notify()
+
+    def rest(self) -> None:
+        """Until something happens, or for a while."""
+        self._stop.wake.wait(_TURN)
+        self._stop.wake.clear()
+
+    def is_over(self) -> bool:
+        """Whether a run for cron may end: everything was brought and fetched, and nothing is left to do.
+
+        Raises what keeps something from being brought or fetched.
+        """
+        if not self._once:
+            return False
+        network = self._network
+        if network is None:
+            return True
+        if network.trouble is not None:
+            raise network.trouble
+        return network.idle and not self._post.spool.arrived()

@@ -1,0 +1,117 @@
+"""The server's dealings with witnesses: it asks them to cosign its log, and keeps what they sign (SPEC section 22.5)."""
+
+from collections.abc import Collection
+
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
+from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.notes import Checkpoint, Note, NoteKey, cosigned_at, open_checkpoint
+from fedspallm_secure.errors import BadSignature, FormatError, NotAwaited, PackageRefused, TrustError
+from fedspallm_secure.protocol.audit.cosigning import Answer, Shown
+from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
+from fedspallm_secure.storage.log_store import LogStore
+
+
+class Cosigners:
+    """Those who cosign the log of one server.  dishonest: how many of them may be."""
+
+    def __init__(self, post: Post, key: NoteKey, witnesses: Collection[str], dishonest: int) -> None:
+        """key: of the log; witnesses: their ids."""
+        self.post = post
+        self.dishonest = dishonest
+        self._key = key
+        self._parties = [Party(Role.WITNESS.value, id) for id in sorted(witnesses)]
+
+    @property
+    def statements(self) -> dict[str, NoteKeyStatement]:
+        """Id of a witness -> who holds its key, for those that have said so."""
+        kept = self.post.journal.recall_all("cosigner")
+        ids = [party.id for party in self._parties]
+        return {id: NoteKeyStatement.parse(decode_base64(kept[id], "a statement")) for id in ids if id in kept}
+
+    def ask(self, statement: NoteKeyStatement, note: Note, log: LogStore) -> list[tuple[Party, Exception]]:
+        """Show the newest checkpoint to everybody who has not seen it; inside of `post.at_once()`.
+
+        Returns who could not be asked, and why.
+        """
+        missed: list[tuple[Party, Exception]] = []
+        roster = self.post.trust.roster.hash
+        for party in self._parties:
+            start = self._size(party)
+            asked = {"size": log.size, "from": start, "roster": roster}
+            if start >= log.size or self.post.journal.recall("asked to cosign", party.id) == asked:
+                continue
+            shown = Shown(statement, note, start, tuple(log.tree.consistency(start, log.size)))
+            try:
+                self.post.send("checkpoint", party, [shown.encode()])
+            except (TrustError, PackageRefused) as error:
+                missed.append((party, error))
+            else:
+                self.post.remember("asked to cosign", party.id, asked)
+        return missed
+
+    def on_cosignature(self, sender: Party, body: bytes, log: LogStore) -> bool:
+        """Keep what a witness has signed; whether there is something new.
+
+        Raises NotAwaited for a party that is not asked, BadSignature, FormatError, CertificateRefused.
+        """
+        if sender not in self._parties:
+            raise NotAwaited(f"{sender} is no witness of these rounds")
+        answer, trust = Answer.parse(body), self.post.trust
+        answer.note_key.check(trust.roster.entry(sender).leaf.public, trust.roster.federation, sender)
+        known = self.statements.get(sender.id)
+        if known is not None and known.key != answer.note_key.key:
+            raise BadSignature(f"{sender} cosigns with another key than before")
+        if known is None:
+            self.post.remember("cosigner", sender.id, encode_base64(answer.note_key.encode()))
+        if answer.note is None:
+            return known is None
+        found = self._check(answer.note, answer.note_key.key, log)
+        if found.size == self._size(sender):
+            return known is None
+        self.post.remember("cosigned", sender.id, found.size)
+        before = self.post.journal.recall("cosigned note", str(found.size))
+        note = answer.note if before is None else _note(before).joined(answer.note)
+        self.post.remember("cosigned note", str(found.size), encode_base64(note.encode()))
+        self._forget_old()
+        return True
+
+    def _check(self, note: Note, key: NoteKey, log: LogStore) -> Checkpoint:
+        """What a witness cosigned is a checkpoint of this log."""
+        found = open_checkpoint(note, self._key)
+        if cosigned_at(note, key) is None:
+            raise BadSignature(f"the checkpoint has no cosignature of {key.name}")
+        if found.size > log.size or log.tree.root(found.size) != found.root:
+            raise FormatError(f"what {key.name} cosigned is no checkpoint of this log as it is now")
+        return found
+
+    def newest(self) -> Note | None:
+        """The newest checkpoint that as many have cosigned as any: the quorum's, where there is one."""
+        found = [(_note(kept), int(size)) for size, kept in self.post.journal.recall_all("cosigned note").items()]
+        if not found:
+            return None
+        most = max(min(len(note.signatures) - 1, self.quorum) for note, _ in found)
+        return max((size, note.text, note) for note, size in found if len(note.signatures) > most)[2]
+
+    @property
+    def quorum(self) -> int:
+        """How many cosignatures make sure that nobody was shown another history: ⌊(W + f)/2⌋ + 1."""
+        return (len(self._parties) + self.dishonest) // 2 + 1
+
+    def _forget_old(self) -> None:
+        """What is older than a checkpoint with a quorum is of no use."""
+        enough = [
+            int(other)
+            for other, kept in self.post.journal.recall_all("cosigned note").items()
+            if len(_note(kept).signatures) > self.quorum
+        ]
+        for other in self.post.journal.recall_all("cosigned note"):
+            if enough and int(other) < max(enough):
+                self.post.forget("cosigned note", other)
+
+    def _size(self, party: Party) -> int:
+        return int(self.post.journal.recall("cosigned", party.id, 0))
+
+
+def _note(kept: str) -> Note:
+    return Note.parse(decode_base64(kept, "a cosigned checkpoint"))
