@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 from fedprune_cli import console
+from fedprune_cli.audit import audit
 from fedprune_cli.bundle import bundle
 from fedprune_cli.certs import certs
 from fedprune_cli.client import client
@@ -58,6 +59,7 @@ for command in (
     bundle,
     status,
     doctor,
+    audit,
 ):
     cli.add_command(command)
 

@@ -15,7 +15,7 @@ _STATES = {
     "not begun": "nothing has run here yet",
     "offers": "waiting for members to offer to take part",
     "collecting": "members prune and send their contributions",
-    "endorsing": "members sign the list of those who sent",
+    "endorsing": "the list of those who sent is being signed",
     "unmasking": "members help to open the sum",
     "summing": "the sum is opened and turned into layers",
     "finished": "the round is over and what came out is sent to all",

@@ -14,6 +14,7 @@ from threading import Thread
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.server import run_server
+from fedspallm_secure.app.service.witness import run_witness
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import Unreachable
 from fedspallm_secure.storage.home_folder import Identity
@@ -47,18 +48,21 @@ class Services:
         members: tuple[str, ...] = ("north", "south", "west", "east"),
         server: str = "",
         member: str = "",
+        witnesses: tuple[str, ...] = (),
     ) -> None:
         """server, member: more lines for the configuration files."""
-        self.folder, self.members = folder, members
+        self.folder, self.members, self.witnesses = folder, members, witnesses
         self.ground: Ground = make_ground(folder, members)
         self.ceremony = LocalCeremony(folder / "federation")
-        for party in ("server/hub", *(f"member/{name}" for name in members)):
+        parties = ["server/hub", *(f"member/{name}" for name in members), *(f"witness/{name}" for name in witnesses)]
+        for party in parties:
             self.ceremony.enrol(party)
         roster = self.ceremony.roster()
-        for party in ("server/hub", *(f"member/{name}" for name in members)):
+        for party in parties:
             self.ceremony.take(party, roster)
         self.port = free_port()
         self.configs = {"hub": self._server(server), **{name: self._member(name, member) for name in members}}
+        self.configs |= {name: self._witness(name) for name in witnesses}
         self.threads: dict[str, Thread] = {}
         self.ended: dict[str, int | BaseException] = {}
 
@@ -77,6 +81,14 @@ class Services:
             f'[member]\nhome = "{self.ceremony.home(f"member/{name}")}"\ndata = "{self.folder / f"work-{name}"}"\n'
             f'[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n[model]\npath = "{self.ground.model}"\n'
             f'[texts]\nfiles = ["{self.folder / f"{name}.txt"}"]\nsamples = 6\nseqlen = 32\n{more}'
+        )
+        return path
+
+    def _witness(self, name: str) -> Path:
+        path = self.folder / f"{name}.toml"
+        path.write_text(
+            f'[witness]\nhome = "{self.ceremony.home(f"witness/{name}")}"\ndata = "{self.folder / f"work-{name}"}"\n'
+            f'[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n'
         )
         return path
 
@@ -110,9 +122,11 @@ class Services:
 
     def _run_member(self, name: str) -> int:
         try:
+            if name in self.witnesses:
+                return run_witness(self.configs[name], lambda _: PASSWORD, True)
             return run_client(self.configs[name], lambda _: PASSWORD, True, Silent())
         except Unreachable:  # the server listens once it has opened its model, or not any more
-            if "hub" not in self.threads or "hub" in self.ended:
+            if "hub" not in self.threads or ("hub" in self.ended and name not in self.witnesses):
                 raise
             return 0
 

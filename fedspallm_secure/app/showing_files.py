@@ -28,6 +28,7 @@ from fedspallm_secure.crypto.revocation import RevocationList
 from fedspallm_secure.crypto.signing import key_id, verify
 from fedspallm_secure.errors import BadSignature, ForeignFile, FormatError
 from fedspallm_secure.protocol import limits
+from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.bundles import Bundle
 from fedspallm_secure.protocol.enrolment import Enrolment, KeyStatement, Request, RequestedKeys
 from fedspallm_secure.protocol.prekeys import Prekeys
@@ -187,12 +188,22 @@ def _prekeys(data: bytes, statement: Statement, home: Home | None, now: int) -> 
     return Shown("prekeys", statement_title(statement), verified, rows, note)
 
 
+def _note_key(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
+    stated = NoteKeyStatement.parse(data)
+    rows = (Row("key of notes", stated.key.vkey), Row("made", day(stated.created)))
+    verified, note = _by_roster(stated, home)
+    return Shown("note-key", statement_title(statement), verified, rows, note)
+
+
 def _of_round(data: bytes, statement: Statement, home: Home | None, now: int) -> Shown:
     value = statement.value
     title = f"{statement.type.value} of round {short(value.get('round'))} of {short(value.get('federation'))}"
     rows = [Row("digest", statement.digest.hex())]
     if "plan_hash" in value:
         rows.append(Row("plan", short(value["plan_hash"])))
+    if statement.type is StatementType.RECEIPT:
+        rows.append(Row("of", f"{short(value.get('member'))}, group {short(value.get('group'))}"))
+        rows.append(Row("package", short(value.get("package"))))
     return Shown(statement.type.value, title, False, tuple(rows), _IN_ROUND)
 
 
@@ -203,7 +214,7 @@ def _bundle(data: bytes, statement: Statement, home: Home | None, now: int) -> S
     return Shown(statement.type.value, title, False, rows, "what is on a medium: fedprune bundle inspect MEDIUM")
 
 
-def _by_roster(stated: KeyStatement | Prekeys, home: Home | None) -> tuple[bool, str]:
+def _by_roster(stated: KeyStatement | Prekeys | NoteKeyStatement, home: Home | None) -> tuple[bool, str]:
     """Whether the party's key, in the roster of `home` or of the home itself, signed the statement."""
     if home is None or (home.roster is None and stated.party != home.party):
         return False, UNKNOWN
@@ -240,4 +251,6 @@ _STATEMENTS: dict[StatementType, Callable[[bytes, Statement, Home | None, int], 
     StatementType.SURVIVORS: _of_round,
     StatementType.RESULT: _of_round,
     StatementType.BUNDLE: _bundle,
+    StatementType.RECEIPT: _of_round,
+    StatementType.NOTE_KEY: _note_key,
 }

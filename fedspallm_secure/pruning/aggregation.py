@@ -20,7 +20,7 @@ from fedspallm_secure.pruning.strategies import Group, Strategy
 __all__ = ["Aggregate", "Group", "MatrixSums", "Strategy", "aggregate", "expand", "l0_average"]
 
 _COUNT_SHIFT = 1 << 32  # float32 bit patterns lie below this, so C always outranks the importance
-_TILE = 1 << 15  # weights; more than that torch would spread over threads
+_TILE = 1 << 15  # weights at once on the CPU: their temporaries stay in the cache, and torch starts no threads
 
 
 @dataclass(slots=True)
@@ -109,19 +109,19 @@ def _expand_matrix(count: Tensor, average: Tensor, drop: int, frozen: Tensor | N
 
     histogram: of `count`; drop: how many weights go, not fewer than are frozen.
     """
-    counts = count.numpy()
+    counts = count.reshape(-1).numpy()
     if frozen is not None:
-        counts = (counts + 1) * ~frozen.numpy()  # 0 for the frozen: below what nobody kept
+        counts = (counts + 1) * ~frozen.reshape(-1).numpy()  # 0 for the frozen: below what nobody kept
         histogram = _histogram(torch.from_numpy(counts))
     at_most = histogram.cumsum(0)
     threshold = int(torch.searchsorted(at_most, drop))  # the smallest count with `drop` weights up to it
     keep = counts > threshold
     tied = np.flatnonzero(counts == threshold)
-    # Bits of floats that are not negative order as the floats do.
-    importance = np.abs(average.numpy().reshape(-1)[tied]).view(np.int32)
+    # The bits of floats that are not negative are in the order of the floats.
+    importance = np.abs(average.reshape(-1).numpy()[tied]).view(np.int32)
     left = drop - int(at_most[threshold] - histogram[threshold])  # to go from among the tied
-    keep.reshape(-1)[tied] = drop_lowest(torch.from_numpy(importance).view(1, -1), left).numpy()
-    return torch.from_numpy(keep)
+    keep[tied] = drop_lowest(torch.from_numpy(importance).view(1, -1), left)[0].numpy()
+    return torch.from_numpy(keep).view(count.shape)
 
 
 def _histogram(count: Tensor, least: int = 1) -> Tensor:

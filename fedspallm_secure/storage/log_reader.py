@@ -82,14 +82,14 @@ class LogReader(ABC):
             if tile.width == TILE_WIDTH:
                 above.append(root(hashes))
 
-    def document(self, digest: str, limit: int = DOCUMENT_LIMIT) -> bytes:
+    def document(self, sha256: str, limit: int = DOCUMENT_LIMIT) -> bytes:
         """The document with this SHA-256, in hex.  limit: bytes.
 
         Raises FormatError where it is another one, or the digest is none; and as `read` does.
         """
-        data = self.read(document_path(digest), limit)
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise FormatError(f"document {digest} of the log is not what it is named after")
+        data = self.read(document_path(sha256), limit)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise FormatError(f"document {sha256} of the log is not what it is named after")
         return data
 
     def tile(self, tile: Tile) -> list[bytes]:
@@ -136,7 +136,8 @@ def files_of(sizes: Iterable[int]) -> list[Tile | Bundle]:
     """The tiles and bundles that a log has for checkpoints of these sizes; no partial one beside its full one."""
     found: dict[str, Tile | Bundle] = {}
     for size in sorted(sizes, reverse=True):
-        for file in (*tile_paths(size), *bundle_paths(size)):
+        files: list[Tile | Bundle] = [*tile_paths(size), *bundle_paths(size)]
+        for file in files:
             if file.path.partition(".p/")[0] not in found:
                 found[file.path] = file
     return list(found.values())

@@ -117,9 +117,10 @@ class LogStore:
 
         Notes that were not flushed stay: whatever became of the rest, somebody has signed them.
         """
+        flushed = self.flushed
         self._entries.clear()
         self._documents.clear()
-        self.tree.truncate(min(self._stored(), self.tree.size))  # asked, for a flush may not have been committed
+        self.tree.truncate(min(self._stored(), flushed))  # the database is asked: what was flushed may have no commit
 
     # Reading
 

@@ -16,7 +16,7 @@ from fedspallm_secure.app import packages
 from fedspallm_secure.app.federation import Federation, Participant
 from fedspallm_secure.app.postbox import Postbox
 from fedspallm_secure.app.progress import Silent
-from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
+from fedspallm_secure.crypto.encoding import decode_base64, encode_base64, parse_canonical_json
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.crypto.profiles import DAY
@@ -67,6 +67,20 @@ def ends() -> Ends:
 
 
 # Good packages
+
+
+def test_a_package_carries_the_checkpoint_that_its_sender_knows(ends):
+    known = [b""]
+    ends.sender.checkpoint = lambda: known[0]
+    for note in (b"", b"first", b"second", bytes(1024)):
+        known[0] = note
+        package = ends.seal()
+        opened = ends.recipient.open(package, ANY, NOW)
+        assert opened.head.context.checkpoint == note
+        assert json.loads(opened.head.encoded)["ctx"]["checkpoint"] == encode_base64(note)
+    known[0] = bytes(1025)
+    with pytest.raises(errors.FormatError, match="checkpoint of 1025 bytes"):
+        ends.seal()
 
 
 @given(st.lists(st.binary(max_size=40_000), max_size=4))

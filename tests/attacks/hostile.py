@@ -331,7 +331,7 @@ def _(scene: Scene) -> Iterator[list[Call]]:
 
 @case("claim", "a receipt larger than receipts are", NotAllowed)
 def _(scene: Scene) -> Iterator[list[Call]]:
-    context = {"type": "receipt", "round": 1, "plan_hash": "ab" * 32, "body_type": "json"}
+    context = {"type": "receipt", "round": 1, "plan_hash": "ab" * 32, "body_type": "bytes"}
     claiming((1 << 20) + 1, signer="server/hub", **context)(scene)
     yield [scene.open_all, scene.verify_all]
 

@@ -360,6 +360,7 @@ def edited(corpus: Corpus, parts: Parts, draw: random.Random) -> Parts:
         "seq": [context["seq"] + step for step in (-1, 1, 1000)] + [0, 2**53 - 1],
         "created": [context["created"] + step for step in (-1, 1, -(10**6), 10**6)],
         "not_after": [context["not_after"] + step for step in (-1, 1, -(10**6), 10**6)],
+        "checkpoint": [encode_base64(draw.randbytes(size)) for size in (1, 600, 1024, 1025)] + ["", "*"],
         "body_type": ["json", "text"],
     }
     name = next(corpus.turns)

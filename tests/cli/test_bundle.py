@@ -1,5 +1,6 @@
 """`fedprune bundle`: between homes on disk, by way of a medium."""
 
+import base64
 import io
 import json
 import shutil
@@ -67,9 +68,10 @@ def fedprune(place, capfd):
 HUB, NORTH = ("--config", "hub/federation.toml"), ("--config", "north/member.toml")
 
 
-def wait(path, to: str, *bodies: bytes) -> None:
+def wait(path, to: str, *bodies: bytes, checkpoint: bytes = b"") -> None:
     """Put packages into an outbox."""
     with open_post(path, lambda _: PASSWORD, lambda: int(time.time())) as post:
+        post.postbox.checkpoint = lambda: checkpoint
         for body in bodies:
             with post.at_once():
                 post.send("receipt" if to.startswith("member") else "offer", Party.parse(to), [body], *_round(to))
@@ -134,6 +136,26 @@ def test_inspecting_needs_nothing_and_promises_nothing(place, fedprune, monkeypa
         "the confirmation that something arrived",
     ):
         assert words in out
+
+
+def test_what_is_told_of_a_log_is_shown_in_words(place, fedprune):
+    wait(place / "hub/federation.toml", "member/north", b"one", b"two")
+    fedprune("bundle", "export", "--single", "without", *HUB)
+    assert "log seen" not in fedprune("bundle", "inspect", "without")[1]
+    root = base64.b64encode(bytes(32)).decode()
+    note = f"lungs.example/log/hub\n1\n{root}\n\n\u2014 lungs.example/log/hub {root}\n".encode()
+    wait(place / "hub/federation.toml", "member/north", b"three", b"four", checkpoint=note)
+    wait(place / "hub/federation.toml", "member/north", b"five", checkpoint=b"\x1b[2J")
+    fedprune("bundle", "export", "--single", "with", *HUB)
+    code, out, _ = fedprune("bundle", "inspect", "with")
+    shown = [line for line in out.splitlines() if line.startswith("log seen")]
+    assert code == 0
+    assert shown == [
+        "log seen    lungs.example/log/hub with 1 entry",
+        "log seen    what stands there is no checkpoint",
+    ]
+    seen = json.loads(fedprune("bundle", "inspect", "with", "--json")[1])["bundles"][0]["packages"]
+    assert sorted({one["log"] for one in seen}) == ["", *(line[12:] for line in shown)]
 
 
 def test_what_is_missing_ends_with_a_code_and_is_named(place, fedprune):

@@ -14,6 +14,7 @@ from fedprune_cli.main import run
 
 from fedspallm_secure import errors
 from tests.ceremony import PASSWORD, Ceremony
+from tests.vector_format import VECTORS, load
 
 SECRET = "open sesame"
 
@@ -134,6 +135,26 @@ def test_inspecting_needs_nothing_and_calls_it_claims(fedprune, sealed, monkeypa
     found = json.loads(done(fedprune("inspect", str(sealed), "--json")))
     assert found["packages"][0]["verified"] is False
     assert found["packages"][0]["claims"]["sender"] == "member/north"
+
+
+def test_a_checkpoint_is_told_in_words_and_believed_in_nothing(fedprune):
+    assert "log seen" not in done(fedprune("inspect", str(written("good-file-x25519"))))
+    for name, words in (
+        ("good-checkpoint", "clinics.example/log/coordinator with 20 entries"),
+        ("good-checkpoint-longest", "what stands there is no checkpoint"),
+        ("good-checkpoint-1-byte", "what stands there is no checkpoint"),
+    ):
+        lines = done(fedprune("inspect", str(written(name)))).splitlines()
+        assert f"  claims {'log seen':<17} {words}" in lines
+        claims = json.loads(done(fedprune("inspect", str(written(name)), "--json")))["packages"][0]["claims"]
+        assert claims["log"] == words
+
+
+def written(name: str) -> Path:
+    """The package of a test vector, in a file."""
+    path = Path(f"{name}.fspkg")
+    path.write_bytes(load(VECTORS / "package" / f"{name}.vec").package())
+    return path
 
 
 def test_json_everywhere(fedprune):

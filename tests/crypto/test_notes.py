@@ -52,6 +52,33 @@ Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE
 jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA==
 """
 
+# A checkpoint that a log of the public networks published, and the keys that it and its witnesses publish.
+ARCHE = """arche2025h1.staging.ct.transparency.dev
+1432088532
+U7WM79jrzyhGZ5/GUBTpM7NzwdyfFx61t3RovgcC4Ro=
+
+— arche2025h1.staging.ct.transparency.dev \
+zTM8sQAAAZ5W0WdjBAMARjBEAiBjW5IQf9pvsYLfQFX6hoGREPMHbdQ3urbllzalApkptQIgIpwtEroeW2BXaHAI4kJXFbon5Ch9MNL5zRNZ55lvGt0=
+— arche2025h1.staging.ct.transparency.dev \
+ui8GwCF1+kWqZrxGdhj4aX3gcw7XUlXQQabg/27lefwhUkzbC3NygNI75MdhL1bfTW9g8Ei59RA23oHP7Ry1k3ZFWwQ=
+— transparency.dev/DEV:witness-little-garden \
+2AQqhwAAAABqEiEgzgFIqqhbUoDwjMWE6UP8nd8/KYTzwZ2rhIgcqoXHAwVkjZr4AscylP3v7sEodkRAErumC2q44vdgJY096st5BQ==
+— witness1.smartit.nu/witness1 \
+pIyCDwAAAABqEiEghIp82KWebrw7/oHQwlTAm3g2RKS4+eebl8eO0WH+/iEcxZ75W3u5hNI7TOQtmJbqmNWVuE0tgh0XwzdZsDsUAQ==
+— remora.n621.de \
+2net5wAAAABqEiEgPlfF3V06o0Y+fHM+J5J9s27wgxxcOVSpZ/2g/KSiXCg9DEZI+aVCIobWX9sXTynk5XeU/zZ0WBxtqB0DrAWfBw==
+— witness.stagemole.eu \
+Z/euoAAAAABqEiEgw0i+7g2ENfDAWHmtRzCfKTHSDwYDJA2NmKeGi9Y8FtEyOUvVr+AJmIY/2TUFucgKi7lI7cUiOvKFYe/TmN9DAg==
+"""
+ARCHE_LOG = "arche2025h1.staging.ct.transparency.dev+ba2f06c0+AU0vHmlGCS/PdN8b2OaGmKprLI8HKM+dJ472xgFYh15f"
+ARCHE_WITNESSES = [
+    "transparency.dev/DEV:witness-little-garden+d8042a87+BCtusOxINQNUTN5Oj8HObRkh2yHf/MwYaGX4CPdiVEPM",
+    "witness1.smartit.nu/witness1+a48c820f+BPSFWg9G6KPiO7QPryYO5Xq4oYJJ+kAvLKLSimDhoxMO",
+    "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2",
+    "witness.stagemole.eu+67f7aea0+BEqSG3yu9YrmcM3BHvQYTxwFj3uSWakQepafafpUqklv",
+]
+NAVIGLI = "witness.navigli.sunlight.geomys.org+a3e00fe2+BNy/co4C1Hn1p+INwJrfUlgz7W55dSZReusH/GhUhJ/G"
+
 HUB = Ed25519Signer(b"\x01" * 32)
 EYE = Ed25519Signer(b"\x02" * 32)
 LOG = NoteKey("lungs.example/log/hub", NoteKind.LOG, HUB.public)
@@ -99,6 +126,23 @@ def test_the_checkpoint_of_c2sp_is_read():
     assert (witness.name, witness.id.hex()) == ("witness.example.com/w1", "8d66cf3f")
     assert int.from_bytes(witness.signature[:8], "big") == 1679315147, "the time that the text of C2SP names"
     assert len(witness.signature) == 72
+
+
+def test_a_checkpoint_of_the_public_networks_verifies_with_its_cosignatures():
+    note = Note.parse(ARCHE.encode())
+    assert note.encode() == ARCHE.encode()
+    log = NoteKey.parse(ARCHE_LOG)
+    assert open_checkpoint(note, log).size == 1432088532
+    for vkey in ARCHE_WITNESSES:
+        witness = NoteKey.parse(vkey)
+        assert witness.vkey == vkey
+        assert cosigned_at(note, witness) == 0x6A122120
+        altered = Note(note.text.replace("1432088532", "1432088533"), note.signatures)
+        with pytest.raises(BadSignature):
+            cosigned_at(altered, witness)
+    assert cosigned_at(note, NoteKey.parse(NAVIGLI)) is None
+    with pytest.raises(BadSignature):
+        open_checkpoint(Note(note.text.replace("1432088532", "1432088533"), note.signatures), log)
 
 
 def test_a_cosignature_is_over_the_lines_that_c2sp_names():

@@ -232,7 +232,7 @@ def _packages(carried: Collection[Carried]) -> list[str]:
     messages = Counter(
         (one.sender, one.recipient, one.type, one.round, one.group)
         for one in carried
-        if one.type != "abort"  # those of several groups are alike from outside
+        if one.round and one.type != "abort"  # those of several groups are alike from outside
     )
     wrong = [f"differing resend: {key}" for key, count in numbers.items() if count > 1]
     for key, count in messages.items():

@@ -6,10 +6,11 @@ from itertools import permutations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedspallm_secure.pruning import aggregation
 from fedspallm_secure.pruning.aggregation import (
     Aggregate,
     Group,
@@ -19,7 +20,7 @@ from fedspallm_secure.pruning.aggregation import (
     expand,
     l0_average,
 )
-from fedspallm_secure.pruning.keepmasks import is_n_of_m
+from fedspallm_secure.pruning.keepmasks import drop_lowest, is_n_of_m, keep_n_of_m
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured
 from fedspallm_secure.pruning.pruners import LocalSpec, Matrix, Pruner, prune_together
 from fedspallm_secure.pruning.statistics import InputNorms
@@ -388,3 +389,99 @@ def test_importance_orders_exactly_as_its_bits(seed):
     order = importance.view(-1).argsort(stable=True)
     assert not keep.view(-1)[order[:8]].any()
     assert keep.view(-1)[order[8:]].all()
+
+
+IMPORTANCES = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-126, 0.5, -0.5, 1.0, 1e30, float("inf")]
+
+
+def by_one_key(count: Tensor, average: Tensor, pattern: Pattern, group: Group, frozen: Tensor | None = None) -> Tensor:
+    """The rule in one number: every weight gets a key of frozen or not, C and importance, and all keys are ranked."""
+    keys = (count.long() + 1) * 2**32 + average.abs().view(torch.int32)
+    going = torch.zeros_like(keys, dtype=torch.bool) if frozen is None else frozen
+    keys[going] = 0
+    if isinstance(pattern, NofM):
+        return keep_n_of_m(keys, pattern.n, pattern.m) & ~going
+    if group is Group.ROW:
+        return drop_lowest(keys, pattern.drop_count(keys.shape[1])) & ~going
+    drop = max(pattern.drop_count(keys.numel()), int(going.sum()))
+    return drop_lowest(keys.view(1, -1), drop).view(keys.shape)
+
+
+@st.composite
+def counted(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Count, average and perhaps frozen weights: few values or many, all counts equal or none there, ties abound."""
+    shape = draw(st.integers(1, 7)), 8 * draw(st.integers(1, 4))
+    random = generator(draw(st.integers(0, 2**31)))
+    dtype = draw(st.sampled_from([torch.int32, torch.int64]))
+    low, high = draw(st.sampled_from([(0, 1), (3, 4), (0, 2), (0, 9), (2, 4), (0, 1001)]))
+    count = torch.randint(low, high, shape, generator=random).to(dtype)
+    some = torch.tensor(draw(st.lists(st.sampled_from(IMPORTANCES), min_size=1, max_size=10)))
+    average = some[torch.randint(0, len(some), shape, generator=random)]
+    if draw(st.booleans()):
+        average = torch.where(torch.rand(shape, generator=random) < 0.5, average, torch.randn(shape, generator=random))
+    share = draw(st.sampled_from([None, 0.0, 0.2, 0.8, 1.0]))
+    return count, average, None if share is None else torch.rand(shape, generator=random) < share
+
+
+ANY_PATTERN = st.sampled_from([*PATTERNS, NofM(1, 4), NofM(4, 8), *map(Unstructured, (Fraction(0), Fraction(1)))])
+
+
+@settings(max_examples=300)
+@given(counted(), ANY_PATTERN, st.sampled_from(list(Group)), st.sampled_from([1, 20, 1 << 15]))
+def test_the_count_at_the_threshold_is_found_as_one_key_would(case, pattern, group, tile):
+    count, average, frozen = case
+    before = count.clone(), average.clone()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "_TILE", tile)
+        keep = expand(count, average, pattern, group, frozen)
+    assert torch.equal(keep, by_one_key(count, average, pattern, group, frozen))
+    assert torch.equal(count, before[0]) and torch.equal(bits(average), bits(before[1]))
+
+
+@given(counted(), ANY_PATTERN, st.sampled_from(list(Group)), st.booleans())
+def test_the_server_step_is_its_parts(case, pattern, group, votes):
+    """In one pass each over the whole matrix, without tiles and tricks with bits."""
+    count, dense, frozen = case
+    kept = None if votes else (dense.double() * 2).nan_to_num(posinf=1e30) * count
+    average = dense if kept is None else torch.where(count > 0, l0_average(count, kept), dense)
+    keep = by_one_key(count, average, pattern, group, frozen)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aggregation, "_TILE", 20)
+        found = aggregate(MatrixSums(count, kept, 1001), dense, pattern, group, frozen)
+    assert torch.equal(found.keep, keep)
+    assert torch.equal(bits(found.weight), bits(average.masked_fill(~keep, 0.0)))
+    assert found.histogram == [int((count == value).sum()) for value in range(1002)]
+    assert found.restored == int((keep & (count == 0)).sum())
+
+
+@pytest.mark.parametrize("group", list(Group))
+def test_memory_need_not_lie_in_rows(group):
+    count = torch.randint(0, 4, (8, 12), generator=generator(0), dtype=torch.int32)
+    average, frozen = dense_matrix(8, 12), torch.rand((8, 12), generator=generator(1)) < 0.2
+    across = [tensor.T.contiguous().T for tensor in (count, average, frozen)]
+    keep = expand(count, average, HALF, group, frozen)
+    assert torch.equal(expand(across[0], across[1], HALF, group, across[2]), keep)
+    found = aggregate(MatrixSums(across[0], None, 3), across[1], HALF, group, across[2])
+    assert torch.equal(found.keep, keep) and torch.equal(found.weight, average.masked_fill(~keep, 0.0))
+
+
+def test_a_matrix_of_a_real_model_is_expanded_as_one_key_would():
+    dense = dense_matrix(512, 1024, dtype=torch.bfloat16).float()  # ties abound
+    count = torch.randint(0, 25, (512, 1024), generator=generator(0), dtype=torch.int32)
+    for group in Group:
+        assert torch.equal(expand(count, dense, HALF, group), by_one_key(count, dense, HALF, group))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+@pytest.mark.parametrize("group", list(Group))
+@pytest.mark.parametrize("with_frozen", [False, True])
+def test_a_gpu_finds_the_same(pattern, group, with_frozen):
+    dense = dense_matrix(64, 128)
+    frozen = torch.rand((64, 128), generator=generator(1)) < 0.2 if with_frozen else None
+    sums = summed(updating(dense, 5), (64, 128))
+    here = aggregate(sums, dense, pattern, group, frozen)
+    there = MatrixSums(sums.count.cuda(), sums.kept.cuda(), sums.members)
+    found = aggregate(there, dense.cuda(), pattern, group, None if frozen is None else frozen.cuda())
+    assert torch.equal(found.keep.cpu(), here.keep) and torch.equal(bits(found.weight.cpu()), bits(here.weight))
+    assert (found.histogram, found.restored) == (here.histogram, here.restored)

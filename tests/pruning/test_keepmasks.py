@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedspallm_secure.pruning.keepmasks import (
+    count_kept,
     drop_lowest,
     is_n_of_m,
     keep_n_of_m,
@@ -15,6 +16,7 @@ from fedspallm_secure.pruning.keepmasks import (
     keep_per_row,
     pack_bits,
     unpack_bits,
+    zero_dropped,
 )
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32]
@@ -181,3 +183,20 @@ def test_n_of_m_holds_when_every_group_keeps_at_most_n():
 def test_packing_reads_masks_of_any_shape_in_row_major_order():
     keep = np.random.default_rng(0).random((2, 3, 5)) < 0.5
     assert pack_bits(torch.from_numpy(keep)).tolist() == np.packbits(keep.ravel(), bitorder="little").tolist()
+
+
+@given(st.integers(0, 5), st.integers(1, 40), st.integers(0, 2**31))
+def test_kept_entries_are_counted(rows, columns, seed):
+    keep = torch.rand((rows, columns), generator=torch.Generator().manual_seed(seed)) < 0.5
+    assert count_kept(keep) == count_kept(keep.T) == int(keep.sum())
+
+
+def test_what_is_dropped_becomes_a_positive_zero_whatever_it_was():
+    weight = torch.tensor([[float("nan"), float("-inf"), -0.0, -1.0], [float("inf"), 2.0**-149, -0.0, -1.0]])
+    keep = torch.tensor([[False] * 4, [True] * 4])
+    before = weight.clone()
+    found = zero_dropped(weight, keep)
+    assert torch.equal(found.view(torch.int32), weight.masked_fill(~keep, 0.0).view(torch.int32))
+    assert torch.equal(zero_dropped(weight.T, keep.T), found.T)
+    found.add_(1.0)
+    assert torch.equal(weight.view(torch.int32), before.view(torch.int32)), "a copy"

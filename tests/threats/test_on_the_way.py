@@ -119,6 +119,7 @@ def test_no_field_of_a_header_can_be_edited(stage: Stage):
         "seq": (99, BadSignature),
         "created": (fields["ctx"]["created"] - 1, BadSignature),
         "not_after": (fields["ctx"]["not_after"] + 1, BadSignature),
+        "checkpoint": ("AAAA", BadSignature),
         "body_type": ("json", NotAllowed),
     }
     assert ({"ctx", *outer}, set(inner)) == (set(fields), set(fields["ctx"]))

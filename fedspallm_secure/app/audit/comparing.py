@@ -4,7 +4,6 @@ A log whose key has signed two histories is caught by whoever holds both: the pr
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +12,7 @@ from fedspallm_secure.app.audit.homes import open_home_log
 from fedspallm_secure.app.audit.opening import OpenLog, open_log_at
 from fedspallm_secure.crypto.merkle import Tree
 from fedspallm_secure.crypto.notes import NOTE_LIMIT, Checkpoint, Note, NoteKey, open_checkpoint
-from fedspallm_secure.errors import AuditIncomplete, FedSpaError, LogRefused, MissingInput, UsageError
+from fedspallm_secure.errors import AuditIncomplete, FedSpaError, LogRefused, UsageError
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.split_view import SplitViewProof
 from fedspallm_secure.storage.documents import read_document
@@ -26,7 +25,7 @@ _MAGIC: Final = b"FSLOG1\n"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one place knows of a log.  name: of the place; notes: checkpoints; tree: over the entries, where it has any."""
+    """What one place knows of a log.  name: of the place; notes: checkpoints; tree: over its entries, if it has any."""
 
     name: str
     notes: tuple[Note, ...]
@@ -99,9 +98,9 @@ def compare(views: Sequence[View], key: NoteKey | None = None) -> Comparison:
     seen = list(_checkpoints(views, key))
     if not seen:
         raise UsageError("there is no checkpoint to compare", hint="name logs, checkpoint files or homes")
-    own = {view.name: _own(view, seen) for view in views if view.tree is not None}
+    trees = [tree for view in views if (tree := _tree(view, seen)) is not None]
     for first in seen:
-        for other, note, leaves in _against(first, seen, own, views):
+        for other, note, leaves in _against(first, seen, trees):
             if statement is None:
                 raise LogRefused(
                     f"{first[0]} and {other} have two histories of {key.name}",
@@ -109,10 +108,14 @@ def compare(views: Sequence[View], key: NoteKey | None = None) -> Comparison:
                 )
             proof = SplitViewProof.make(statement, (first[2].only(key), note.only(key)), leaves)
             return Comparison(key.name, (), proof, (first[0], other))
-    return Comparison(key.name, tuple(_held(one, seen, views) for one in seen))
+    one = len({checkpoint for _, checkpoint, _ in seen}) == 1
+    largest = max((size for _, _, size, _ in trees), default=0)
+    held = (_held(*found[:2], one or found[1].size <= largest, trees) for found in seen)
+    return Comparison(key.name, tuple(held))
 
 
 Seen = tuple[str, Checkpoint, Note]
+Grown = tuple[str, Tree, int, Note]  # name of the view, its entries, how many of them its newest note stands for
 
 
 def _key(views: Sequence[View], key: NoteKey | None) -> tuple[NoteKeyStatement | None, NoteKey]:
@@ -126,7 +129,7 @@ def _key(views: Sequence[View], key: NoteKey | None) -> tuple[NoteKeyStatement |
         return statements[0][1], statements[0][1].key
     if key is None:
         raise UsageError(
-            "none of these says whose checkpoints they are", hint="name a log or a home too, or give --vkey or --policy"
+            "none of these says whose checkpoints they are", hint="name a log or a home too, or give --vkey"
         )
     return None, key
 
@@ -148,42 +151,30 @@ def _open(view: View, note: Note, key: NoteKey) -> Checkpoint:
         raise type(error)(f"{view.name}: {error}") from None
 
 
-def _own(view: View, seen: Iterable[Seen]) -> Note | None:
-    """The checkpoint of a view that stands for all its entries; a note of it is what its tree proves things by."""
-    if view.tree is None:
+def _tree(view: View, seen: Iterable[Seen]) -> Grown | None:
+    """The entries of a view with the newest of its checkpoints that stands for them.  Raises AuditIncomplete."""
+    tree = view.tree
+    if tree is None:
         return None
-    size, root = view.tree.size, view.tree.root()
-    for name, checkpoint, note in seen:
-        if (name, checkpoint.size) == (view.name, size):
-            if checkpoint.root != root:
-                raise AuditIncomplete(f"the {size} entries of {name} are not those of its checkpoint")
-            return note
-    return None
+    own = [(found, note) for name, found, note in seen if name == view.name and found.size <= tree.size]
+    fitting = [(found, note) for found, note in own if tree.root(found.size) == found.root]
+    if not fitting:
+        raise AuditIncomplete(f"the {tree.size} entries of {view.name} are not those of a checkpoint of it")
+    newest, note = fitting[-1]
+    return view.name, tree, newest.size, note
 
 
-def _against(
-    first: Seen, seen: Sequence[Seen], own: dict[str, Note | None], views: Sequence[View]
-) -> Iterator[tuple[str, Note, list[bytes]]]:
+def _against(first: Seen, seen: Sequence[Seen], trees: Sequence[Grown]) -> Iterator[tuple[str, Note, list[bytes]]]:
     """Views that contradict a checkpoint: where, the note that does, and leaf hashes where the sizes differ."""
     _, checkpoint, _ = first
     for name, other, note in seen:
         if other.size == checkpoint.size and other.root != checkpoint.root:
             yield name, note, []
-    for view in views:
-        tree, note_of_all = view.tree, own.get(view.name)
-        if tree is None or note_of_all is None or tree.size <= checkpoint.size:
-            continue
-        if tree.root(checkpoint.size) != checkpoint.root:
-            yield view.name, note_of_all, [tree.leaf(index) for index in range(tree.size)]
+    for name, tree, size, note in trees:
+        if checkpoint.size < size and tree.root(checkpoint.size) != checkpoint.root:
+            yield name, note, [tree.leaf(index) for index in range(size)]
 
 
-def _held(one: Seen, seen: Sequence[Seen], views: Sequence[View]) -> Held:
-    name, checkpoint, _ = one
-    trees = [view for view in views if view.tree is not None and view.tree.size >= checkpoint.size]
-    within = tuple(view.name for view in trees if view.tree is not None and _has(view.tree, checkpoint))
-    twins = [other for place, other, _ in seen if place != name and other == checkpoint]
-    return Held(name, checkpoint, within, bool(trees) or bool(twins) and len(views) == 2)
-
-
-def _has(tree: Tree, checkpoint: Checkpoint) -> bool:
-    return tree.root(checkpoint.size) == checkpoint.root
+def _held(name: str, checkpoint: Checkpoint, checked: bool, trees: Sequence[Grown]) -> Held:
+    within = tuple(place for place, _, size, _ in trees if checkpoint.size <= size)
+    return Held(name, checkpoint, within, checked)

@@ -13,14 +13,13 @@ from fedspallm_secure.errors import ForeignFile, MissingInput
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.verification import LogSource
-from fedspallm_secure.protocol.limits import FOLDER_LIMIT, NOTE_KEY_LIMIT, RECEIPT_LIMIT
+from fedspallm_secure.protocol.limits import NOTE_KEY_LIMIT
 from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import is_file, is_folder
 from fedspallm_secure.storage.home_folder import ROOT, is_home
 from fedspallm_secure.storage.log_file import FileLog
 from fedspallm_secure.storage.log_folder import FolderLog
 from fedspallm_secure.storage.log_reader import CHECKPOINT
-from fedspallm_secure.storage.outside import entries as names_in
 from fedspallm_secure.storage.pem import CERTIFICATE, decode_pem, pem_label
 
 LOG: Final = "log"  # the folder of the log in a server's work folder
@@ -65,7 +64,7 @@ class OpenLog:
 
 @contextmanager
 def open_log_at(path: Path) -> Iterator[OpenLog]:
-    """Open what was named.  Raises MissingInput, ForeignFile, HostileFile, LimitExceeded, or what opening a home does."""
+    """Open what was named.  Raises MissingInput, FormatError, HostileFile, LimitExceeded, or as `open_home_log`."""
     if is_home(path):
         with open_home_log(path) as home:
             yield OpenLog(path, home, home)
@@ -91,9 +90,3 @@ def read_root(path: Path) -> bytes:
     """A root certificate in DER from a file in PEM or DER.  Raises MissingInput, HostileFile, FormatError."""
     data = read_document(path, _PEM_LIMIT)
     return data if pem_label(data) is None else decode_pem(data, CERTIFICATE, str(path))
-
-
-def read_receipts(path: Path) -> tuple[bytes, ...]:
-    """All files of a folder of receipts, in the order of their names.  Raises MissingInput, HostileFile, LimitExceeded."""
-    return tuple(read_document(path / name, RECEIPT_LIMIT) for name in names_in(path, "", FOLDER_LIMIT))
-

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from fedspallm_secure.app.reporting.numbers import count, listed, plural, size
+from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, listed, plural, size
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType, read_head
 
 NAMED: Final = 6  # names in a sentence; of more, how many
@@ -41,6 +41,17 @@ def names(ids: Sequence[str], most: int = NAMED) -> str:
     return listed([*ids[:most], f"{count(len(ids) - most)} more"] if len(ids) > most else list(ids))
 
 
+def lasted(seconds: int) -> str:
+    """A time between two entries, whose times are whole seconds."""
+    return f"{seconds}{SPACE}s" if seconds < 60 else duration(seconds)
+
+
+def entries(indices: Sequence[int], most: int = 12) -> str:
+    """Indices as "entry 3" or "entries 3, 4 and 7"; of more than `most`, how many."""
+    noun = "entry" if len(indices) == 1 else "entries"
+    return f"{noun} {names([str(index) for index in indices], most)}"
+
+
 def ended(code: str) -> str:
     """Why a group or a round ended without a sum."""
     return ENDS.get(code, code)
@@ -54,7 +65,7 @@ def package_size(entry: Entry) -> int | None:
 
 def say(entry: Entry) -> str:
     """The entry as one sentence without its time."""
-    return _SAYINGS[entry.type](entry, entry.data)
+    return _SAYINGS[entry.type](entry, entry.data).replace(SPACE, " ")  # also for terminals
 
 
 def _contribution(entry: Entry, data: Any) -> str:

@@ -211,9 +211,7 @@ def _plan(data: bytes) -> Plan:
     return Plan.from_dict(parse_canonical_json(data, "the plan"))
 
 
-def _document(
-    story: Story, source: LogSource, entry: Entry, limit: int, read: Callable[[bytes], T]
-) -> T | None:
+def _document(story: Story, source: LogSource, entry: Entry, limit: int, read: Callable[[bytes], T]) -> T | None:
     name = entry.data["document"]
     try:
         data = source.document(name, limit)
@@ -270,9 +268,7 @@ def _not_counted(found: Round) -> Iterator[Silence]:
     if found.listed is None:
         return
     for member, groups in _sent(found).items():
-        left_out = tuple(
-            group.gid for group in found.listed.groups if group.gid in groups and member not in group.ids
-        )
+        left_out = tuple(group.gid for group in found.listed.groups if group.gid in groups and member not in group.ids)
         if left_out:
             yield Silence(member, "sent a vector that is in no sum", left_out)
 

@@ -152,7 +152,7 @@ class Deadlines(Section):
 
     contribution: Annotated[int, by(values.some_duration)] = said("6h", "Members prune and send.")
     endorsement: Annotated[int, by(values.some_duration)] = said(
-        "1h", "Members sign the list of those who sent. Only in the profile three-trip."
+        "1h", "Members or witnesses sign the list of those who sent. Not in the profile two-trip."
     )
     unmask: Annotated[int, by(values.some_duration)] = said("1h", "Members help to open the sum.")
     abort: Annotated[int, by(values.some_duration)] = said(

@@ -139,6 +139,7 @@ class Director:
             self.scribe.note_witnesses()
             if self.station is not None and self.station.machine.state is State.UNMASKING:
                 self.station.tell_log()
+        self.scribe.ask_witnesses()  # it may have begun from another size, or not have seen the newest entries
 
     # Time
 

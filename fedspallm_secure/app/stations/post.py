@@ -127,6 +127,7 @@ class Post:
         self._secrets = secrets
         self._register = LateRegister(journal.register)
         self._writes: list[Callable[[], None]] = []
+        self._gone: list[str] = []  # packages without a row
         self._inside = False
         self.postbox = self._postbox()
 
@@ -171,11 +172,15 @@ class Post:
                 for write in self._writes:
                     write()
                 self.log.flush()
+            for digest in self._gone:  # a file without a row is swept at the next start
+                with disk_errors(self.spool.folder):
+                    self.spool.inside("out", digest).unlink(missing_ok=True)
         except BaseException:
             self.log.drop_staged()
             raise
         finally:
             self._writes.clear()
+            self._gone.clear()
             self._register.pending.clear()
             self._inside = False
 
@@ -199,8 +204,9 @@ class Post:
         self.later(lambda: self.journal.forget(kind, name))
 
     def withdraw(self, digest: str) -> None:
-        """Take a package back that has not left; its file is the caller's to remove, afterwards."""
+        """Take a package back: it leaves no more, and its file is removed afterwards."""
         self.later(lambda: self.journal.withdraw(digest))
+        self._gone.append(digest)
 
     def settle(self, arrived: Arrived, state: str, reason: str = "") -> None:
         """Say what became of a package."""

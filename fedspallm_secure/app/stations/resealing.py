@@ -6,7 +6,6 @@ from typing import Final
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.server_station import ServerStation
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.storage.files import disk_errors
 
 _KIND: Final = "sealed"
 
@@ -36,9 +35,6 @@ def seal_again(
             if going_on is not None:
                 going_on.repeat()
             post.remember(_KIND, "*", sealed)
-        for digest in void:
-            with disk_errors(post.spool.folder):
-                post.spool.inside("out", digest).unlink(missing_ok=True)
     if not sealed["due"]:
         return None
     past = restore(sealed["due"])

@@ -23,7 +23,7 @@ from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.recording import abort_of, document_name, drafts_of
 from fedspallm_secure.protocol.packages import Head, Header
 from fedspallm_secure.protocol.prekeys import Prekeys
-from fedspallm_secure.protocol.rounds.records_server import ServerRecord
+from fedspallm_secure.protocol.rounds.records_server import GroupEnded, ListMade, OutOfRange, ServerRecord
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.storage.log_folder import publish
 
@@ -105,7 +105,8 @@ class Scribe:
         for record in kept:
             for draft in drafts_of(record, state, head):
                 self.write(draft.type, draft.actor, draft.data, state.plan.round, draft.documents)
-        if kept and state.state is State.FINISHED and state.result is None:
+        ends = any(isinstance(record, ListMade | GroupEnded | OutOfRange) for record in kept)
+        if ends and state.state is State.FINISHED and state.result is None:
             draft = abort_of(state)
             self.write(draft.type, draft.actor, draft.data, state.plan.round)
 
@@ -220,6 +221,9 @@ class Scribe:
         }
         if journal.recall("log told", str(party)) == told:
             return
+        for listed in self.post.spool.outgoing():  # what comes now holds all that was in those
+            if listed.type == "log" and listed.recipient == str(party):
+                self.post.withdraw(listed.digest)
         start = self._seen_by(party)
         while True:
             end = min(start + ENTRIES_AT_ONCE, log.size)

@@ -30,7 +30,6 @@ from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.witness import Witness, WitnessSigned
-from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.spool import Arrived
 
 _TYPES: Final = frozenset({"opening", "survivors", "checkpoint"})
@@ -216,12 +215,8 @@ class WitnessStation:
         self._withdraw(void)
 
     def _withdraw(self, digests: list[str]) -> None:
-        """Rows first: a file without one is swept."""
         if not digests:
             return
         with self.post.at_once():
             for digest in digests:
                 self.post.withdraw(digest)
-        for digest in digests:
-            with disk_errors(self.post.spool.folder):
-                self.post.spool.inside("out", digest).unlink(missing_ok=True)

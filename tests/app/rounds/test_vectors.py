@@ -19,6 +19,7 @@ from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.masking import add_into
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
 from tests.app.rounds.groups import NAMES, SHAPES, group, read, word
+from tests.vectorkit.primitives import TILE, tree_root
 
 Layer = dict[str, LayerMatrix]
 Base = dict[str, torch.Tensor]
@@ -128,10 +129,26 @@ def test_hashes_are_those_of_the_streams():
     streams, _ = layer_streams(plan, made_layer(base, 1, 0.1), base)
     assert streams.total is not None
     count, total = streams.count.tobytes(), streams.total.tobytes()
-    assert streams.hashes == (hashlib.sha256(count).hexdigest(), hashlib.sha256(total).hexdigest())
+    leaves = tuple([hashlib.sha256(b"\0" + part).digest()] for part in (count, total))
+    assert streams.tile_hashes == leaves, "one tile each"
+    assert streams.hashes == tuple(leaf.hex() for (leaf,) in leaves)
     assert streams.hash == hashlib.sha256(count + total).digest()
     votes = Streams(streams.count, None)
     assert votes.hashes == (streams.hashes[0], "*")
+    assert votes.tile_hashes == (streams.tile_hashes[0], [])
+
+
+@pytest.mark.parametrize("size", [1, TILE - 1, TILE, TILE + 1, 2 * TILE, 3 * TILE + 5])
+def test_streams_of_several_tiles_have_the_root_over_them(size):
+    data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    streams = Streams(data, ~data)
+    for part, leaves, root in zip(streams.parts, streams.tile_hashes, streams.hashes, strict=True):
+        raw = part.tobytes()
+        tiles = [hashlib.sha256(b"\0" + raw[start : start + TILE]).digest() for start in range(0, size, TILE)]
+        assert leaves == tiles
+        assert root == tree_root(tiles).hex()
+        assert root != hashlib.sha256(raw).hexdigest()
+    assert streams.hashes[0] != streams.hashes[1]
 
 
 @given(st.integers(0, 1000))

@@ -8,7 +8,7 @@ from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.app.stations.witness_station import WitnessStation
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.notes import Checkpoint, NoteKey, NoteKind, cosigned_at, open_checkpoint, sign_checkpoint
-from fedspallm_secure.errors import KeyStoreError, LogRefused, NotAwaited, SplitView, UnmaskingDeclined
+from fedspallm_secure.errors import DiskFull, KeyStoreError, LogRefused, NotAwaited, SplitView, UnmaskingDeclined
 from fedspallm_secure.protocol.audit.cosigning import Answer, Shown
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, log_name
 from fedspallm_secure.protocol.audit.split_view import SplitViewProof
@@ -249,6 +249,24 @@ def test_the_statement_is_made_anew_after_a_renewal(pair):
     after.check(signing, pair.log.federation, WYN)
     pair.restart()
     assert pair.witness.statement == after
+
+
+def test_what_was_not_written_down_was_not_signed(pair, monkeypatch):
+    """The disk is full when the answer lies in the outbox already."""
+
+    def full(*_):
+        raise DiskFull("no space left")
+
+    before = pair.witness.post.journal.send
+    monkeypatch.setattr(pair.witness.post.journal, "send", full)
+    with pytest.raises(DiskFull):
+        pair.send("checkpoint", pair.shown(0, 3))
+    monkeypatch.setattr(pair.witness.post.journal, "send", before)
+    assert (pair.witness.newest, pair.witness.post.spool.outgoing()) == (None, [])
+    pair.restart()
+    assert not list((pair.folder / "data-wyn/spool/out").iterdir())
+    pair.witness.work_through()
+    assert pair.cosigned() == (3, pair.now)
 
 
 # Rounds

@@ -1,0 +1,170 @@
+"""The report of an audit: one HTML file that stands alone, for a compliance officer.
+
+No script, no font, no picture from elsewhere; the page's own content security policy forbids them.  Everything from the
+log is escaped.  Paths of this machine do not appear.
+"""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from fedspallm_secure import SOFTWARE
+from fedspallm_secure.app.audit import claims
+from fedspallm_secure.app.audit.charts import legend_mark
+from fedspallm_secure.app.audit.report_rounds import overview, section
+from fedspallm_secure.app.audit.sayings import entries, moment
+from fedspallm_secure.app.audit.timeline import Story
+from fedspallm_secure.app.audit.verifying import failed
+from fedspallm_secure.app.reporting.numbers import count
+from fedspallm_secure.crypto.fingerprints import fingerprint
+from fedspallm_secure.protocol.audit.policies import NO_QUORUM, TrustPolicy
+from fedspallm_secure.protocol.audit.verification import Finding, Report, Step
+from fedspallm_secure.storage.files import atomic_write
+
+_LONG: Final = 12  # rows from which a table starts folded
+_MOST_FINDINGS: Final = 40  # of a step
+_CODES: Final = ("Root hash", "Root certificate")  # facts in letters of one width
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Everything that a report is made of.
+
+    root: certificate, DER; made: Unix seconds; round: the one whose details are shown, None for all; quality: a
+    sentence about perplexity; documents, receipts: whether they were looked at.
+    """
+
+    story: Story
+    report: Report
+    root: bytes
+    policy: TrustPolicy | None
+    made: int
+    quality: str
+    round: int | None = None
+    documents: bool = True
+    receipts: bool = False
+
+
+def write_audit(path: Path, audited: Audited) -> None:
+    """Write the report to `path`, complete or not at all.  Raises StorageError."""
+    page = render_audit(audited).encode()  # first, so that a failure here touches no file
+    with atomic_write(path) as file:
+        file.write(page)
+
+
+def render_audit(audited: Audited) -> str:
+    """The report as one HTML page."""
+    environment = _environment()
+    style = "".join(environment.get_template(name).render() for name in ("report.css.j2", "audit.css.j2"))
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    rounds = list(audited.story.rounds.values())
+    detailed = [found for found in rounds if audited.round in (None, found.number)]
+    # The style sheets are files of these packages without a single placeholder, hence Markup.
+    return environment.get_template("audit.html.j2").render(
+        csp=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        style=Markup(style),  # noqa: S704
+        long=_LONG,
+        codes=_CODES,
+        mark=legend_mark,
+        origin=audited.story.origin,
+        verdict=_verdict(audited),
+        facts=_facts(audited),
+        steps=[_step(step) for step in audited.report.steps],
+        unread=audited.story.unread,
+        overview=overview(rounds),
+        rounds=[section(found) for found in detailed],
+        quality=audited.quality,
+        shown=claims.shown(audited.report),
+        not_shown=claims.not_shown(audited.report, audited.policy, audited.receipts),
+        footer=_footer(audited),
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(f"fedspallm_secure.app.{name}") for name in ("audit", "reporting")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _verdict(audited: Audited) -> dict[str, Any]:
+    report, step = audited.report, failed(audited.report)
+    left = claims.names_of(report, None)
+    if step is not None:
+        where = "; ".join(_finding(finding) for finding in step.findings[:3])
+        return {
+            "kind": "bad",
+            "outcome": f"This log does not pass: step {step.name} failed.",
+            "sentences": [
+                f"{step.title}: {where}." if where else f"{step.title}.",
+                "Do not rely on its rounds. Ask the server's operator about each of the entries named here.",
+                *([f"Not run, since they depend on what failed or on what was not given: {left}."] if left else []),
+            ],
+        }
+    many = f"{count(report.size)} {'entry' if report.size == 1 else 'entries'}"
+    told = [f"All checks that were run passed: {claims.names_of(report, True)}, on {many}."]
+    if left:
+        why = "no receipts were given" if left == "V7" and not audited.receipts else "what they need was not given"
+        told.append(f"Not run: {left}, because {why}.")
+    told.append("What that shows, and what it does not, stands at the end.")
+    return {"kind": "good", "outcome": "This log passes the audit.", "sentences": told}
+
+
+def _facts(audited: Audited) -> list[tuple[str, str]]:
+    policy, report = audited.policy, audited.report
+    newest = max((line.at for found in audited.story.rounds.values() for line in found.lines), default=None)
+    outside = max((line.at for line in audited.story.outside), default=None)
+    last = max((at for at in (newest, outside) if at is not None), default=None)
+    return [
+        ("Entries", count(report.size)),
+        ("Root hash", report.root.hex()),
+        ("Newest entry", "none" if last is None else moment(last)),
+        ("Rounds", count(len(audited.story.rounds))),
+        ("Root certificate", fingerprint(audited.root)),
+        ("Witnesses", _witnesses(policy)),
+        ("Documents", "all looked at" if audited.documents else "not looked at: this is a copy without them"),
+    ]
+
+
+def _witnesses(policy: TrustPolicy | None) -> str:
+    if policy is None:
+        return "no policy was given, so no cosignature was asked for"
+    if policy.quorum == NO_QUORUM:
+        return "the policy asks for no cosignature"
+    group = policy.groups.get(policy.quorum)
+    many = f"{group.threshold} of {len(group.members)}" if group is not None else policy.quorum
+    return f"the policy asks for cosignatures of {many}"
+
+
+def _step(step: Step) -> dict[str, Any]:
+    kind, outcome = {True: ("good", "passed"), False: ("bad", "failed"), None: ("none", "not run")}[step.passed]
+    told = [_finding(finding) for finding in step.findings[:_MOST_FINDINGS]]
+    left = len(step.findings) - _MOST_FINDINGS
+    return {
+        "name": step.name,
+        "kind": kind,
+        "outcome": outcome,
+        "meaning": claims.STEPS.get(step.name, step.title),
+        "findings": [*told, f"and {count(left)} more"] if left > 0 else told,
+    }
+
+
+def _finding(finding: Finding) -> str:
+    return f"{finding.text} ({entries(finding.indices)})" if finding.indices else finding.text
+
+
+def _footer(audited: Audited) -> list[str]:
+    return [
+        f"Made {moment(audited.made)} by {SOFTWARE} from the log alone.",
+        "Anybody who has the log and the root certificate can make it again: fedprune audit report.",
+    ]
