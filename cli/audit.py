@@ -55,7 +55,7 @@ def verify(log: Path, basis: Basis, as_json: bool) -> int:
     if as_json:
         console.print_json({"log": str(log), **report_dict(checked)})
         return 0 if error is None else error.exit_code
-    for step in checked.steps:
+    for step in checked.steps:  # what was not run says why in its first finding
         click.echo(f"{step.name}  {WORDS[step.passed]:<7}  {console.shown(step.title)}")
         for finding in step.findings:
             where = f" ({entries(finding.indices)})" if finding.indices else ""

@@ -12,7 +12,7 @@ from fedprune_cli import console
 from fedprune_cli.fingerprints import ask_about
 
 if TYPE_CHECKING:
-    from fedspallm_secure.protocol.audit.verification import Report
+    from fedspallm_secure.protocol.audit.reports import Report
 
     from fedspallm_secure.app.audit.opening import OpenLog
 

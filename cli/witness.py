@@ -25,7 +25,7 @@ def witness() -> None:
     Always:  fedprune witness
 
     Without a command, run is meant.  A witness sees no plan, no vector and no result.  Killed at any moment it goes on
-    where it stopped when it is started again.  Never put its home back from a copy: it would sign what it has forgotten.
+    where it stopped when it is started again.  Never put its home back from a copy: it would sign a second history.
     """
 
 

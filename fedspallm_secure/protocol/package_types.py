@@ -37,6 +37,7 @@ _ROWS = (
     PackageType("opening", _SERVER, _WITNESS | _MEMBER, BodyType.JSON, 1 << 20),
     PackageType("beacon", _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("plan", _SERVER, frozenset({Role.MEMBER, Role.AUDITOR}), BodyType.JSON, 1 << 28),
+    PackageType("decline", _MEMBER, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("contribution", _MEMBER, _SERVER, BodyType.BYTES, 1 << 36),
     PackageType("receipt", _SERVER, _MEMBER, BodyType.BYTES, 1 << 20),
     PackageType("survivors", _SERVER, _MEMBER | _WITNESS, BodyType.JSON, 1 << 26),

@@ -77,6 +77,7 @@ class Spool:
         self.check = check
         self.notify: Callable[[], None] = lambda: None  # called when something has arrived
         self.key_of: Callable[[Party], str] = lambda _: ""  # identifier of the key with which a party signs now
+        self._begun: set[str] = set()  # packages that somebody has begun to fetch from this process
         self._connection = connection
         self._database = database
         self._lock = RLock()
@@ -155,7 +156,14 @@ class Spool:
         """`transport.depot.Depot.departure`."""
         found = self._all("SELECT 1 FROM outbox WHERE digest = ? AND recipient = ?", digest, str(peer))
         path = self.inside("out", digest)
-        return path if found and path.exists() else None
+        if not found or not path.exists():
+            return None
+        self._begun.add(digest)
+        return path
+
+    def has_begun(self, digest: str) -> bool:
+        """Whether somebody has at least begun to fetch a package since this was opened."""
+        return digest in self._begun
 
     def departed(self, peer: Party, digest: str) -> None:
         """`transport.depot.Depot.departed`."""

@@ -270,6 +270,7 @@ TABLE = {  # SPEC section 8, by hand
     "opening": ("server", "member witness", "json", 20),
     "beacon": ("witness", "server", "json", 20),
     "plan": ("server", "member auditor", "json", 28),
+    "decline": ("member", "server", "json", 20),
     "contribution": ("member", "server", "bytes", 36),
     "receipt": ("server", "member", "bytes", 20),
     "survivors": ("server", "member witness", "json", 26),

@@ -268,6 +268,14 @@ def test_harm_to_any_file_is_noticed_and_mended(tmp_path, store, folder, harm):
         assert files(folder) == right
 
 
+def test_tiles_above_are_made_of_those_below(folder):
+    corrupt(folder / "tile/1/000.p/1")
+    leaves = FolderLog(folder).leaves(300)
+    assert len([next(leaves) for _ in range(300)]) == 300
+    with pytest.raises(FormatError, match="tile/1/000"):
+        next(leaves)
+
+
 @pytest.mark.parametrize("harm", [delete, truncate, lengthen, empty, lead_away, name_twice])
 def test_harm_is_mended_by_a_running_process(store, folder, harm):
     right = files(folder)

@@ -212,7 +212,9 @@ def test_a_role_cannot_send_what_is_not_its_to_send(stage: Stage, by: Attackers)
     ):
         refuses(stage, stage.write(b"{}", sender, RECIPIENT, **changes), NotAllowed, awaited=anything)
     receipt = by.genuine((1 << 20) + 1, Kem.X25519, HUB, type="plan", **IN_ROUND, body_type=BodyType.JSON)
-    refuses(stage, by.signed(receipt.with_context(type="receipt", body_type="bytes"), HUB), NotAllowed, awaited=anything)
+    refuses(
+        stage, by.signed(receipt.with_context(type="receipt", body_type="bytes"), HUB), NotAllowed, awaited=anything
+    )
 
 
 def test_what_is_not_awaited_or_not_known_is_refused(stage: Stage, by: Attackers):

@@ -243,6 +243,7 @@ def test_a_layer_that_the_model_does_not_have_stops_nobody(tmp_path):
         until(found, lambda: found.server.station is not None)
         north, plan = found.members["north"], found.server.station.plan
         north.results._applier = MemberModel(Revisions(skeleton, tmp_path / "work", Silent()))
+        north.book.look_up = lambda *_: None  # as if the log said the same
         plan = replace(
             plan, nonce="cd" * 32, round=9, groups=tuple(replace(one, gid=50 + one.gid) for one in plan.groups)
         )
@@ -433,7 +434,10 @@ def test_a_plan_on_its_way_survives_new_prekeys(tmp_path):
                 break
         for name, loop in zip(found.names, loops, strict=True):  # the result is there first, the plan after it
             for listed in found.server.post.spool.outgoing():
-                if (listed.recipient, listed.type, listed.departed) == (f"member/{name}", "result", False):
+                if listed.type in ("log", "result") and (listed.recipient, listed.departed) == (
+                    f"member/{name}",
+                    False,
+                ):
                     found.act(Action(f"member/{name}", "deliver", HUB, listed.digest))
             loop._turn()
         for _ in range(3):

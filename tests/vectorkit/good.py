@@ -13,6 +13,7 @@ from tests.vectorkit.world import CRL_END, FEDERATION, HYBRID, LATEST, NOW
 TYPES = (
     ("plan", "server/coordinator", "member/alder"),
     ("plan", "server/coordinator", "auditor/inspector"),
+    ("decline", "member/birch", "server/coordinator"),
     ("receipt", "server/coordinator", "member/alder"),
     ("survivors", "server/coordinator", "member/alder"),
     ("survivors", "server/coordinator", "witness/notary"),

@@ -14,10 +14,10 @@ from fedspallm_secure.protocol.audit.entries import EntryType
 
 MOST_ROWS: Final = 30  # members with a row of their own
 _WIDTH: Final = 640  # units, what fits the width of a printed page
-_LEFT: Final = 118  # units for names
+_LEFT: Final = 136  # units for names
 _RIGHT: Final = 14
 _PITCH: Final = 18
-_LETTERS: Final = 16  # of a name
+_LETTERS: Final = 19  # of a name
 _STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800)
 _MARKS: Final = {
     EntryType.CONTRIBUTION: "m-vector",

@@ -5,7 +5,7 @@ from typing import Final
 
 from fedspallm_secure.app.reporting.numbers import listed
 from fedspallm_secure.protocol.audit.policies import NO_QUORUM, TrustPolicy
-from fedspallm_secure.protocol.audit.verification import Report
+from fedspallm_secure.protocol.audit.reports import Report, Step
 
 STEPS: Final = {
     "V1": "The log belongs to the server that the federation's authority enrolled, and so do all parties in it.",
@@ -110,7 +110,20 @@ def _omissions(receipts: bool) -> Sequence[tuple[str, str]]:
     ]
 
 
-def names_of(report: Report, passed: bool | None) -> str:
-    """Names of the steps with this outcome, in a sentence; empty if there are none."""
-    found = [step.name for step in report.steps if step.passed is passed]
-    return listed(found) if found else ""
+def passed(report: Report) -> str:
+    """Names of the steps that passed, in a sentence; "none" if there are none."""
+    return listed([step.name for step in report.steps if step.passed] or ["none"])
+
+
+def not_run(report: Report) -> list[str]:
+    """Names of the steps that were not run, and why: a sentence for each reason."""
+    reasons: dict[str, list[str]] = {}
+    for step in report.steps:
+        if step.passed is None:
+            reasons.setdefault(reason(step), []).append(step.name)
+    return [f"{listed(names)} {'was' if len(names) == 1 else 'were'} not run: {why}." for why, names in reasons.items()]
+
+
+def reason(step: Step) -> str:
+    """Why a step was not run."""
+    return step.findings[0].text.removeprefix("not run: ") if step.findings else "what it needs was not given"

@@ -12,7 +12,7 @@ from fedspallm_secure.crypto.notes import Checkpoint, Note
 from fedspallm_secure.errors import ForeignFile, MissingInput
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
-from fedspallm_secure.protocol.audit.verification import LogSource
+from fedspallm_secure.protocol.audit.reports import LogSource
 from fedspallm_secure.protocol.limits import NOTE_KEY_LIMIT
 from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import is_file, is_folder

@@ -24,7 +24,7 @@ from fedspallm_secure.app.audit.verifying import failed
 from fedspallm_secure.app.reporting.numbers import count
 from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.protocol.audit.policies import NO_QUORUM, TrustPolicy
-from fedspallm_secure.protocol.audit.verification import Finding, Report, Step
+from fedspallm_secure.protocol.audit.reports import Finding, Report, Step
 from fedspallm_secure.storage.files import atomic_write
 
 _LONG: Final = 12  # rows from which a table starts folded
@@ -99,25 +99,29 @@ def _environment() -> Environment:
 
 def _verdict(audited: Audited) -> dict[str, Any]:
     report, step = audited.report, failed(audited.report)
-    left = claims.names_of(report, None)
+    left = claims.not_run(report)
     if step is not None:
         where = "; ".join(_finding(finding) for finding in step.findings[:3])
         return {
             "kind": "bad",
             "outcome": f"This log does not pass: step {step.name} failed.",
             "sentences": [
-                f"{step.title}: {where}." if where else f"{step.title}.",
+                f"{claims.STEPS.get(step.name, step.title)} This is not so: {where or step.title}.",
                 "Do not rely on its rounds. Ask the server's operator about each of the entries named here.",
-                *([f"Not run, since they depend on what failed or on what was not given: {left}."] if left else []),
+                *left,
             ],
         }
     many = f"{count(report.size)} {'entry' if report.size == 1 else 'entries'}"
-    told = [f"All checks that were run passed: {claims.names_of(report, True)}, on {many}."]
-    if left:
-        why = "no receipts were given" if left == "V7" and not audited.receipts else "what they need was not given"
-        told.append(f"Not run: {left}, because {why}.")
-    told.append("What that shows, and what it does not, stands at the end.")
-    return {"kind": "good", "outcome": "This log passes the audit.", "sentences": told}
+    whole = all(one.passed for one in report.steps if one.name != "V7")  # receipts are nobody's duty
+    return {
+        "kind": "good" if whole else "part",
+        "outcome": "This log passes the audit." if whole else "What was checked passes, but not all could be checked.",
+        "sentences": [
+            f"All checks that were run passed: {claims.passed(report)}, on {many}.",
+            *left,
+            "What that shows, and what it does not, stands at the end.",
+        ],
+    }
 
 
 def _facts(audited: Audited) -> list[tuple[str, str]]:
@@ -131,24 +135,27 @@ def _facts(audited: Audited) -> list[tuple[str, str]]:
         ("Newest entry", "none" if last is None else moment(last)),
         ("Rounds", count(len(audited.story.rounds))),
         ("Root certificate", fingerprint(audited.root)),
-        ("Witnesses", _witnesses(policy)),
+        ("Witnesses", _witnesses(policy, report)),
         ("Documents", "all looked at" if audited.documents else "not looked at: this is a copy without them"),
     ]
 
 
-def _witnesses(policy: TrustPolicy | None) -> str:
+def _witnesses(policy: TrustPolicy | None, report: Report) -> str:
     if policy is None:
         return "no policy was given, so no cosignature was asked for"
     if policy.quorum == NO_QUORUM:
         return "the policy asks for no cosignature"
     group = policy.groups.get(policy.quorum)
     many = f"{group.threshold} of {len(group.members)}" if group is not None else policy.quorum
-    return f"the policy asks for cosignatures of {many}"
+    return f"the policy asks for {many}; they cosigned the first {count(report.witnessed)} entries"
 
 
 def _step(step: Step) -> dict[str, Any]:
     kind, outcome = {True: ("good", "passed"), False: ("bad", "failed"), None: ("none", "not run")}[step.passed]
-    told = [_finding(finding) for finding in step.findings[:_MOST_FINDINGS]]
+    if step.passed is None:
+        told = [claims.reason(step)]
+    else:
+        told = [_finding(finding) for finding in step.findings[:_MOST_FINDINGS]]
     left = len(step.findings) - _MOST_FINDINGS
     return {
         "name": step.name,

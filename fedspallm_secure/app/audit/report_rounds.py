@@ -103,7 +103,7 @@ def _are(ids: Sequence[str]) -> str:
 def facts(found: Round) -> list[tuple[str, str]]:
     """Names and values."""
     plan, received = found.plan, found.of(EntryType.CONTRIBUTION)
-    told = [("Asked", names(found.members, 20)), ("In the sums", names(found.counted, 20))]
+    told = [("Asked", names(found.members, 8)), ("In the sums", names(found.counted, 8))]
     if plan is not None:
         told += [
             ("Target", _target_text(plan)),

@@ -14,7 +14,7 @@ from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
-from fedspallm_secure.protocol.audit.verification import LogSource
+from fedspallm_secure.protocol.audit.reports import LogSource
 from fedspallm_secure.protocol.limits import RESULT_LIMIT, SURVIVORS_LIMIT
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan

@@ -11,7 +11,8 @@ from fedspallm_secure.crypto.fingerprints import check_fingerprint
 from fedspallm_secure.crypto.notes import NOTE_LIMIT
 from fedspallm_secure.errors import AuditFailed
 from fedspallm_secure.protocol.audit.policies import POLICY_LIMIT, TrustPolicy
-from fedspallm_secure.protocol.audit.verification import Given, Report, Step, verify_log
+from fedspallm_secure.protocol.audit.reports import Given, Report, Step
+from fedspallm_secure.protocol.audit.verification import verify_log
 from fedspallm_secure.storage.documents import read_document
 
 Told = Callable[[str, int, int], None]  # what is being done, entries done, entries in all
@@ -80,9 +81,11 @@ def failure(report: Report) -> AuditFailed | None:
 def report_dict(report: Report) -> dict[str, Any]:
     """A report as plain data."""
     return {
-        "passed": failed(report) is None,
+        "passed": report.passed,
         "size": report.size,
         "root": report.root.hex(),
+        "witnessed": report.witnessed,
+        "rounds": report.rounds,
         "steps": [
             {
                 "step": step.name,

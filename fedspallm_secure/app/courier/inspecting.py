@@ -21,6 +21,7 @@ KINDS = {
     "opening": "the announcement of a round",
     "beacon": "a signature from which the round's random numbers follow",
     "plan": "the plan of a round: who prunes which layers of the model",
+    "decline": "that a member takes no part in a round, and by which rule",
     "contribution": "pruning results of one member, hidden so that only the sum over many can be read",
     "receipt": "the confirmation that something arrived",
     "survivors": "the list of members whose results count",

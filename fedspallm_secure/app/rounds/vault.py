@@ -12,11 +12,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Protocol
 
-from fedspallm_secure.app.rounds.vectors import Octets, Streams
+from fedspallm_secure.app.rounds.streams import Octets, Streams, word_sizes
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.secagg.masking import add_into
 from fedspallm_secure.storage.files import atomic_write, disk_errors
+
+__all__ = ["FolderVault", "MemoryVault", "Vault", "add_files", "word_sizes"]
 
 _TILE: Final = 1 << 19  # bytes; two of them lie in the cache of a core
 _READERS: Final = 2  # tiles of the sum that are worked on at once
@@ -87,12 +89,6 @@ class FolderVault:
 
 def _gone(group: GroupPlan, member: str) -> RecordDamaged:
     return RecordDamaged(f"the vector of {member} for group {group.gid} is not there any more")
-
-
-def word_sizes(group: GroupPlan) -> tuple[int, ...]:
-    """Bytes of a word of each stream, in the order in which they travel."""
-    count = group.counts.word.itemsize
-    return (count,) if group.sums is None else (count, group.sums.word.itemsize)
 
 
 def add_files(result: Streams, group: GroupPlan, paths: Sequence[Path], before: int = 0) -> None:

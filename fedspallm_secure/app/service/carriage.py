@@ -14,6 +14,7 @@ _LOADS: Final = {  # type of a package -> what a courier with it carries; the fi
     "unmask-response": "the shares that open the sums, trip 3 of 3",
     "endorsement": "its signature on that list, trip 2 of 3",
     "contribution": "its contributions, trip 1 of 3",
+    "decline": "that it declines the plan",
     "offer": "its offer to take part",
     "layer": "the pruned layers and the signed result",
     "result": "the signed result",

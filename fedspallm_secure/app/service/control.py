@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.configuration.either import home_of, read_either
+from fedspallm_secure.app.configuration.either import home_of, read_either, role_of
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.service.past import member_rounds, server_rounds
@@ -39,7 +39,7 @@ def abort_round(path: Path, round: int, reason: str) -> None:
     """
     config = read_either(path)
     if not isinstance(config, FederationConfig):
-        raise UsageError("only a server can abort a round", hint="to take part no more: fedprune client leave")
+        raise UsageError(f"a {role_of(config).value} cannot abort a round", hint="to take part no more: fedprune client leave")
     if not reason.strip() or not reason.isprintable() or len(reason) > REASON_LIMIT:
         raise UsageError(f"a reason is one line of at most {REASON_LIMIT} characters", hint="say it with --reason")
     register = config.server.home / folder.REGISTER
@@ -80,7 +80,7 @@ def leave(path: Path, undo: bool = False) -> None:
     """
     config = read_either(path)
     if not isinstance(config, MemberConfig):
-        raise UsageError("only a member can leave", hint="to end a round: fedprune server abort ROUND")
+        raise UsageError(f"a {role_of(config).value} cannot leave rounds", hint="to end a round: fedprune server abort ROUND")
     me = Party(Role.MEMBER.value, read_identity(config.member.home).party.id)
     register = config.member.home / folder.REGISTER
     with watch(register) as watched:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedspallm_secure.app.rounds.vectors import Streams
+from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.storage.files import disk_errors, write_json
 
 

@@ -1,4 +1,4 @@
-"""The server's dealings with witnesses: it asks them to cosign its log, and keeps what they sign (SPEC section 22.5)."""
+"""A server and its witnesses: it asks them to cosign its log, and keeps what they sign (SPEC section 22.5)."""
 
 from collections.abc import Collection
 

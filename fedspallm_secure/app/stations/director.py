@@ -12,6 +12,7 @@ from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
 from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
+from fedspallm_secure.app.stations.declines import decline_text, declines_kind, note_decline, nothing_more_comes
 from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
@@ -25,6 +26,7 @@ from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
@@ -60,7 +62,7 @@ class Director:
     """The server, for any number of rounds.
 
     station: the round that is going on; waiting: why none is, in words; done: whether none will follow; told: what was
-    refused, with the reason.
+    refused, with the reason; news: what else an operator should know, in words.
     """
 
     def __init__(self, post: Post, agenda: Agenda, model: Model, folder: Path) -> None:
@@ -72,6 +74,7 @@ class Director:
         self.station: ServerStation | None = None
         self.waiting, self.done = "", False
         self.told: list[tuple[Arrived, FedSpaError]] = []
+        self.news: list[str] = []
         self.scribe = Scribe(post, folder / "log", agenda.witnesses, agenda.dishonest)
         least = max(agenda.min_cohort, agenda.terms.colluders + HONEST)
         self.candidates = Candidates(post, agenda.members, least, agenda.open_after)
@@ -128,6 +131,12 @@ class Director:
                     self.candidates.on_prekeys(sender, Prekeys.parse(body))
                 case _:
                     self._on_cosignature(sender, body)
+        elif parcel.type == "decline":
+            opened = self.post.open(arrived_of(parcel), Awaited(types=frozenset({"decline"})))
+            if self.station is not None:
+                incoming = Incoming(opened.head, bytes(opened.body))
+                text = note_decline(self.post, self.scribe, self.station.machine, incoming)
+                self.news += [text] if text else []
         elif self.station is None:
             raise NotAwaited("no round is going on")
         else:
@@ -167,6 +176,8 @@ class Director:
 
     def _stage_is_over(self, machine: Server, now: int) -> bool:
         if machine.state is State.SUMMING or machine.ready or now > self._deadline(machine.plan, machine.state):
+            return True
+        if nothing_more_comes(self.post, machine):
             return True
         return machine.state is not State.COLLECTING and machine.enough and self._patience_ends(machine.state) <= now
 
@@ -235,7 +246,9 @@ class Director:
         if reason := why_no_sum(self.post, draft.groups):
             return self._wait(reason, given_up=True)
         if progress["failed"] >= agenda.attempts:
+            last = decline_text(self.post.journal.recall_all(declines_kind(self.post.journal.last_round())))
             text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
+            text += f"; {last}" if last else ""
             return self._wait(text, given_up=True)
         bundles, absent = self.candidates.survey(budgets)
         if absent:
@@ -274,6 +287,7 @@ class Director:
             station.say(station.machine.invite(mine, history=history))
             for use in plan.prekeys:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
+            self.post.remember("opened", str(plan.round), now)
             if journal.recall("members", "*") is None:
                 self.post.remember("members", "*", dict(draft.sampling.budgets))
             self.post.forget("given up", "*")

@@ -91,23 +91,42 @@ class LogBook:
             case "plan":
                 plan = PlanBody.parse(incoming.body).plan
                 if now <= plan.deadlines.contribution:  # later, P14 declines it
-                    self.expect(EntryType.PLAN, context.round, plan.hash, "P6")
+                    self.expect(EntryType.PLAN, incoming.head, plan.hash, "P6")
             case "survivors":
-                self.expect(EntryType.SURVIVORS, context.round, parse_survivors(incoming.body).hash, "E1")
+                self.expect(EntryType.SURVIVORS, incoming.head, parse_survivors(incoming.body).hash, "E1")
             case "unmask-request":
                 listed = UnmaskRequest.parse(incoming.body).survivors
-                self.expect(EntryType.SURVIVORS, context.round, listed, "Q2")
+                self.expect(EntryType.SURVIVORS, incoming.head, listed, "Q2")
                 self.expect_witnessed(EntryType.SURVIVORS, context.round)
             case "result":
-                self.expect(EntryType.RESULT, context.round, Result.parse(incoming.body).hash, "L2")
+                self.expect(EntryType.RESULT, incoming.head, Result.parse(incoming.body).hash, "L2")
 
-    def expect(self, type: EntryType, round: int, hash: str, check: str) -> None:
-        """Raise NotYet unless this stands in the log; LogRefused where something else does."""
-        found = self._named.get((type, round))
-        if found is None:
+    def collects(self, round: int) -> bool:
+        """Whether a contribution to this round may still count, as far as the log tells."""
+        found = self._grammar.rounds.get(round)
+        return found is None or not (found.is_over or found.has(EntryType.SURVIVORS))
+
+    def expect(self, type: EntryType, head: Head, hash: str, check: str) -> None:
+        """Raise LogRefused unless the log says the same; NotYet if what was written before this package is missing.
+
+        head: of the package; what stands before its checkpoint is all that the server had written when it was sealed.
+        """
+        found = self._named.get((type, head.context.round))
+        if found is None and self._size_at(head) > self.post.log.size:
             raise NotYet
-        if found[0] != hash:
-            raise LogRefused(f"the log has another {type.value} of round {round}", check=check)
+        if found is None or found[0] != hash:
+            other = "no" if found is None else "another"
+            raise LogRefused(f"the log has {other} {type.value} of round {head.context.round}", check=check)
+
+    def _size_at(self, head: Head) -> int:
+        shown = head.context.checkpoint
+        if not shown:
+            return 0
+        try:
+            note, key = Note.parse(shown), self.key
+            return Checkpoint.parse(note.text).size if key is None else self._open(note, key).size
+        except FedSpaError as error:
+            raise LogRefused(str(error), check="G2") from None
 
     def expect_witnessed(self, type: EntryType, round: int) -> None:
         """Raise NotYet where my policy asks for cosignatures, and there are too few that stand for this entry."""
@@ -132,7 +151,7 @@ class LogBook:
             self._tell_apart(Note.parse(shown), found, ())
 
     def on_log(self, incoming: Incoming) -> None:
-        """Take in what is new; inside of `post.at_once()`.  Raises LogRefused or SplitView, and nothing was taken in."""
+        """Take in what is new, or nothing; inside of `post.at_once()`.  Raises LogRefused or SplitView."""
         if incoming.head.context.sender != self.server:
             raise LogRefused(f"{incoming.head.context.sender} is not the server whose log I follow", check="G1")
         try:

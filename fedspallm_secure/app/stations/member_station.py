@@ -48,7 +48,10 @@ class MemberStation(MemberParty):
     def __init__(
         self, post: Post, policy: Policy, work: Work, applier: Applier, log_policy: TrustPolicy | None = None
     ) -> None:
-        """log_policy: whose cosignatures the server's log has to have, None for nobody's.  Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ."""
+        """log_policy: whose cosignatures the server's log has to have, None for nobody's.
+
+        Raises MissingInput for a home without prekeys, RolledBack where the journal and the key file differ.
+        """
         self.bundles = OwnBundles(post)
         self.post = post
         self.policy = policy

@@ -65,7 +65,6 @@ class ServerModel:
         if plan.sampling.number >= rounds_drawn(plan.sampling):
             self.revisions.write_model(proof)
 
-
     def files(self) -> Sequence[Mapping[str, Any]]:
         """Name, size and sha256 of the files of the pruned model; none as long as it is not written."""
         folder = self.revisions.folder / f"model-{self.revisions.round}"

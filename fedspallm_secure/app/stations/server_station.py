@@ -11,6 +11,7 @@ from fedspallm_secure.app.rounds.server_party import add_up
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.archive import keep_tile_hashes
+from fedspallm_secure.app.stations.calling_back import call_back, knows_plan
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.station import arrived_of
@@ -99,13 +100,19 @@ class ServerStation:
     def say(self, step: Step[ServerRecord], head: Head | None = None) -> None:
         """Keep the records of a step, and send its messages; inside of `post.at_once()`.
 
-        head: of the package that led to it.  One recipient whose certificate was withdrawn, or whose keys have ended, keeps nothing from the others.
+        head: of the package that led to it.  One recipient whose certificate was withdrawn, or whose keys have ended,
+        keeps nothing from the others.
         """
         self.post.note(self.plan.round, step.records)
         self.scribe.record(step.records, self.machine, head)
         if self.machine.state is State.FINISHED and step.records:
             self._remember_deals()
+        failed = self.machine.state is State.FINISHED and self.machine.result is None
+        if failed and step.records:
+            call_back(self.post, self.plan.round)
         for message in step.messages:
+            if failed and message.type == "abort" and not knows_plan(self.post, self.plan.round, message.recipient):
+                continue
             try:
                 if message.type in _TOLD and message.recipient.role is Role.MEMBER:
                     self.scribe.tell(message.recipient)

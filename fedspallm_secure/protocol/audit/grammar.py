@@ -21,7 +21,8 @@ _STAGES: Final = (
     EntryType.MODEL,
 )
 _NUMBER: Final = {type: number for number, type in enumerate(_STAGES)}
-_ONCE: Final = frozenset(_STAGES) - {EntryType.CONTRIBUTION, EntryType.ENDORSEMENT, EntryType.UNMASK_RESPONSE}
+_ONCE_EACH: Final = frozenset({EntryType.CONTRIBUTION, EntryType.ENDORSEMENT, EntryType.UNMASK_RESPONSE})
+_ONCE: Final = frozenset(_STAGES) - _ONCE_EACH
 _NEEDS: Final = {
     EntryType.PLAN: EntryType.ROUND_OPEN,
     EntryType.CONTRIBUTION: EntryType.PLAN,
@@ -36,9 +37,7 @@ _NEEDS: Final = {
     EntryType.GROUP_ENDED: EntryType.PLAN,
     EntryType.ABORT: EntryType.PLAN,
 }
-_AFTER_THE_END: Final = frozenset(
-    {EntryType.MODEL, EntryType.REFUSAL, EntryType.EQUIVOCATION, EntryType.RETENTION}
-)
+_AFTER_THE_END: Final = frozenset({EntryType.MODEL, EntryType.REFUSAL, EntryType.EQUIVOCATION, EntryType.RETENTION})
 
 
 @dataclass(slots=True)
@@ -108,9 +107,8 @@ class Grammar:
             raise _wrong(entry, f"this {type.value} comes after a {_STAGES[found.last].value}")
         if type in _ONCE and found.has(type):
             raise _wrong(entry, f"round {entry.round} has a {type.value} already")
-        if type in (EntryType.CONTRIBUTION, EntryType.ENDORSEMENT, EntryType.UNMASK_RESPONSE):
-            if _who(entry) in found.seen:
-                raise _wrong(entry, f"{entry.actor} has a {type.value} there already")
+        if type in _ONCE_EACH and _who(entry) in found.seen:
+            raise _wrong(entry, f"{entry.actor} has a {type.value} there already")
 
 
 def _who(entry: Entry) -> tuple[EntryType, str, int]:

@@ -110,6 +110,12 @@ def check_groups(plan: Plan, own: Own) -> None:
     with declining("P7"):
         if plan.profile is Profile.WITNESSED:
             witness_quorum(len(policy.witnesses), policy.dishonest)
+    check_thresholds(plan)
+
+
+def check_thresholds(plan: Plan) -> None:
+    """P7, last part: t, n_min and k of every group are those of SPEC section 14 for the plan's own c and profile."""
+    with declining("P7"):
         sizes = {len(group.cohort) for group in plan.groups}
         expected = {size: group_thresholds(size, plan.colluders, plan.profile) for size in sizes}
     for group in plan.groups:

@@ -118,5 +118,7 @@ def test_cosigned_checkpoints_count_too(tmp_path):
     cosigned = cosign(logs.WITNESS_SIGNERS[0], logs.WITNESSES[0], note(11), 1_800_000_100)
     log = published(tmp_path / "log", 20, cosigned=cosigned)
     assert {held.checkpoint.size for held in compare(views(log)).held} == {11, 20}
-    (log / "checkpoint.cosigned").write_bytes(Note.encode(cosign(logs.WITNESS_SIGNERS[0], logs.WITNESSES[0], note(11, 4), 5)))
+    (log / "checkpoint.cosigned").write_bytes(
+        Note.encode(cosign(logs.WITNESS_SIGNERS[0], logs.WITNESSES[0], note(11, 4), 5))
+    )
     assert compare(views(log)).proof is not None

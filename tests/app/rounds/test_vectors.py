@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspallm_secure.app.rounds import vectors as module
+from fedspallm_secure.app.rounds import streams as module
 from fedspallm_secure.app.rounds.vectors import Released, Streams, base_of, layer_streams
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.errors import CorruptWeights, RecordDamaged, SumOutOfRange

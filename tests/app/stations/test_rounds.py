@@ -1,5 +1,7 @@
 """Rounds between stations on disk."""
 
+from fedspallm_secure.protocol.rounds.receipts import Receipt
+from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
 from tests.stationary import stations
 
 
@@ -12,3 +14,16 @@ def test_a_round(tmp_path):
         assert found.model.done == [1]
         for work in found.works.values():
             assert work.taken == [(1, 0), (1, 1)]
+
+
+def test_receipts_stay_with_the_member(tmp_path):
+    """A round later they are what shows that a contribution was received."""
+    with stations(tmp_path, members=4) as found:
+        found.run()
+        public = found.server.post.signer.public
+        for station in found.members.values():
+            records = station.post.journal.records(1, read_member_record)
+            held = {record.gid: record.statement for record in records if isinstance(record, ReceiptHeld)}
+            assert held == station.machine.receipts and set(held) == {0, 1}
+            for statement in held.values():
+                Receipt.parse(statement).statement.verify_by(public)

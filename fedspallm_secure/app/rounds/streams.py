@@ -1,0 +1,92 @@
+"""The streams of a group as bytes, whoever they belong to, and what their sums show (SPEC section 12).
+
+Nothing here knows tensors: whoever adds up or audits needs no torch for it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedspallm_secure.crypto import merkle
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.deals import tile_hashes
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.secagg.fields import check_range
+
+Octets = NDArray[np.uint8]
+_TILE: Final = 1 << 18  # weights that are checked at once; even, so that none begins within a byte of counts
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams of one group, whoever they belong to.  count, total: bytes; total is None under `votes`."""
+
+    count: Octets
+    total: Octets | None
+
+    @classmethod
+    def empty(cls, group: GroupPlan) -> Self:
+        """All zero."""
+        total = None if group.sums is None else np.zeros(group.sum_size, np.uint8)
+        return cls(np.zeros(group.count_size, np.uint8), total)
+
+    @property
+    def parts(self) -> tuple[Octets, ...]:
+        """What is there, in the order in which it travels."""
+        return (self.count,) if self.total is None else (self.count, self.total)
+
+    @property
+    def hashes(self) -> tuple[str, str]:
+        """Roots over the tiles of count and sum stream in hex; `*` where there is none (SPEC section 16.4)."""
+        counts, sums = self.tile_hashes
+        return merkle.root(counts).hex(), merkle.root(sums).hex() if sums else NONE
+
+    @property
+    def tile_hashes(self) -> tuple[list[bytes], list[bytes]]:
+        """Leaf hashes of the tiles of 2^20 bytes of count and sum stream, 32 bytes each; none where there is none."""
+        return tile_hashes(self.count.data), [] if self.total is None else tile_hashes(self.total.data)
+
+    @property
+    def hash(self) -> bytes:
+        """SHA-256 of both, one after the other, 32 bytes."""
+        hasher = hashlib.sha256()
+        for part in self.parts:
+            hasher.update(part.data)
+        return hasher.digest()
+
+
+def word_sizes(group: GroupPlan) -> tuple[int, ...]:
+    """Bytes of a word of each stream, in the order in which they travel."""
+    count = group.counts.word.itemsize
+    return (count,) if group.sums is None else (count, group.sums.word.itemsize)
+
+
+@dataclass(frozen=True, slots=True)
+class SumFigures:
+    """What unmasked sums show, in numbers of weights.
+
+    violations: of check R6; unanimous: with C = 0 or C = |U|; single: with C = 1.
+    """
+
+    violations: int
+    unanimous: int
+    single: int
+
+    @classmethod
+    def of(cls, group: GroupPlan, streams: Streams, survivors: int) -> Self:
+        """Look at them, a tile at a time.  survivors: how many members are in the sums."""
+        spare = group.counts.bits == 4 and group.weights % 2 and int(streams.count[-1]) >> 4
+        words = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
+        violations = int(bool(spare))  # nobody counts in the half byte after the last weight
+        unanimous = single = 0
+        for start in range(0, group.weights, _TILE):
+            length = min(_TILE, group.weights - start)
+            counts = group.counts.unpack(streams.count[group.counts.piece(start, length)], length, start)
+            totals = None if words is None else words[start : start + length]
+            violations += check_range(counts, totals, survivors, group.sums)
+            unanimous += int(np.count_nonzero((counts == 0) | (counts == survivors)))
+            single += int(np.count_nonzero(counts == 1))
+        return cls(violations, unanimous, single)

@@ -1,0 +1,110 @@
+"""What an audit is given and what it says: the steps V1 to V8 of SPEC section 23, each with what it found."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+TITLES: Final = {
+    "V1": "root, policy, rosters and the log's key belong together",
+    "V2": "checkpoints are signed, cosigned and of one history",
+    "V3": "all entries are there",
+    "V4": "every entry is signed by who acted",
+    "V5": "rounds follow the rules of order",
+    "V6": "plans, contributions and survivor lists follow the rules they were made under",
+    "V7": "receipts and contributions correspond",
+    "V8": "results follow from lists, endorsements and answers",
+}
+
+
+class LogSource(Protocol):
+    """A log as it was published.  Nothing that it gives is believed before it was checked."""
+
+    def note(self) -> bytes:
+        """The newest checkpoint.  Raises MissingInput, LimitExceeded."""
+
+    def cosigned(self) -> bytes | None:
+        """The newest checkpoint with cosignatures, None if there is none."""
+
+    def entries(self, size: int) -> Iterator[bytes]:
+        """The first `size` entries.  Raises MissingInput, FormatError where they are not whole."""
+
+    def leaves(self, size: int) -> Iterator[bytes]:
+        """Their hashes, as the tiles have them.  Raises likewise."""
+
+    def document(self, sha256: str, limit: int) -> bytes:
+        """A document by its SHA-256 in hex.  Raises MissingInput, LimitExceeded; FormatError if it is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What else the auditor has.
+
+    checkpoints: notes that somebody was shown; receipts: statements that members handed in, None for none; documents:
+    whether documents have to be there: a member's own copy has none.
+    """
+
+    checkpoints: tuple[bytes, ...] = ()
+    receipts: tuple[bytes, ...] | None = None
+    documents: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong.  indices: of the entries concerned, from 0."""
+
+    text: str
+    indices: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step.  passed: None if it was not run, for which the first of `findings` gives the reason."""
+
+    name: str
+    title: str
+    passed: bool | None
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome.  size, root: of the checkpoint; witnessed: entries that a quorum has cosigned; rounds: how many."""
+
+    steps: tuple[Step, ...]
+    size: int
+    root: bytes
+    witnessed: int = 0
+    rounds: int = 0
+
+    @property
+    def passed(self) -> bool:
+        """Whether no step failed."""
+        return all(step.passed is not False for step in self.steps)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was found so far, step by step; skipped: steps that are not run, with the reason."""
+
+    found: dict[str, list[Finding]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def add(self, step: str, text: str, *indices: int) -> None:
+        """Something is wrong."""
+        self.found.setdefault(step, []).append(Finding(text, indices))
+
+    def skip(self, reason: str, *steps: str) -> None:
+        """These are not run."""
+        for step in steps:
+            self.skipped.setdefault(step, reason)
+
+    def steps(self) -> tuple[Step, ...]:
+        """All of them, in order."""
+        steps = []
+        for name, title in TITLES.items():
+            found = tuple(self.found.get(name, ()))
+            if name in self.skipped and not found:
+                steps.append(Step(name, title, None, (Finding(self.skipped[name]),)))
+            else:
+                steps.append(Step(name, title, not found, found))
+        return tuple(steps)
