@@ -7,6 +7,7 @@ from fedprune_cli import console
 from fedprune_cli.audit_compare import compare
 from fedprune_cli.audit_parameters import Basis, basis_options, log_argument, opened, verified
 from fedprune_cli.audit_proof import proof
+from fedprune_cli.audit_replay import replay
 from fedprune_cli.audit_report import report
 from fedprune_cli.audit_show import show
 from fedprune_cli.parameters import json_option
@@ -98,5 +99,5 @@ def receipts(home: Path, out: Path, as_json: bool) -> None:
         click.echo(f"Written: {len(written)} receipts in {console.shown(out)}")
 
 
-for command in (verify, show, proof, compare, report, receipts, pack):
+for command in (verify, show, proof, compare, report, receipts, pack, replay):
     audit.add_command(command)

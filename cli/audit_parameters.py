@@ -12,9 +12,8 @@ from fedprune_cli import console
 from fedprune_cli.fingerprints import ask_about
 
 if TYPE_CHECKING:
-    from fedspallm_secure.protocol.audit.reports import Report
-
     from fedspallm_secure.app.audit.opening import OpenLog
+    from fedspallm_secure.protocol.audit.reports import Report
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)

@@ -1,13 +1,19 @@
 """`fedprune audit report`: what came out of an audit, as a page for people who decide by it."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from fedprune_cli import console
 from fedprune_cli.audit_parameters import Basis, basis_options, log_argument, opened, progress, verified
 from fedprune_cli.documents import check_free
 from fedprune_cli.parameters import json_option
+
+if TYPE_CHECKING:
+    from fedspallm_secure.app.audit.opening import OpenLog
+    from fedspallm_secure.app.audit.timeline import Story
 
 
 @click.command(epilog="Example: fedprune audit report rounds/log --root root.pem --out audit.html")
@@ -23,7 +29,6 @@ def report(log: Path, basis: Basis, out: Path, number: int | None, as_json: bool
     """
     from fedspallm_secure.app.audit.quality import perplexity_beside
     from fedspallm_secure.app.audit.report import Audited, write_audit
-    from fedspallm_secure.app.audit.timeline import read_story
     from fedspallm_secure.app.audit.verifying import failure, read_policy, report_dict
     from fedspallm_secure.errors import MissingInput
 
@@ -31,7 +36,7 @@ def report(log: Path, basis: Basis, out: Path, number: int | None, as_json: bool
     with opened(log) as found:
         checked, root = verified(found, basis)
         with progress("read") as told:
-            story = read_story(found.source, found.checkpoint.origin, found.checkpoint.size, told)
+            story = _story(found, told)
     if number is not None and number not in story.rounds:
         raise MissingInput(f"the log has no round {number}", hint=f"it has {len(story.rounds)} rounds")
     write_audit(
@@ -56,3 +61,18 @@ def report(log: Path, basis: Basis, out: Path, number: int | None, as_json: bool
     if error is not None:
         raise error
     return 0
+
+
+def _story(log: "OpenLog", told: Callable[[int, int], None]) -> "Story":
+    """What can be read of a log, which may have failed its audit because some of it cannot."""
+    from fedspallm_secure.app.audit.timeline import Story, read_into
+    from fedspallm_secure.errors import FedSpaError
+
+    story = Story("that cannot be read", 0)
+    try:
+        checkpoint = log.checkpoint
+        story = Story(checkpoint.origin, checkpoint.size)
+        read_into(story, log.source, told)
+    except FedSpaError as error:
+        story.unread.append(str(error))
+    return story

@@ -23,6 +23,7 @@ def show(log: Path, number: int | None, as_json: bool) -> None:
 
     Nothing is verified here: it is what the log says.  fedprune audit verify checks it.
     """
+    from fedspallm_secure.app.audit.course import story_dict
     from fedspallm_secure.app.audit.timeline import read_story
     from fedspallm_secure.errors import MissingInput
 
@@ -35,7 +36,7 @@ def show(log: Path, number: int | None, as_json: bool) -> None:
         story.rounds = {number: story.rounds[number]}
         story.outside = []
     if as_json:
-        console.print_json({"log": str(log), "verified": False, **story.to_dict()})
+        console.print_json({"log": str(log), "verified": False, **story_dict(story)})
     else:
         _print(story)
 
@@ -65,9 +66,9 @@ def _row(line: "Line") -> list[str]:
 
 def _totals(found: "Round") -> list[str]:
     """Members, vectors, durations and who fell silent."""
+    from fedspallm_secure.app.audit.course import silences, stages
     from fedspallm_secure.app.audit.report_rounds import silence_texts
     from fedspallm_secure.app.audit.sayings import names
-    from fedspallm_secure.app.audit.timeline import silences, stages
     from fedspallm_secure.protocol.audit.entries import EntryType
 
     received = found.of(EntryType.CONTRIBUTION)

@@ -77,7 +77,7 @@ class Spool:
         self.check = check
         self.notify: Callable[[], None] = lambda: None  # called when something has arrived
         self.key_of: Callable[[Party], str] = lambda _: ""  # identifier of the key with which a party signs now
-        self._begun: set[str] = set()  # packages that somebody has begun to fetch from this process
+        self.begun: set[str] = set()  # digests of packages that somebody has begun to fetch since this was opened
         self._connection = connection
         self._database = database
         self._lock = RLock()
@@ -158,12 +158,9 @@ class Spool:
         path = self.inside("out", digest)
         if not found or not path.exists():
             return None
-        self._begun.add(digest)
+        self.begun.add(digest)
         return path
 
-    def has_begun(self, digest: str) -> bool:
-        """Whether somebody has at least begun to fetch a package since this was opened."""
-        return digest in self._begun
 
     def departed(self, peer: Party, digest: str) -> None:
         """`transport.depot.Depot.departed`."""

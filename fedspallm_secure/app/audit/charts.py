@@ -6,8 +6,9 @@ from typing import Final
 
 from markupsafe import Markup
 
+from fedspallm_secure.app.audit.course import stages
 from fedspallm_secure.app.audit.sayings import clock, lasted
-from fedspallm_secure.app.audit.timeline import Round, stages
+from fedspallm_secure.app.audit.timeline import Round
 from fedspallm_secure.app.reporting.charts import label, line, number, rect, svg
 from fedspallm_secure.app.reporting.numbers import SPACE
 from fedspallm_secure.protocol.audit.entries import EntryType

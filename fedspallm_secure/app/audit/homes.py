@@ -3,20 +3,24 @@
 Read without a password, and nothing is changed.
 """
 
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedspallm_secure.app.service.watched import Watched
+from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
 from fedspallm_secure.crypto.encoding import decode_base64
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import LimitExceeded, MissingInput
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.home_folder import Identity, read_identity
 from fedspallm_secure.storage.journal import read_journal
 from fedspallm_secure.storage.log_store import LogStore
+from fedspallm_secure.storage.pem import CERTIFICATE, decode_pem
 from fedspallm_secure.storage.register import register_errors
 
 _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('facts', 'log_notes')"
@@ -26,10 +30,12 @@ _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN (
 class HomeLog:
     """What a home knows of a log: a `LogSource`, where it has entries.
 
-    statement: who holds the log's key; kept: all checkpoints that it signed, with cosignatures where there are any.
+    root: the pinned root certificate, DER; statement: who holds the log's key; kept: all checkpoints that it signed,
+    with cosignatures where there are any.
     """
 
     identity: Identity
+    root: bytes
     store: LogStore
     statement: NoteKeyStatement
     kept: tuple[bytes, ...]
@@ -69,8 +75,9 @@ class HomeLog:
         return map(self.store.tree.leaf, range(size))
 
     def document(self, sha256: str, limit: int) -> bytes:
-        """A document; members keep none.  Raises MissingInput, LimitExceeded, RecordDamaged."""
-        found = self.store.document(sha256)
+        """A document; members keep none but what they pin.  Raises MissingInput, LimitExceeded or RecordDamaged."""
+        pinned = {hashlib.sha256(one).hexdigest(): one for one in (self.root, self.statement.encode())}
+        found = pinned.get(sha256) or self.store.document(sha256)
         if len(found) > limit:
             raise LimitExceeded(f"document {sha256} has {len(found)} bytes; at most {limit} are read")
         return found
@@ -94,10 +101,13 @@ def open_home_log(path: Path) -> Iterator[HomeLog]:
             )
         statement = NoteKeyStatement.parse(decode_base64(stated, "the statement about the log's key"))
         store = LogStore(connection, register)
-        yield HomeLog(identity, store, statement, _kept(watched, store, statement))
+        root = read_own(path / folder.ROOT, 2 * CERTIFICATE_LIMIT)
+        pinned = decode_pem(root, CERTIFICATE, folder.ROOT)
+        yield HomeLog(identity, pinned, store, statement, _kept(watched, store, statement))
 
 
 def _kept(watched: Watched, store: LogStore, statement: NoteKeyStatement) -> tuple[bytes, ...]:
     notes = [note for note, _, _ in store.notes()]
-    cosigned: Mapping[str, str] = watched.facts("cosigned note") | watched.facts(f"cosigned {statement.key.name}")
-    return (*notes, *(decode_base64(note, "a cosigned checkpoint") for note in cosigned.values()))
+    kinds = ("cosigned note", f"cosigned {statement.key.name}")  # at a server, at a witness
+    cosigned = [note for kind in kinds for note in watched.facts(kind).values()]
+    return (*notes, *(decode_base64(note, "a cosigned checkpoint") for note in cosigned))

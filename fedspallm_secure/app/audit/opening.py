@@ -16,7 +16,7 @@ from fedspallm_secure.protocol.audit.reports import LogSource
 from fedspallm_secure.protocol.limits import NOTE_KEY_LIMIT
 from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import is_file, is_folder
-from fedspallm_secure.storage.home_folder import ROOT, is_home
+from fedspallm_secure.storage.home_folder import is_home
 from fedspallm_secure.storage.log_file import FileLog
 from fedspallm_secure.storage.log_folder import FolderLog
 from fedspallm_secure.storage.log_reader import CHECKPOINT
@@ -42,7 +42,7 @@ class OpenLog:
     @property
     def pinned_root(self) -> bytes | None:
         """The root that the home has pinned, DER."""
-        return None if self.home is None else read_root(self.path / ROOT)
+        return None if self.home is None else self.home.root
 
     def genesis(self) -> Entry:
         """Its first entry, unverified.  Raises FormatError where it is none."""

@@ -5,7 +5,7 @@ with the seeds that the answers give, and sums, layers and files are compared bi
 """
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +18,17 @@ from fedspallm_secure.app.audit.replay_machine import bring_back, open_answers, 
 from fedspallm_secure.app.audit.replay_sums import Summed, compare_sums, sum_again
 from fedspallm_secure.app.audit.sampling import Sample, sample_group
 from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.sealing import RecipientSecret
+from fedspallm_secure.errors import MissingInput, UsageError
 from fedspallm_secure.protocol.audit.reports import Given
 from fedspallm_secure.protocol.audit.verification import verify_log
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.answers import Unmasking
-from fedspallm_secure.storage.files import disk_errors, sha256_file
-from fedspallm_secure.storage.home import Home
+from fedspallm_secure.storage.files import disk_errors, is_folder, sha256_file
+from fedspallm_secure.storage.home import Home, Unlocking, open_home
+from fedspallm_secure.storage.home_folder import RECIPIENT_KEY
 from fedspallm_secure.storage.log_folder import FolderLog
 
 if TYPE_CHECKING:
@@ -42,6 +46,21 @@ class Site:
     data: Path
     model: Path | None
     secrets: Mapping[str, RecipientSecret]
+
+
+def open_site(home: Path, data: Path, model: Path | None, unlock: Callable[[str], Password]) -> Site:
+    """A server's home and work folder, to be looked at.  unlock: what it opens, for the prompt -> the password.
+
+    Only the recipient keys are opened.  Raises UsageError for another party's home, MissingInput, and what opening a
+    home and a key file raises.
+    """
+    found = open_home(home)
+    if found.party.role is not Role.SERVER:
+        raise UsageError(f"{home} is the home of {found.party}, and only a server has an archive to replay")
+    if not is_folder(data):
+        raise MissingInput(f"there is no folder {data}")
+    keys = Unlocking(unlock(f"the keys of {found.party}"))
+    return Site(found, data, model, found.recipient_secrets(keys.key(home / RECIPIENT_KEY)))
 
 
 def replay(site: Site, number: int, sample: Sample | None, progress: Progress) -> Report:
@@ -68,7 +87,11 @@ def _read_log(site: Site, number: int, book: Book, progress: Progress) -> Logged
     with book.on(LOG):
         given = Given(checkpoints=(), receipts=None, documents=True)
         checked = verify_log(
-            source, root.der, None, given, lambda _, done, all: progress.update("verify the log", done, all, "entries")
+            source,
+            root.der,
+            None,
+            given,
+            lambda _, done, total: progress.update("verify the log", done, total, "entries"),
         )
         for step in checked.steps:
             if step.passed is False:
@@ -78,7 +101,11 @@ def _read_log(site: Site, number: int, book: Book, progress: Progress) -> Logged
             return None
         book.steps[LOG].done = f"{checked.size} entries"
         return read_round(
-            source, checked.size, root, number, lambda done, all: progress.update("read the log", done, all, "entries")
+            source,
+            checked.size,
+            root,
+            number,
+            lambda done, total: progress.update("read the log", done, total, "entries"),
         )
 
 

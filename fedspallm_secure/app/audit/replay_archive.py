@@ -1,7 +1,7 @@
 """Packages that a server has kept of a round, held against the log and opened: as a whole, or only where it is needed.
 
-An archive is not trusted: it is the log that says which package somebody sent.  Every tile that is read is hashed before
-anything in it is decrypted.
+An archive is not trusted: it is the log that says which package somebody sent.  Every tile that is read is hashed
+before anything in it is decrypted.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -53,7 +53,7 @@ class Adding:
         while piece:
             if not self._parts:
                 raise TileMismatch("the vector is longer than the plan says")
-            part, size = self._parts[0]
+            part = self._parts[0][0]
             taken = piece[: len(part) - self._at - len(self._held)]
             piece = piece[len(taken) :]
             self._add(b"".join((self._held, taken)) if self._held else taken)

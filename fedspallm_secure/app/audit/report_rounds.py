@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from fedspallm_secure.app.audit.charts import MOST_ROWS, course
+from fedspallm_secure.app.audit.course import Silence, silences, stages
 from fedspallm_secure.app.audit.sayings import clock, ended, lasted, moment, names
-from fedspallm_secure.app.audit.timeline import Round, Silence, silences, stages
+from fedspallm_secure.app.audit.timeline import Round
 from fedspallm_secure.app.reporting.charts import Bar, share_panel
 from fedspallm_secure.app.reporting.numbers import count, percent, plural, runs, size
 from fedspallm_secure.crypto.identity import Role

@@ -1,7 +1,7 @@
 """What one entry of a log says, in plain words, for people who were not there.  Pure; nothing in it was verified."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, listed, plural, size
@@ -98,7 +98,7 @@ def _witnesses(_: Entry, data: Any) -> str:
     return f"the witnesses of this log were named: {plural(len(data['note_keys']), 'key')}"
 
 
-_SAYINGS: Final = {
+_SAYINGS: Final[Mapping[EntryType, Callable[[Entry, Any], str]]] = {
     EntryType.GENESIS: lambda entry, data: f"the log {data['origin']} of {entry.actor} begins",
     EntryType.ROSTER: lambda entry, data: f"roster {data['version']} is in force",
     EntryType.CERTIFICATE: lambda entry, data: (

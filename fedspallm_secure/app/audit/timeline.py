@@ -1,11 +1,11 @@
-"""A log as the story of its rounds: who did what when, how much it was, and who fell silent at which stage.
+"""A log as the story of its rounds: who did what when, and how much it was.
 
 It tells what the log says.  Whether that is true, `protocol.audit.verification` finds out; what cannot be read there is
 left out here and listed.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -105,41 +105,6 @@ class Round:
         sides = (line.who.partition("/") for line in self.of(type))
         return list(dict.fromkeys(id for its_role, _, id in sides if its_role == role.value))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        received = self.of(EntryType.CONTRIBUTION)
-        return {
-            "round": self.number,
-            "state": self.state,
-            "begun": self.begun,
-            "ended": self.ended,
-            "members": self.members,
-            "counted": self.counted,
-            "contributions": len(received),
-            "contribution_bytes": sum(line.size or 0 for line in received),
-            "endorsed": self.who(EntryType.ENDORSEMENT),
-            "answered": self.who(EntryType.UNMASK_RESPONSE),
-            "silent": [silence.to_dict() for silence in silences(self)],
-            "stages": [{"stage": name, "begun": begun, "ended": ended} for name, begun, ended in stages(self)],
-            "abort": self.abort,
-            "hashes": {type.value: hash for type, hash in self.hashes.items()},
-            "files": self.files,
-            "entries": [line.to_dict() for line in self.lines],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """A member that did not do what was due.  stage: what; groups: where, empty for everywhere."""
-
-    member: str
-    stage: str
-    groups: tuple[int, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"member": self.member, "stage": self.stage, "groups": list(self.groups)}
-
 
 @dataclass(slots=True)
 class Story:
@@ -151,16 +116,6 @@ class Story:
     rounds: dict[int, Round] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "origin": self.origin,
-            "size": self.size,
-            "unread": self.unread,
-            "outside": [line.to_dict() for line in self.outside],
-            "rounds": [found.to_dict() for found in self.rounds.values()],
-        }
-
 
 def read_story(source: LogSource, origin: str, size: int, told: Callable[[int, int], None]) -> Story:
     """Read the first `size` entries of a log.  told: entries done, entries in all.
@@ -168,6 +123,13 @@ def read_story(source: LogSource, origin: str, size: int, told: Callable[[int, i
     Raises what the source raises where entries are missing.
     """
     story = Story(origin, size)
+    read_into(story, source, told)
+    return story
+
+
+def read_into(story: Story, source: LogSource, told: Callable[[int, int], None]) -> None:
+    """As `read_story`, into a story that has what could be read, also where this raises."""
+    size = story.size
     for index, body in enumerate(source.entries(size)):
         try:
             entry = Entry.parse(body)
@@ -176,7 +138,6 @@ def read_story(source: LogSource, origin: str, size: int, told: Callable[[int, i
         else:
             _take(story, source, index, entry)
         told(index + 1, size)
-    return story
 
 
 def _take(story: Story, source: LogSource, index: int, entry: Entry) -> None:
@@ -222,67 +183,3 @@ def _document(story: Story, source: LogSource, entry: Entry, limit: int, read: C
         reason = str(error)
     story.unread.append(f"the {entry.type.value} of round {entry.round}: {reason}")
     return None
-
-
-def stages(found: Round) -> list[tuple[str, int, int | None]]:
-    """The stages of a round: name, begin, end (None while it goes on), in Unix seconds."""
-    marks = [
-        ("collecting", found.at(EntryType.PLAN)),
-        ("agreeing on the list", found.at(EntryType.SURVIVORS)),
-        ("opening the sums", found.at(EntryType.UNMASK_REQUEST)),
-    ]
-    there = [(name, at) for name, at in marks if at is not None]
-    ends = [*(at for _, at in there[1:]), found.ended]
-    return [(name, at, end) for (name, at), end in zip(there, ends, strict=False)]
-
-
-def silences(found: Round) -> list[Silence]:
-    """Who fell silent at which stage, as far as the log is there: plan, list, endorsements, request, answers."""
-    return sorted({*_not_sent(found), *_not_counted(found), *_not_signed(found), *_not_answered(found)}, key=_order)
-
-
-def _order(silence: Silence) -> tuple[str, str, tuple[int, ...]]:
-    return silence.member, silence.stage, silence.groups
-
-
-def _sent(found: Round) -> dict[str, set[int]]:
-    sent: dict[str, set[int]] = {}
-    for line in found.of(EntryType.CONTRIBUTION):
-        sent.setdefault(line.who.partition("/")[2], set()).add(line.group or 0)
-    return sent
-
-
-def _not_sent(found: Round) -> Iterator[Silence]:
-    """Vectors that did not come, once nobody is waited for any more."""
-    if found.plan is None or (found.at(EntryType.SURVIVORS) is None and not found.abort):
-        return
-    sent = _sent(found)
-    for member in found.members:
-        due = [group.gid for group in found.plan.groups if member in group.cohort]
-        lacking = tuple(gid for gid in due if gid not in sent.get(member, ()))
-        if lacking:
-            yield Silence(member, "sent no vector", () if len(lacking) == len(due) else lacking)
-
-
-def _not_counted(found: Round) -> Iterator[Silence]:
-    if found.listed is None:
-        return
-    for member, groups in _sent(found).items():
-        left_out = tuple(group.gid for group in found.listed.groups if group.gid in groups and member not in group.ids)
-        if left_out:
-            yield Silence(member, "sent a vector that is in no sum", left_out)
-
-
-def _not_signed(found: Round) -> Iterator[Silence]:
-    """Only where members sign: in three trips."""
-    signed = found.who(EntryType.ENDORSEMENT)
-    if signed and found.at(EntryType.UNMASK_REQUEST) is not None:
-        yield from (Silence(member, "did not sign the list") for member in found.counted if member not in signed)
-
-
-def _not_answered(found: Round) -> Iterator[Silence]:
-    if found.ended is not None:
-        answered = found.who(EntryType.UNMASK_RESPONSE)
-        yield from (
-            Silence(member, "did not help to open the sums") for member in found.asked if member not in answered
-        )

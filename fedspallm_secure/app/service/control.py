@@ -39,7 +39,8 @@ def abort_round(path: Path, round: int, reason: str) -> None:
     """
     config = read_either(path)
     if not isinstance(config, FederationConfig):
-        raise UsageError(f"a {role_of(config).value} cannot abort a round", hint="to take part no more: fedprune client leave")
+        said = f"a {role_of(config).value} cannot abort a round"
+        raise UsageError(said, hint="to take part no more: fedprune client leave")
     if not reason.strip() or not reason.isprintable() or len(reason) > REASON_LIMIT:
         raise UsageError(f"a reason is one line of at most {REASON_LIMIT} characters", hint="say it with --reason")
     register = config.server.home / folder.REGISTER
@@ -80,7 +81,8 @@ def leave(path: Path, undo: bool = False) -> None:
     """
     config = read_either(path)
     if not isinstance(config, MemberConfig):
-        raise UsageError(f"a {role_of(config).value} cannot leave rounds", hint="to end a round: fedprune server abort ROUND")
+        said = f"a {role_of(config).value} cannot leave rounds"
+        raise UsageError(said, hint="to end a round: fedprune server abort ROUND")
     me = Party(Role.MEMBER.value, read_identity(config.member.home).party.id)
     register = config.member.home / folder.REGISTER
     with watch(register) as watched:

@@ -8,28 +8,30 @@ from typing import Final
 
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.storage.spool import Listed
 
 _STAYS: Final = frozenset({"receipt", "abort"})  # what somebody needs all the same
 
 
-def call_back(post: Post, round: int) -> None:
-    """Withdraw what has not left; inside of `post.at_once()`."""
+def call_back(post: Post, round: int, take: bool) -> set[str]:
+    """Whom, as ROLE/ID, the plan of a round has left for, or may have.
+
+    take: withdraw what has not left; inside of `post.at_once()`.
+    """
+    bundled: dict[str, set[str]] = {}
+    knowing = set()
     for listed in post.spool.outgoing():
-        if listed.round == round and listed.type not in _STAYS and not has_left(post, listed):
+        if listed.round != round or listed.type in _STAYS:
+            continue
+        if listed.recipient not in bundled:
+            bundled[listed.recipient] = _bundled(post, listed.recipient)
+        if listed.departed or listed.digest in post.spool.begun or listed.digest in bundled[listed.recipient]:
+            knowing |= {listed.recipient} if listed.type == "plan" else set()
+        elif take:
             post.withdraw(listed.digest)
+    return knowing
 
 
-def knows_plan(post: Post, round: int, member: Party) -> bool:
-    """Whether the plan of a round has left for a member, or may have."""
-    name = str(member)
-    plans = (one for one in post.spool.outgoing() if (one.type, one.round, one.recipient) == ("plan", round, name))
-    return any(has_left(post, one) for one in plans)
-
-
-def has_left(post: Post, listed: Listed) -> bool:
-    """Whether a package was fetched, is being fetched, or lies on a medium that a courier may have."""
-    if listed.departed or post.spool.has_begun(listed.digest):
-        return True
-    bundle = post.bundles.newest(Party.parse(listed.recipient))
-    return bundle is not None and any(file.digest == listed.digest for file in bundle.contents.files)
+def _bundled(post: Post, recipient: str) -> set[str]:
+    """What lies on a medium that a courier may have: the newest bundle holds all that is not known to have arrived."""
+    bundle = post.bundles.newest(Party.parse(recipient))
+    return set() if bundle is None else {file.digest for file in bundle.contents.files}

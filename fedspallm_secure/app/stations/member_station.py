@@ -133,8 +133,12 @@ class MemberStation(MemberParty):
                 self.results.on_layer(arrived_of(parcel))
             case "result" if self.results.only_follows(arrived_of(parcel).round, self.machine.accepted):
                 self.results.on_result(self.open(parcel, frozenset({"result"})))
+            case "survivors" if self.results.only_follows(arrived_of(parcel).round, self.machine.accepted):
+                self.results.pass_over(self.open(parcel, frozenset({"survivors"})))
             case "unmask-request" if self._awaits_list:
                 raise NotYet
+            case "abort" if self.machine.accepted is None or arrived_of(parcel).round != self.plan.round:
+                self.results.pass_over(self.open(parcel, frozenset({"abort"})))
             case _:
                 super().act(parcel)
         self._persist()
@@ -159,7 +163,7 @@ class MemberStation(MemberParty):
         except (PlanDeclined, DisclosureRefused) as error:
             if error.check == "P5":
                 raise RolledBack(str(error), hint=_OLD_COPY) from error
-            self.results.watch(incoming, error.check)
+            self.results.watch(incoming, error)
             raise
         self.results.follow(self.machine.round.plan, self.machine.round.plan_hash)
         self.post.later(lambda: self.post.journal.forget_secrets_before(plan.round))
@@ -177,7 +181,7 @@ class MemberStation(MemberParty):
         if self.machine.state is not State.PLANNED or self.machine.survivors is not None:
             return []
         groups = self.plan.groups_of(self.party.id)
-        if self.clock() > self.plan.deadlines.contribution:
+        if self.clock() > self.plan.deadlines.contribution or not self.book.collects(self.plan.round):
             return []
         over = {*self.machine.frozen, *(int(gid) for gid in self.machine.ended if gid != NONE)}
         return [group for group in groups if group.gid not in over]

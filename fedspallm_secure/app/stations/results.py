@@ -3,6 +3,7 @@
 A member follows every round of its server, whether it takes part or not: the next round starts from this one's result.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,8 @@ from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import NotYet
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import LayerRefused, OutOfTurn
+from fedspallm_secure.errors import LayerRefused, NotAwaited, OutOfTurn, PackageRefused, RoundError, TrustError
+from fedspallm_secure.protocol.declines import Decline
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -57,16 +59,25 @@ class Results:
             if int(name) < self.applied:
                 self._post.forget("followed", name)
 
-    def watch(self, incoming: Incoming, check: str) -> None:
-        """Follow a round whose plan this member declined by `check`, without taking part in it.
+    def watch(self, incoming: Incoming, error: RoundError) -> None:
+        """Follow a round whose plan this member declined, without taking part in it, and tell the server so, once.
 
         Only a plan that passed P1 to P4 is one of a new round of my server; and a server that makes up rounds fills
         nobody's journal.
         """
         plan = PlanBody.parse(incoming.body).plan
         known = self._post.journal.recall_all("followed")
-        if check not in _NEVER_WATCHED and str(plan.round) not in known and len(known) < _MOST_FOLLOWED:
-            self._post.remember("followed", str(plan.round), {"plan": plan.to_dict(), "hash": plan.hash})
+        if error.check in _NEVER_WATCHED or str(plan.round) in known or len(known) >= _MOST_FOLLOWED:
+            return
+        self._post.remember("followed", str(plan.round), {"plan": plan.to_dict(), "hash": plan.hash})
+        body = Decline.of(error.check, str(error)).encode()
+        with suppress(TrustError, PackageRefused):  # then the server sees at the deadline that nothing comes
+            self._post.send("decline", self._server, [body], plan.round, plan.hash)
+
+    def pass_over(self, incoming: Incoming) -> None:
+        """A message of my server about a round that I have no part in.  Raises NotAwaited for one of somebody else."""
+        if incoming.head.context.sender != self._server:
+            raise NotAwaited(f"{incoming.head.context.sender} is not the server whose rounds I follow")
 
     def only_follows(self, round: int, accepted: Accepted | None) -> bool:
         """Whether the member follows this round, and has not accepted its plan."""

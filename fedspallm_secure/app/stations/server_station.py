@@ -11,7 +11,7 @@ from fedspallm_secure.app.rounds.server_party import add_up
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.archive import keep_tile_hashes
-from fedspallm_secure.app.stations.calling_back import call_back, knows_plan
+from fedspallm_secure.app.stations.calling_back import call_back
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.station import arrived_of
@@ -108,10 +108,9 @@ class ServerStation:
         if self.machine.state is State.FINISHED and step.records:
             self._remember_deals()
         failed = self.machine.state is State.FINISHED and self.machine.result is None
-        if failed and step.records:
-            call_back(self.post, self.plan.round)
+        knowing = call_back(self.post, self.plan.round, bool(step.records)) if failed else set()
         for message in step.messages:
-            if failed and message.type == "abort" and not knows_plan(self.post, self.plan.round, message.recipient):
+            if failed and message.type == "abort" and str(message.recipient) not in knowing:
                 continue
             try:
                 if message.type in _TOLD and message.recipient.role is Role.MEMBER:

@@ -3,8 +3,8 @@
 from fedspallm_secure.crypto.certificates import Leaf, Purpose, Root, check_leaf
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.revocation import RevocationList
-from fedspallm_secure.errors import CertificateExpired, RevocationListStale, UnknownSender
-from fedspallm_secure.protocol.roster import Roster, check_successor
+from fedspallm_secure.errors import CertificateExpired, RevocationListStale, RolledBack, UnknownSender
+from fedspallm_secure.protocol.roster import Roster
 
 
 class KnownParties:
@@ -20,7 +20,8 @@ class KnownParties:
 
     def take_roster(self, roster: Roster) -> None:
         """A newer roster.  Raises RolledBack, RevocationListStale."""
-        check_successor(self.roster, roster)
+        if self.roster is not None and roster.version <= self.roster.version:
+            raise RolledBack(f"version {roster.version} of the roster follows version {self.roster.version}")
         if self.crl is None:
             raise RevocationListStale("the log has a roster before any revocation list")
         roster.check_crl(self.crl)

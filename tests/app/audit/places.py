@@ -14,6 +14,7 @@ from fedspallm_secure.storage.home_folder import Identity
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.log_folder import publish
 from fedspallm_secure.storage.log_store import open_log
+from fedspallm_secure.storage.pem import CERTIFICATE, encode_pem
 from fedspallm_secure.storage.register import open_register
 from tests.protocol.audit import logs
 
@@ -85,6 +86,7 @@ def home(
     where.mkdir(parents=True, mode=0o700)
     identity = Identity(logs.FEDERATION, Party.parse(party))
     (where / folder.IDENTITY).write_bytes(identity.encode())
+    (where / folder.ROOT).write_bytes(encode_pem(CERTIFICATE, ROOT))
     register = where / folder.REGISTER
     with open_register(register), open_journal(register, identity.uri, bytes(32)) as journal:
         store = open_log(journal.connection, register)

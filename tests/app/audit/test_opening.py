@@ -70,13 +70,16 @@ def test_a_log_that_does_not_begin_as_one(tmp_path, monkeypatch):
 def test_a_home_that_follows_a_log(tmp_path):
     """Its newest checkpoint is of entries that are there; one that came ahead of them is kept all the same."""
     path = home(tmp_path / "north", "member/north", 9, [note(5), note(9), note(14)])
-    (path / folder.ROOT).write_bytes(encode_pem(CERTIFICATE, ROOT))
     with open_log_at(path) as found:
         assert found.checkpoint == Checkpoint.parse(note(9).text)
         assert list(found.source.entries(9)) == history(9)
         assert len(list(found.source.leaves(9))) == 9
         assert found.source.cosigned() is None
         assert found.note_key() == logs.STATEMENT and found.pinned_root == ROOT
+        assert [found.source.document(found.genesis().data[name], 4096) for name in ("root", "note_key")] == [
+            ROOT,
+            logs.STATEMENT.encode(),
+        ]
         assert set(found.home.kept) == {note(size).encode() for size in (5, 9, 14)}
         with pytest.raises(MissingInput):
             found.source.document(HASH, 100)

@@ -12,7 +12,7 @@ from fedspallm_secure.app.audit.quality import ABSENT, perplexity_beside
 from fedspallm_secure.app.audit.report import Audited, render_audit, write_audit
 from fedspallm_secure.app.audit.timeline import Line, read_story
 from fedspallm_secure.app.audit.verifying import failure, report_dict
-from fedspallm_secure.errors import AuditFailed, AuditGrammar, AuditReceipts
+from fedspallm_secure.errors import AuditFailed, AuditGrammar, AuditIncomplete, AuditReceipts
 from fedspallm_secure.protocol.audit.entries import EntryType
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.reports import Finding, Report, Step
@@ -184,6 +184,8 @@ def test_the_error_is_that_of_the_first_step_that_failed():
     error = failure(report(**bad))
     assert type(error) is AuditGrammar and error.indices == (1, 3) and str(error) == "V5: a, and 1 more"
     assert type(failure(report(V7=bad["V7"]))) is AuditReceipts
+    assert failure(report(V7=Step("V7", "V7", None))) is None
+    assert type(failure(report(V3=Step("V3", "V3", None)))) is AuditIncomplete  # nothing failed, and nothing was seen
     assert type(failure(replace(report(), steps=(Step("V99", "new", False, ()),)))) is AuditFailed
     plain = report_dict(report(**bad))
     assert plain["passed"] is False and plain["steps"][4]["findings"][1] == {"text": "b", "entries": [1, 3]}

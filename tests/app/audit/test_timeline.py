@@ -2,8 +2,9 @@
 
 import pytest
 
+from fedspallm_secure.app.audit.course import Silence, silences, stages, story_dict
 from fedspallm_secure.app.audit.sayings import entries, lasted, moment, names, say
-from fedspallm_secure.app.audit.timeline import Silence, read_story, silences, stages
+from fedspallm_secure.app.audit.timeline import read_story
 from fedspallm_secure.errors import MissingInput
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from tests.app.audit.written import BEGIN, COHORT, HASH, Written, head, whole_log
@@ -137,7 +138,7 @@ def test_missing_entries_are_an_error(log):
 
 
 def test_plain_data(story):
-    found = story.to_dict()
+    found = story_dict(story)
     assert [one["round"] for one in found["rounds"]] == [1, 2]
     first = found["rounds"][0]
     assert first["counted"] == ["east", "mid", "north"] and first["answered"] == ["east", "mid"]
