@@ -12,6 +12,7 @@ from rich.text import Text
 Facts = Mapping[str, Any]
 _STATES = {
     "due": "to be pruned",
+    "sealing": "pruned, being hidden and sealed now",
     "lost": "lost: stopped in the middle, so you count as dropped out of them",
     "waits": "pruned, not sent yet",
     "sent": "sent, no receipt yet",

@@ -161,7 +161,6 @@ class Spool:
         self.begun.add(digest)
         return path
 
-
     def departed(self, peer: Party, digest: str) -> None:
         """`transport.depot.Depot.departed`."""
         with self._lock, register_errors(self._database):

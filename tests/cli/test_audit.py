@@ -111,7 +111,7 @@ def damaged(place, tmp_path, name, change):
 @pytest.mark.parametrize(
     ("name", "change", "code"),
     [
-        ("checkpoint", lambda data: data[:-10] + data[-10:].swapcase(), 202),
+        ("checkpoint", lambda data: data[:-30] + data[-30:-20].swapcase() + data[-20:], 202),
         ("tile/0/*/*", lambda data: bytes(32) + data[32:], 203),
         ("tile/entries/*/*", lambda data: data.replace(b"not archived", b"not archivex"), 203),
     ],

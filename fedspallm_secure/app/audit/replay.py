@@ -76,7 +76,7 @@ def replay(site: Site, number: int, sample: Sample | None, progress: Progress) -
     else:
         with tempfile.TemporaryDirectory(prefix="fedprune-replay-") as work:
             _Replay(site, logged, sample, book, progress, Path(work)).run()
-    share = None if sample is None else f"{float(sample.share):.4%}"
+    share = None if sample is None else f"{100 * float(sample.share):g}%"
     seed = None if sample is None else sample.seed.hex()
     return Report(number, tuple(book.steps.values()), book.seconds, share, seed)
 
@@ -172,9 +172,9 @@ class _Replay:
         elif find_spec("torch") is None:
             self.book.skip(LAYERS, NO_TORCH)
         else:
-            from fedspallm_secure.app.audit.replay_model import ModelReplay
-
             with self.book.trying(LAYERS, f"the model in {self.site.model}"):
+                from fedspallm_secure.app.audit.replay_model import ModelReplay
+
                 self._model = ModelReplay(self.site.model, self.site.data, self.logged, self._work)
 
     @property
@@ -201,7 +201,8 @@ class _Replay:
         if self.site.model is None or find_spec("torch") is None:
             self.book.skip(FILES, "left out, as asked for" if self.site.model is None else NO_TORCH)
             return
-        from fedspallm_secure.app.audit.replay_model import stored_digest
+        with self.book.on(FILES):
+            from fedspallm_secure.app.audit.replay_model import stored_digest
 
         for said in self.logged.result.groups:
             group = self.logged.plan.group(said.gid)

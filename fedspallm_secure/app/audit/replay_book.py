@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fedspallm_secure.errors import FedSpaError, ReplayFailed, StorageError
+from fedspallm_secure.errors import FedSpaError, RecordDamaged, ReplayFailed, StorageError
 
 LOG, CONTRIBUTIONS, ANSWERS, SUMS = "log", "contributions", "answers", "sums"
 LAYERS, FILES, MODEL = "layers", "layer files", "model"
@@ -90,9 +90,9 @@ class Book:
         with self.on(name):
             try:
                 yield
-            except StorageError:
-                raise
             except FedSpaError as error:
+                if isinstance(error, StorageError) and not isinstance(error, RecordDamaged):
+                    raise  # the disk here, and not what is on it
                 self.differs(name, f"{what}: {error}", member, group)
 
     def differs(self, name: str, text: str, member: str = "", group: int | None = None) -> None:

@@ -12,7 +12,7 @@ from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
 from fedspallm_secure.app.service.loops import Stop, Stopped, Watch, renewed, stopping, tell_refused
 from fedspallm_secure.app.service.networks import Visiting
-from fedspallm_secure.app.service.pruning import Bench, serve
+from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.visits import Visits, server_of, visiting
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
@@ -20,6 +20,7 @@ from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError, UsageError
 from fedspallm_secure.protocol.offers import Offer
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
 
@@ -87,6 +88,11 @@ class _Loop:
         self._watch = Watch(post.home.path)
         self._said = ""
         self._left = False
+        self._once = once
+        self._declined: list[FedSpaError] = []  # by this process
+        machine = station.machine
+        if machine.accepted is not None:
+            live.lost(machine.round.plan.round, sorted(machine.frozen.keys() - machine.deals.keys()))
 
     def run(self) -> int:
         """Until somebody stops it; the exit code."""
@@ -103,6 +109,9 @@ class _Loop:
                     break
                 self._visits.rest()
         _log.info("stopped")
+        if self._once and self._declined:
+            _log.warning("plans were declined: %d; fedprune client status shows why", len(self._declined))
+            return self._declined[0].exit_code
         return 0
 
     def _turn(self) -> bool:
@@ -111,16 +120,47 @@ class _Loop:
             station.renew()
             self._offer()
         self._obey()
-        moved = station.work_through() > 0
-        tell_refused(station.told)
+        moved = self._take_in()
         if due := station.due():
-            self._bench.prune(station.plan, due, station.contribute_layer, self._visits.notify)
+            self._prune(due)
             moved = True
         if moved:
             self._visits.notify()
             self._offer()
-        self._say()
+        if moved or not self._said:
+            self._say()
         return moved
+
+    def _take_in(self) -> bool:
+        """Act on what has arrived; whether anything had."""
+        station = self._station
+        moved = station.work_through() > 0
+        self._declined += [error for arrived, error in station.told if arrived.type == "plan" and _declines(error)]
+        tell_refused(station.told)
+        return moved
+
+    def _prune(self, groups: list[GroupPlan]) -> None:
+        """Prune these layers, and contribute those that are still due when they are there.
+
+        What arrives meanwhile is taken in before each contribution: after the end of a round one would give no sum, and
+        use up its base weights.
+        """
+        station, accepted = self._station, self._station.machine.round
+
+        def due() -> set[int]:
+            self._take_in()
+            same = station.machine.round.plan_hash == accepted.plan_hash
+            return {group.gid for group in station.due()} if same else set()
+
+        def contribute(group: GroupPlan) -> None:
+            if group.gid in due():
+                station.contribute_layer(group)
+
+        try:
+            self._bench.prune(accepted.plan, groups, contribute, self._visits.notify, lambda: bool(due()))
+        except RoundOver:
+            _log.warning("round %d takes no more contributions: pruning for it stops", accepted.plan.round)
+            self._live.work(self._bench.task(accepted.plan.round), 1, 1, "layers")
 
     def _offer(self) -> None:
         """Tell the server what this member would take part with, if that has changed and no round is going on."""
@@ -161,8 +201,10 @@ class _Loop:
         self._left = True
 
     def _say(self) -> None:
-        machine = self._station.machine
-        if machine.accepted is None:
+        machine, declined = self._station.machine, self._station.results.declined(self._station.machine.accepted)
+        if declined:
+            text = f"the plan of round {declined} was declined"
+        elif machine.accepted is None:
             text = "waiting for a plan"
         elif machine.state is State.CLOSED and (missing := self._station.results.missing()):
             text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
@@ -172,6 +214,11 @@ class _Loop:
             self._said = text
             _log.info("%s", text)
             self._live.phase(text)
+
+
+def _declines(error: FedSpaError) -> bool:
+    """Whether a plan was declined by a check that concerns the operator; an old plan does not."""
+    return getattr(error, "check", "") not in ("", "P4")
 
 
 def policy_of(config: MemberConfig) -> Policy:

@@ -23,9 +23,11 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.storage.files import is_file, read_json
 
+_CONTACTS: Final = "contacts.json"  # beside the other file
 FRESH: Final = 15.0  # seconds for which a file speaks for its process
 _LEAST, _MOST = 1.0, 5.0  # seconds between two files: when something has changed, and when nothing has
 _HALF: Final = 10.0  # seconds over which rates are averaged
+_KEEP: Final = 60.0  # seconds between two files of contacts, which outlive the process
 _LIMIT: Final = 4 << 20  # bytes of the file
 _SHOWN: Final = 200  # transfers at most
 _TEXT: Final = 2_000  # characters of a text
@@ -63,12 +65,21 @@ class Live:
         self._writer: Thread | None = None
         self._changed = True
         self._written = 0.0
-        self._facts: dict[str, Any] = {"phase": "", "waiting": "", "trouble": "", "errors": {}, "contacts": {}}
+        self._facts: dict[str, Any] = {
+            "phase": "",
+            "waiting": "",
+            "trouble": "",
+            "errors": {},
+            "contacts": {},
+            "lost": {},
+        }
         self._bytes = {"up": 0, "down": 0}
         self._transfers: dict[str, dict[str, Any]] = {}
         self._works: dict[str, dict[str, Any]] = {}
         self._rates: dict[tuple[str, str], Rate] = {}
         self._started = time.time()
+        self._kept = 0.0  # when contacts were written last
+        self._facts["contacts"] = read_contacts(path.parent)
 
     def phase(self, text: str) -> None:
         """What goes on, in words."""
@@ -94,6 +105,10 @@ class Live:
         with self._lock:
             self._facts["contacts"][peer] = time.time()
             self._tell()
+
+    def lost(self, round: int, layers: list[int]) -> None:
+        """Layers of a round that an earlier process was killed in the middle of; what this one seals is not lost."""
+        self._tell(lost={"round": round, "layers": layers})
 
     def transfer(
         self, key: str, direction: str, peer: str, type: str, round: int, group: str, done: int, size: int
@@ -166,6 +181,7 @@ class Live:
         self._ended.set()
         if self._writer is not None:
             self._writer.join()
+            self._put(_CONTACTS, self._facts["contacts"])
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -189,13 +205,19 @@ class Live:
             self._changed = bool(self._transfers)  # their rates go down while nothing comes
             found = self.snapshot()
         self._written = time.monotonic()
-        part = self._path.with_name(f".{self._path.name}.part")
+        self._put(self._path.name, found)
+        if self._written - self._kept >= _KEEP:
+            self._kept = self._written
+            self._put(_CONTACTS, found["contacts"])
+
+    def _put(self, name: str, value: Any) -> None:
+        path, part = self._path.with_name(name), self._path.with_name(f".{name}.part")
         with suppress(OSError):  # a full disk ends no service; that it is full is told elsewhere
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(found, allow_nan=False).encode())
-            part.replace(self._path)
+                file.write(json.dumps(value, allow_nan=False).encode())
+            part.replace(path)
 
 
 class LiveProgress:
@@ -227,6 +249,16 @@ def read_live(path: Path, now: float) -> dict[str, Any] | None:
     except (FedSpaError, KeyError, TypeError, ValueError, OverflowError):
         return None
     return found
+
+
+def read_contacts(folder: Path) -> dict[str, float]:
+    """When whom this party was in contact with last, over the network: ROLE/ID -> Unix seconds; a minute old at most."""
+    path = folder / _CONTACTS
+    try:
+        found = read_json(path, _LIMIT) if is_file(path) else {}
+        return {str(peer): float(at) for peer, at in found.items()}
+    except (FedSpaError, AttributeError, TypeError, ValueError):
+        return {}
 
 
 def _is_there(pid: int) -> bool:

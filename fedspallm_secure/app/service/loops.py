@@ -99,4 +99,5 @@ def tell_refused(told: list[tuple[Arrived, FedSpaError]]) -> None:
     while told:
         arrived, error = told.pop(0)
         facts = {"sender": arrived.sender, "type": arrived.type, "round": arrived.round, "code": error.exit_code}
-        _log.warning("refused a %s of %s: %s", arrived.type, arrived.sender, error, extra=facts)
+        article = "an" if arrived.type[0] in "aeiou" else "a"
+        _log.warning("refused %s %s of %s: %s", article, arrived.type, arrived.sender, error, extra=facts)

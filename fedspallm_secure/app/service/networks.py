@@ -98,8 +98,9 @@ class Listening(Network):
         super().__init__()
         self.bound: list[Any] = []
         self._addresses = addresses
+        shelf = Shelf(post.spool, live)
         self._make: Callable[[], Server] = lambda: Server(
-            Shelf(post.spool, live), credentials, SOFTWARE, lambda: post.home.trust, post.spool.last_sequence, limits
+            shelf, credentials, SOFTWARE, lambda: post.home.trust, shelf.last_sequence, limits
         )
         self._server: Server | None = None
 

@@ -31,6 +31,10 @@ from fedspallm_secure.storage.texts import TextFile
 _SECONDS = 60  # of a minute
 
 
+class RoundOver(Exception):
+    """Nobody wants what is being pruned any more."""
+
+
 class Bench:
     """Where one member prunes.  model: what it brings to rounds and takes home from them."""
 
@@ -65,16 +69,23 @@ class Bench:
                 layers = max(1, min(layers, int(most * budget.minutes * _SECONDS / max(cost.seconds, 1e-9))))
         return 0 if layers == most else layers
 
+    @staticmethod
+    def task(round: int) -> str:
+        """What pruning for a round is called where progress is shown."""
+        return f"prune, round {round}"
+
     def prune(
         self,
         plan: Plan,
         groups: Sequence[GroupPlan],
         contribute: Callable[[GroupPlan], None],
         sent: Callable[[], None],
+        wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Prune the layers of `groups` and contribute each as soon as it is there.
 
-        contribute: makes the contribution to one group; sent: is called after each.
+        contribute: makes the contribution to one group; sent: is called after each; wanted: whether any layer still is.
+        Raises RoundOver when none is; several ranks prune to the end, for none of them leaves the others alone.
         """
         left = {group.gid: group for group in groups}
         folder = self.model.own_folder(plan.round)
@@ -87,8 +98,10 @@ class Bench:
                 if layer_file(folder, gid).exists():
                     contribute(left.pop(gid))
                     sent()
+            if left and self._ranks.size == 1 and not wanted():
+                raise RoundOver
 
-        task = f"prune, round {plan.round}"
+        task = self.task(plan.round)
         watching = _Watching(self._progress, task, hand_over, self._check_stop)
         work = {
             "name": self._name,

@@ -27,6 +27,7 @@ class Shelf:
     def again(self, peer: Party) -> Sequence[str]:
         """What `peer` should send once more, now and then: it may have it no longer; listings wait meanwhile."""
         now = time.monotonic()
+        self._live.contact(str(peer))
         with self._lock:
             self._asked = {key: at for key, at in self._asked.items() if now - at < AGAIN}
             found = [digest for digest in self._spool.again(peer) if (peer, digest) not in self._asked]
@@ -35,6 +36,7 @@ class Shelf:
 
     def arrival(self, peer: Party, digest: str, size: int) -> "ShownArrival | None":
         """A package on its way in, shown while it arrives."""
+        self._live.contact(str(peer))
         found = self._spool.arrival(peer, digest, size)
         return None if found is None else ShownArrival(found, self._live, peer, digest)
 
@@ -42,6 +44,11 @@ class Shelf:
         """What waits for `peer`."""
         found = self._spool.listing(peer, after, most)
         return [Listed(one.number, one.digest, one.size, one.type, one.round, one.group) for one in found]
+
+    def last_sequence(self, peer: Party) -> int:
+        """The highest sequence number that was taken in from `peer`, which asks for it when it comes."""
+        self._live.contact(str(peer))
+        return self._spool.last_sequence(peer)
 
     def departure(self, peer: Party, digest: str) -> Path | None:
         """The file of a package that waits for `peer`."""

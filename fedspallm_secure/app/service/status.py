@@ -6,6 +6,7 @@ service is doing at this moment.
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from fedspallm_secure.app.configuration.either import Either, data_of, home_of, 
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.expiry import home_warnings
-from fedspallm_secure.app.service.live import read_live
+from fedspallm_secure.app.service.live import read_contacts, read_live
 from fedspallm_secure.app.service.status_member import member_facts
 from fedspallm_secure.app.service.status_server import server_facts
 from fedspallm_secure.app.service.status_witness import witness_facts
@@ -54,12 +55,30 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
             return {**found, "state": "not begun", "round": None, **_places(data)}
         boxes = watched.boxes(now)
         if isinstance(config, MemberConfig):
-            told = member_facts(watched, config, home, now)
+            told = member_facts(watched, config, home, now, _lost(found))
         elif isinstance(config, FederationConfig):
             told = {**server_facts(watched, config, home), "leaving": watched.leaving(now, 50)}
         else:
             told = witness_facts(watched, config, home, now)
-    return {**found, **told, **_places(data), **boxes}
+    contacts = read_contacts(data) | found.get("contacts", {})
+    return {**found, **told, **_last_heard(told, contacts), **_places(data), **boxes}
+
+
+def _last_heard(told: dict[str, Any], contacts: Mapping[str, float]) -> dict[str, Any]:
+    """Contacts count as well as packages: whoever asks whether something waits is there."""
+
+    def newest(packages: int | None, peer: str) -> int | None:
+        return max(packages or 0, int(contacts.get(peer, 0))) or None
+
+    if "members" in told:
+        rows = told["members"]
+        return {"members": [{**row, "last_heard": newest(row["last_heard"], f"member/{row['member']}")} for row in rows]}
+    return {"last_contact": newest(told["last_contact"], told["server"])}
+
+
+def _lost(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Round and layers that an earlier process was killed in the middle of, as the running one says; None if none runs."""
+    return {"round": 0, "layers": [], **(found.get("lost") or {})} if found["running"] else None
 
 
 def live_path(data: Path) -> Path:
@@ -82,6 +101,7 @@ def _said(live: dict[str, Any]) -> dict[str, Any]:
         "running": True,
         **{name: live[name] for name in names},
         "trouble_since": live.get("trouble_since"),
+        "lost": live.get("lost"),
         "transfers": [_with_estimate(one, "size") for one in live["transfers"]],
         "work": [_with_estimate(one, "total") for one in live["work"]],
     }

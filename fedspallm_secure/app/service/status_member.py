@@ -3,7 +3,7 @@
 Answers and dealt secrets are encrypted in it; that there are some follows from the packages they left in.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
@@ -92,15 +92,18 @@ def result_of(watched: Watched, number: int) -> Result | None:
     return None if found is None else Result.parse(decode_base64(found, "a result"))
 
 
-def member_facts(watched: Watched, config: MemberConfig, home: Home, now: int) -> dict[str, Any]:
-    """Everything that is known of a member, as plain data.  Times are Unix seconds."""
+def member_facts(
+    watched: Watched, config: MemberConfig, home: Home, now: int, lost: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Everything that is known of a member, as plain data.  Times are Unix seconds.
+
+    lost: round and layers that the running service says are lost; None where none runs.
+    """
     me, server = home.party.id, str(Party(Role.SERVER.value, config.server.id))
     number = watched.last_round()
     part = part_of(watched, number) if number else None
     inbox, outbox = watched.inbox(number), watched.outbox(number)
-    followed = watched.fact("followed", "*")
-    following = None if followed is None else int(followed["plan"]["round"])
-    rounds = tuple(sorted({0, number, following or 0}))
+    following = max(map(int, watched.names("followed")), default=None)
     last = max(watched.heard().get(server, 0), watched.departed_last())
     left = watched.fact("left", "*")
     state = "waiting for a plan" if part is None else part.state(me, _has(outbox, "unmask-response"))
@@ -108,20 +111,23 @@ def member_facts(watched: Watched, config: MemberConfig, home: Home, now: int) -
         "state": "left" if left is not None else state,
         "server": server,
         "by_hand": not config.server.url,
-        "round": None if part is None else _round(part, me, state, inbox, outbox),
+        "round": None if part is None else _round(part, me, state, inbox, outbox, lost),
         "follows": _follows(watched, following),
         "prekeys": _prekeys_left(watched, home),
         "leaving": watched.leaving(now, _SHOWN),
         "last_contact": last or None,
-        "refused": watched.refused(rounds, _SHOWN),
+        "declined": _declined(watched, part, following),
+        "refused": watched.refused(number, _SHOWN),
         "refusals": dict(watched.refusals()),
         "control": watched.fact("control", "leave"),
     }
 
 
-def _round(part: Part, me: str, state: str, inbox: list[Seen], outbox: list[Sent]) -> dict[str, Any]:
+def _round(
+    part: Part, me: str, state: str, inbox: list[Seen], outbox: list[Sent], lost: Mapping[str, Any] | None
+) -> dict[str, Any]:
     plan, deadlines = part.plan, part.plan.deadlines.to_dict()
-    layers = _layers(part, me, inbox, outbox)
+    layers = _layers(part, me, inbox, outbox, lost)
     until = {"planned": "contribution", "endorsed": "unmask", "answered": "abort"}.get(state)
     if state == "planned" and part.listed is not None:
         until = "unmask"
@@ -149,10 +155,12 @@ def _drawn(sampling: Sampling) -> int:
     return rounds_drawn(sampling)
 
 
-def _layers(part: Part, me: str, inbox: list[Seen], outbox: list[Sent]) -> list[dict[str, Any]]:
+def _layers(
+    part: Part, me: str, inbox: list[Seen], outbox: list[Sent], lost: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
     """The member's own layers.
 
-    state: due; lost, if it was killed in the middle; waits, to be sent; sent; received, by the server; listed, in the
+    state: due; sealing, by the service that runs; lost, if one was killed in the middle; waits, to be sent; sent; received, by the server; listed, in the
     sum; unlisted; ended.
     """
     made = {layer_of(sent.group): sent for sent in outbox if sent.type == "contribution"}
@@ -170,7 +178,8 @@ def _layers(part: Part, me: str, inbox: list[Seen], outbox: list[Sent]) -> list[
         elif sent is not None:
             state = "waits" if sent.departed is None else "sent"
         else:
-            state = "lost" if gid in part.frozen else "due"
+            at_work = lost is not None and (lost["round"] != part.plan.round or gid not in lost["layers"])
+            state = "due" if gid not in part.frozen else "sealing" if at_work else "lost"
         layers.append({"layer": gid, "cohort": len(group.cohort), "state": state, "code": code})
     return layers
 
@@ -192,6 +201,15 @@ def _follows(watched: Watched, number: int | None) -> dict[str, Any] | None:
         "layers": len(named),
         "missing": [gid for gid in named if str(gid) not in got],
     }
+
+
+def _declined(watched: Watched, part: Part | None, following: int | None) -> dict[str, Any] | None:
+    """The newest plan, if the member declined it: round, check and reason."""
+    if following is None or (part is not None and part.plan.round >= following):
+        return None
+    plans = (seen for seen in watched.inbox(following) if seen.type == "plan" and seen.state == "refused")
+    found = next(plans, None)
+    return None if found is None else {name: found.refusal()[name] for name in ("round", "check", "reason")}
 
 
 def _prekeys_left(watched: Watched, home: Home) -> int | None:

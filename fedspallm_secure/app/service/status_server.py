@@ -126,7 +126,7 @@ def server_facts(watched: Watched, config: FederationConfig, home: Home) -> dict
         "rounds": {"done": progress["number"], "of": of, "failed": progress["failed"]},
         "round": None if found is None else {**_round(found, inbox, outbox), "over": over},
         "members": _members(watched, config, home, found, inbox, outbox),
-        "refused": watched.refused((0, number) if number else (0,), _REFUSED),
+        "refused": watched.refused(number, _REFUSED),
         "refusals": dict(watched.refusals()),
         "control": watched.fact("control", "abort"),
     }

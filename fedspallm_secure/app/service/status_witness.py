@@ -33,7 +33,7 @@ def witness_facts(watched: Watched, config: WitnessConfig, home: Home, now: int)
         "evidence": evidence,
         "leaving": watched.leaving(now, _SHOWN),
         "last_contact": last or None,
-        "refused": watched.refused(tuple(sorted({0, number})), _SHOWN),
+        "refused": watched.refused(number, _SHOWN),
         "refusals": dict(watched.refusals()),
     }
 

@@ -108,10 +108,19 @@ class Watched:
         )
         return [Seen(*row) for row in rows]
 
-    def refused(self, rounds: tuple[int, ...], most: int) -> list[dict[str, Any]]:
-        """Packages that were refused last in any of these rounds, the newest first."""
-        found = [seen for round in rounds for seen in self.inbox(round) if seen.state in ("refused", "damaged")]
-        return [seen.refusal() for seen in sorted(found, key=lambda seen: seen.at, reverse=True)[:most]]
+    def refused(self, since: int, most: int) -> list[dict[str, Any]]:
+        """Packages that were refused last, outside of rounds or in a round from `since` on, the newest first."""
+        rows = self._all(
+            "SELECT sender, type, round, grp, size, at, state, reason FROM inbox WHERE state IN ('refused', 'damaged') "
+            "AND (round = 0 OR round >= ?) ORDER BY at DESC, sequence DESC LIMIT ?",
+            since,
+            most,
+        )
+        return [Seen(*row).refusal() for row in rows]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of everything of a kind."""
+        return [name for (name,) in self._all("SELECT name FROM facts WHERE kind = ? ORDER BY name", kind)]
 
     def heard(self) -> Mapping[str, int]:
         """Who sent something last when: ROLE/ID -> Unix seconds."""

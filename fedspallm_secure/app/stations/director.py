@@ -202,13 +202,14 @@ class Director:
     def _conclude(self, station: ServerStation) -> None:
         """The round is over: publish what came out, and remember how far we are."""
         plan, machine, journal = station.plan, station.machine, self.post.journal
-        progress, result, files = self._progress, machine.result, ()
+        progress, result = self._progress, machine.result
+        files: Sequence[Mapping[str, Any]] = ()
         if result is None:
             progress = {**progress, "failed": progress["failed"] + 1}
         else:
             station.publish()
             self.model.complete(plan, result, station.proof())
-            files = tuple(self.model.files())
+            files = self.model.files()
             progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0, "round": plan.round}
         with self.post.at_once():
             self.post.remember("progress", "*", progress)

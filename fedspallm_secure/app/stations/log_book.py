@@ -87,6 +87,8 @@ class LogBook:
         context = incoming.head.context
         if context.sender != self.server:
             return
+        if (proof := self.post.journal.recall("split view", "*")) is not None:
+            raise SplitView(f"the log of {self.server} has two histories: {proof}", check="P6")
         match context.type:
             case "plan":
                 plan = PlanBody.parse(incoming.body).plan
@@ -168,6 +170,8 @@ class LogBook:
             self.post.log.drop_staged()
             self._learn_all()
             raise
+        if self._pinned is None:
+            self.post.remember("note key", "pinned", encode_base64(body.note_key.encode()))
         self._check_cosigned(body.cosigned, key)
 
     def _check_key(self, statement: NoteKeyStatement) -> NoteKey:
@@ -180,7 +184,6 @@ class LogBook:
                 raise LogRefused(str(error), check="G1") from None
             if self.policy is not None and statement.key not in self.policy.logs:
                 raise LogRefused(f"my policy does not name the log {statement.key.vkey}", check="G1")
-            self.post.remember("note key", "pinned", encode_base64(statement.encode()))
         elif pinned.key != statement.key:
             raise LogRefused(f"the log has another key than {pinned.key.vkey}, which I pinned", check="G1")
         return statement.key
@@ -212,14 +215,11 @@ class LogBook:
         self._take(fresh, before)
         for shown, size, its_root in list(log.notes()):
             if before < size <= found.size and log.tree.root(size) != its_root:
-                self._tell_apart(Note.parse(shown), Checkpoint(found.origin, size, its_root), ())
-        note = body.checkpoint.only(self._key_of(body)).encode()
+                known = Checkpoint(found.origin, size, its_root)
+                self._tell_apart(Note.parse(shown), known, (), against=body.checkpoint)
+        note = body.checkpoint.only(body.note_key.key).encode()
         log.keep_note(note, found.size, found.root, str(self.server))
         self.post.remember("log checkpoint", "*", encode_base64(note))
-
-    @staticmethod
-    def _key_of(body: LogBody) -> NoteKey:
-        return body.note_key.key
 
     def _take(self, fresh: tuple[bytes, ...], before: int) -> None:
         """G5 and G6."""
@@ -258,21 +258,31 @@ class LogBook:
 
     # Evidence
 
-    def _tell_apart(self, note: Note, found: Checkpoint, entries: tuple[bytes, ...], start: int = 0) -> None:
-        """Two histories: keep the proof, if what was shown is one, and raise SplitView; else LogRefused."""
-        log, statement = self.post.log, self._pinned
-        own_note = self.checkpoint()
-        mine = [log.tree.leaf(index) for index in range(log.size)]
-        theirs = [*mine[:start], *map(leaf_hash, entries)] if entries else []
+    def _tell_apart(
+        self,
+        note: Note,
+        found: Checkpoint,
+        entries: tuple[bytes, ...],
+        start: int = 0,
+        against: Note | None = None,
+    ) -> None:
+        """Two histories: keep the proof, if what was shown is one, and raise SplitView; else LogRefused.
+
+        against: the checkpoint that contradicts it; None for the newest one that was checked.
+        """
+        tree, statement, kept = self.post.log.tree, self._pinned, self.checkpoint()
         proof: SplitViewProof | None = None
-        if statement is not None and own_note:
-            own = open_checkpoint(Note.parse(own_note), statement.key)
-            notes = (Note.parse(own_note), note)
+        if statement is not None and kept:
+            other = Note.parse(kept) if against is None else against
+            own = open_checkpoint(other, statement.key)
+            mine = [tree.leaf(index) for index in range(own.size)]
+            theirs = [*mine[:start], *map(leaf_hash, entries)] if entries else []
             if found.size <= own.size and root(mine[: found.size]) != found.root:
-                proof = SplitViewProof.make(statement, notes, mine[: own.size])
+                proof = SplitViewProof.make(statement, (other, note), mine)
             elif len(theirs) == found.size and root(theirs) == found.root and root(theirs[: own.size]) != own.root:
-                proof = SplitViewProof.make(statement, notes, theirs)
+                proof = SplitViewProof.make(statement, (other, note), theirs)
         if proof is None:
             raise LogRefused("entries that I have are not those that the server shows now", check="G3")
         path = keep_split_view(self.post.home, proof)
+        self.post.remember("split view", "*", str(path))
         raise SplitView(f"the log has two histories; the proof is in {path}", check="G4")

@@ -32,9 +32,7 @@ NOTE_KEYS = {Role.SERVER: ("log.key", Purpose.LOG), Role.WITNESS: ("cosigner.key
 _SERVICE_LOCK = ".service.lock"  # another one than that of commands, which work in a home beside its service
 Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
 
-_TO_SERVER = frozenset(
-    {"offer", "prekeys", "decline", "contribution", "endorsement", "cosignature", "unmask-response"}
-)
+_TO_SERVER = frozenset({"offer", "prekeys", "decline", "contribution", "endorsement", "cosignature", "unmask-response"})
 _TO_MEMBER = frozenset({"log", "plan", "receipt", "survivors", "unmask-request", "result", "layer", "abort"})
 AWAITED = {
     Role.SERVER: Awaited(types=_TO_SERVER),

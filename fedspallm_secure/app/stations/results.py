@@ -84,6 +84,11 @@ class Results:
         followed = self.plan_of(round)
         return followed is not None and (accepted is None or accepted.plan_hash != followed[1])
 
+    def declined(self, accepted: Accepted | None) -> int:
+        """The newest round that is followed without taking part in it and has no result yet; 0 for none."""
+        newest = max(map(int, self._post.journal.recall_all("followed")), default=0)
+        return newest if newest and self.only_follows(newest, accepted) and self.of(newest) is None else 0
+
     def on_result(self, incoming: Incoming) -> None:
         """The result of a round that the member does not take part in."""
         context = incoming.head.context

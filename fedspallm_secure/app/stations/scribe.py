@@ -25,7 +25,7 @@ from fedspallm_secure.protocol.packages import Head, Header
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.records_server import GroupEnded, ListMade, OutOfRange, ServerRecord
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
-from fedspallm_secure.storage.log_folder import publish
+from fedspallm_secure.storage.log_folder import FolderLog, publish
 
 _LOST: Final = "a server whose log key is lost enrols anew, under another id, with a new log"
 _PUT_BACK: Final = "stop: the journal of this server was put back.  Enrol a server under another id, with a new log"
@@ -53,9 +53,20 @@ class Scribe:
         self._signed: tuple[int, bytes] = 0, b""
         self._last = self._time_of_last()
         post.keeper = self
+        self._check_published()
         with post.at_once():
             self.statement = self._state_key()
             self.sync()
+
+    def _check_published(self) -> None:
+        """Whatever was published once is in the journal, too.  Raises RolledBack."""
+        try:
+            found = open_checkpoint(Note.parse(FolderLog(self.folder).note()), self.key)
+        except (MissingInput, FormatError, BadSignature):
+            return  # it is written anew
+        log = self.post.log
+        if found.size > log.size or log.tree.root(found.size) != found.root:
+            raise RolledBack(f"{self.folder} has {found.size} entries that the journal does not have", hint=_PUT_BACK)
 
     def _time_of_last(self) -> int:
         log = self.post.log

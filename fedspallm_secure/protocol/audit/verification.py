@@ -25,6 +25,7 @@ __all__ = ["Finding", "Given", "LogSource", "Report", "Step", "verify_log"]
 
 Told = Callable[[str, int, int], None]  # what is being done, entries done, entries in all
 _EVERY = 1_000  # entries between two words about progress
+_RESTS = "not run: it rests on a step that failed"
 _AFTER_V2 = ("V3", "V4", "V5", "V6", "V7", "V8")
 
 
@@ -49,21 +50,21 @@ class _Verification:
         self._grammar = Grammar()
         self._parties: KnownParties
         self._statement: NoteKeyStatement | None = None
+        self._seen: dict[bytes, int] = {}  # checkpoint in a head -> the first entry that shows it
         self._witnessed = 0
 
     def run(self) -> Report:
         """All steps."""
         checkpoint = self._read_checkpoint()
         if checkpoint is None:
-            return self._report(Checkpoint("unread", 0, bytes(32)))
+            return Report(self._findings.steps(), 0, b"")
         key = self._find_key(checkpoint)
+        if key is None:
+            self._findings.skip("not run: there is no key to check it with", "V2")
         if key is None or not self._check_checkpoints(checkpoint, key):
-            self._findings.skip("not run: it rests on a step that failed", *_AFTER_V2)
-            return self._report(checkpoint)
-        self._read_entries(checkpoint, key)
-        return self._report(checkpoint)
-
-    def _report(self, checkpoint: Checkpoint) -> Report:
+            self._findings.skip(_RESTS, *_AFTER_V2)
+        else:
+            self._read_entries(checkpoint, key)
         rounds = len(self._grammar.rounds)
         return Report(self._findings.steps(), checkpoint.size, checkpoint.root, self._witnessed, rounds)
 
@@ -198,7 +199,7 @@ class _Verification:
                 if entry is None:
                     continue
                 for note in entries.shown:
-                    self._compare_one(note, f"what the sender of entry {index} has seen", key, index)
+                    self._seen.setdefault(note, index)
                 if in_order:
                     in_order = self._take(entry)
                     rounds.take(entry, entries)
@@ -223,8 +224,10 @@ class _Verification:
         if "V3" in self._findings.found:
             for step in ("V4", "V5", "V6", "V7", "V8"):
                 self._findings.found.pop(step, None)
-            self._findings.skip("not run: it rests on a step that failed", "V4", "V5", "V6", "V7", "V8")
+            self._findings.skip(_RESTS, "V4", "V5", "V6", "V7", "V8")
             return
+        for note, index in self._seen.items():
+            self._compare_one(note, f"what the sender of entry {index} has seen", key, index)
         self._compare(key)
         entries.conclude()
         if not self._given.documents:
@@ -232,7 +235,7 @@ class _Verification:
         if "V4" in self._findings.found or "V5" in self._findings.found:
             for step in ("V6", "V8"):
                 self._findings.found.pop(step, None)
-            self._findings.skip("not run: it rests on a step that failed", "V6", "V8")
+            self._findings.skip(_RESTS, "V6", "V8")
         if self._given.receipts is None:
             self._findings.skip("not run: no receipts were given", "V7")
         else:

@@ -10,7 +10,6 @@ from fedspallm_secure.errors import (
     CertificateRevoked,
     MissingInput,
     NotAwaited,
-    OutOfTurn,
     RolledBack,
 )
 from fedspallm_secure.protocol.rounds.member_state import State
