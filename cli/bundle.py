@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from fedprune_cli import console
+from fedprune_cli.documents import next_step
 from fedprune_cli.parameters import json_option, typed_name
 from fedprune_cli.passwords import PasswordSource, password_options
 
-from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +83,9 @@ def export_(
             click.echo(f"Nothing waits for {party}")
         if not exported and not chosen:
             click.echo("Nothing waits for anybody")
+        if exported:
+            names = ", ".join(str(one.bundle.recipient) for one in exported[:_SHOWN])
+            next_step(f"carry it to {names}; there: fedprune bundle import --from {console.shown(folder or single)}")
 
 
 def _tell_export(one: "Exported") -> None:
@@ -121,17 +125,48 @@ def import_(source: Path, config: Path | None, password: PasswordSource, as_json
         console.print_json({**found, "ignored": others})
     else:
         for outcome in outcomes:
-            _tell_import(outcome)
+            if outcome.state != "other":
+                _tell_import(outcome)
+        _tell_foreign([outcome for outcome in outcomes if outcome.state == "other"])
         _tell_others(others)
+        if any(outcome.arrived or outcome.told for outcome in outcomes):
+            _tell_next(config)
     if errors:
         raise click.exceptions.Exit(errors[0].exit_code)
 
 
+_ACTS = {
+    Role.SERVER: "server run --once",
+    Role.MEMBER: "client run --once",
+    Role.WITNESS: "witness cosign",
+}
 _STATES = {
     "stale": "a newer bundle came before it; nothing was changed",
-    "other": "for another party; it was left alone",
     "own": "made by you; it was left alone",
 }
+
+
+def _tell_foreign(outcomes: "Sequence[Imported]") -> None:
+    """All bundles for others, as one line."""
+    if outcomes:
+        found = sorted({str(outcome.bundle.recipient) for outcome in outcomes if outcome.bundle is not None})
+        names = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+        click.echo(f"{_count(len(outcomes), 'bundle')} for {names} left alone")
+
+
+def _tell_next(config: Path | None) -> None:
+    """What acts on what was imported: a service that runs does it by itself."""
+    from fedspallm_secure.app.configuration.either import data_of, find_either, role_of
+    from fedspallm_secure.app.service.live import read_live
+    from fedspallm_secure.app.service.status import live_path
+    from fedspallm_secure.app.stations.opening import read_config
+
+    found = read_config(config)
+    if read_live(live_path(data_of(found)), time.time()) is not None:
+        click.echo("The running service goes on with it")
+        return
+    command = _ACTS[role_of(found)]
+    next_step(f"fedprune {command}" + ("" if config is None else f" --config {console.shown(find_either(config))}"))
 
 
 def _tell_import(outcome: "Imported") -> None:

@@ -161,8 +161,11 @@ def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, a
         click.echo(f"{'Imported' if one.changed else 'Unchanged'}: {console.shown(one.said)}{seen}")
         if one.changed and seen:
             next_step("compare the roster's fingerprint with another party by voice")
-    if mine.roster is not None and all(entry.leaf.public != mine.signing.public for entry in mine.roster.entries):
-        next_step("import the new roster as well: until then neither you nor the others can use your new keys")
+    if mine.crl.is_revoked(mine.signing.serial):
+        next_step("ask the authority why your certificate was withdrawn; to come back, enrol again in a new --home")
+    elif mine.roster is not None and not any(one.kind == "roster" and one.changed for one in found):
+        if all(entry.leaf.public != mine.signing.public for entry in mine.roster.entries):
+            next_step("import the new roster as well: until then neither you nor the others can use your new keys")
     if mine.roster is None:
         next_step("ask the authority for the roster, and import it the same way")
 

@@ -10,7 +10,7 @@ from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, server_url
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, server_url, tell_to_carry
 from fedprune_cli.status import show_status, watch_option
 
 FILE = "member.toml"
@@ -140,7 +140,9 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: P
 
     path = find(config, MEMBER)
     with logs.service_output(json_log, bars) as progress:
-        return run_client(path, password.read, once, progress)
+        code = run_client(path, password.read, once, progress)
+    tell_to_carry(path, once, json_log)
+    return code
 
 
 @client.command(epilog="Example: fedprune client status")

@@ -69,7 +69,7 @@ class PlainProgress:
         now = monotonic()
         start = self._started.setdefault(task, now)
         if done >= total:
-            click.echo(f"{shown(task)}: {total} {unit} in {now - start:.1f} s", err=True)
+            click.echo(f"{shown(task)}: {total} {counted(total, unit)} in {now - start:.1f} s", err=True)
             self._started.pop(task)
             self._told.pop(task, None)
         elif now - self._told.setdefault(task, now) >= _PLAIN_INTERVAL:
@@ -138,6 +138,11 @@ def table(title: str, columns: list[str], rows: list[list[str]], strong: set[int
     for number, row in enumerate(rows):
         made.add_row(*row, style="bold" if strong and number in strong else None)
     return Group(Text(title, style="bold"), made)  # a title of the table itself would wrap at its width
+
+
+def counted(number: int, unit: str) -> str:
+    """A unit in the plural, for so many of it: 1 layer, 2 layers, 1 MiB."""
+    return unit.removesuffix("s") if number == 1 else unit
 
 
 def megabytes(size: float) -> str:

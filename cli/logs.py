@@ -68,7 +68,7 @@ class LoggedProgress:
         if done >= total:
             self._started.pop(task)
             self._told.pop(task, None)
-            self._log.info("%s: %d %s in %.1f s", task, total, unit, now - start, extra=facts)
+            self._log.info("%s: %d %s in %.1f s", task, total, console.counted(total, unit), now - start, extra=facts)
         elif now - self._told.setdefault(task, now) >= _INTERVAL:
             self._told[task] = now
             self._log.info("%s: %d of %d %s", task, done, total, unit, extra=facts)

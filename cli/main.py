@@ -81,45 +81,41 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("FEDPRUNE_DEBUG") == "1":
             for line in traceback.format_exc().splitlines():
                 click.echo(console.shown(line), err=True)
-        code = _refused(error)
-        if "--json" in (sys.argv[1:] if arguments is None else arguments):
-            hint = getattr(error, "hint", "")
-            console.print_json({"error": type(error).__name__, "message": str(error), "hint": hint, "code": code})
+        message, hint, code = _refused(error)
+        if message:
+            console.tell_error(message, hint)
+        if message and "--json" in (sys.argv[1:] if arguments is None else arguments):
+            console.print_json({"error": type(error).__name__, "message": message, "hint": hint, "code": code})
         return code
     return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
 
 
-def _refused(error: BaseException) -> int:
-    """Tell what ended the command, and what to do about it; returns the exit code."""
+def _refused(error: BaseException) -> tuple[str, str, int]:
+    """What ended the command, what to do about it, and the exit code.  Nobody is told who has gone away."""
     if isinstance(error, FedSpaError):
-        return _tell(str(error), error.hint, error.exit_code)
+        return str(error), error.hint, error.exit_code
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "fedprune"
-        return _tell(error.format_message(), f"{command} -h shows what it takes", 2)
+        return error.format_message(), f"{command} -h shows what it takes", 2
     if isinstance(error, click.Abort | KeyboardInterrupt):
-        return _tell("interrupted", "run the same command again: it continues where it stopped", 130)
+        return "interrupted", "run the same command again: it continues where it stopped", 130
     if isinstance(error, BrokenPipeError):
-        return 1
+        return "", "", 1
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in NEEDS_TORCH:
-        return _tell(
+        return (
             f"this command needs {error.name}, which is not installed",
             "pip install 'fedspallm-secure[torch]'; the commands certs and package work without it",
             MissingExtra.exit_code,
         )
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):
-        return _tell("not enough memory", OutOfMemory.hint, OutOfMemory.exit_code)
+        return "not enough memory", OutOfMemory.hint, OutOfMemory.exit_code
     lines = str(error).strip().splitlines() or [""]
-    return _tell(
+    return (
         f"unexpected {type(error).__name__}: {lines[0]}",
         "this is a defect; FEDPRUNE_DEBUG=1 shows where, please report it",
         1,
     )
-
-
-def _tell(message: str, hint: str, code: int) -> int:
-    console.tell_error(message, hint)
-    return code
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, tell_to_carry
 from fedprune_cli.status import print_rounds, show_status, watch_option
 
 FILE = "federation.toml"
@@ -86,6 +86,7 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
     preparing.check_cohort(roster, options["members"], options["min_cohort"] or 3)
     preparing.check_model(model)
+    preparing.check_pattern(model, options["pattern"])
     filled = {
         **{section: _given(options, names) for section, names in _KEYS.items()},
         "model": {"path": preparing.seen_from(out, model)},
@@ -133,7 +134,9 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, until_done:
 
     path = find(config, FEDERATION)
     with logs.service_output(json_log, bars) as progress:
-        return run_server(path, password.read, once, progress, until_done)
+        code = run_server(path, password.read, once, progress, until_done)
+    tell_to_carry(path, once, json_log)
+    return code
 
 
 @server.command(epilog="Example: fedprune server status")

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 from fedprune_cli import console
+from fedprune_cli.documents import next_step
 from fedprune_cli.fingerprints import at_terminal
 from rich.table import Table
 from rich.text import Text
@@ -67,6 +68,18 @@ def confirm(question: str, yes: bool) -> None:
     if not at_terminal():
         raise UsageError("nobody can be asked here whether that is meant", hint="add --yes")
     click.confirm(question, default=False, err=True, abort=True)
+
+
+def tell_to_carry(path: Path, once: bool, json_log: bool) -> None:
+    """After a run that ended by itself: what is to be carried by hand now.  path: of the configuration file."""
+    if not once or json_log:
+        return
+    from fedspallm_secure.app.service.status import status_of
+
+    found = status_of(path)
+    waiting = sorted({one["recipient"] for one in found.get("leaving", ())})
+    if waiting and found.get("by_hand", True):
+        next_step(f"for {', '.join(waiting[:6])}: fedprune bundle export --to FOLDER --config {console.shown(path)}")
 
 
 def server_url(url: str | None, by_hand: bool, server: str) -> str:

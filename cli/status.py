@@ -120,11 +120,17 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
     for one in rounds:
         when = [moment(one[name], 0) if one[name] else "" for name in ("opened", "over")]
         layers = [f"{one['layers']}", one["cohorts"], _took_part(one)] if at_server else [_own(one)]
-        ended = [one["ended"], (one["result"] or "")[:12]]
+        ended = [_ended(one), (one["result"] or "")[:12]]
         rows.append([f"{one['round']}", f"{one['step']}", one["target"], *layers, *when, *ended])
     layers = ["layers", "cohort", "in the sum"] if at_server else ["your layers"]
     columns = ["round", "step", "target", *layers, "opened", "over", "ended with", "result"]
     console.printer().print(titled("Rounds", columns, rows))
+
+
+def _ended(one: Mapping[str, Any]) -> str:
+    told = [one["reason"]] if one.get("reason") else []
+    told += [f"{found['member']} declined by {found['check']}" for found in one.get("declined", ())]
+    return f"{one['ended']}{': ' if told else ''}{'; '.join(told)}"
 
 
 def _took_part(one: Mapping[str, Any]) -> str:

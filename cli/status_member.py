@@ -65,9 +65,9 @@ def _more(found: Facts) -> RenderableType:
     return Group(*(Text(shown(line)) for line in lines))
 
 
-def leaving(found: Facts) -> RenderableType:
-    """Packages that are still to be sent or carried."""
-    title = "To be carried: fedprune bundle export" if found["by_hand"] else "Not sent yet"
+def leaving(found: Facts, title: str = "") -> RenderableType:
+    """Packages that are still to be sent or carried.  title: of the table, where it is another one."""
+    title = title or ("To be carried: fedprune bundle export" if found["by_hand"] else "Not sent yet")
     rows = []
     for one in found["leaving"]:
         round = f"{one['round']}" if one["round"] else ""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedprune_cli.spelling import ago, listed, numbers
+from fedprune_cli.status_member import leaving
 from fedprune_cli.status_text import titled
 from rich.console import RenderableType
 
@@ -18,6 +19,8 @@ def server_blocks(found: Facts, width: int) -> list[RenderableType]:
         blocks.append(_layers(found["round"]))
     if found.get("members"):
         blocks.append(_members(found, width))
+    if found.get("leaving"):
+        blocks.append(leaving(found, "To be carried, or fetched by those who are connected: fedprune bundle export"))
     return blocks
 
 
@@ -59,7 +62,8 @@ def _members(found: Facts, width: int) -> RenderableType:
         sent = f"{one['delivered']} of {one['due']}" if one["due"] else ""
         heard = "never" if one["last_heard"] is None else ago(one["last_heard"], found["now"])
         software = [one["software"] or ""] if wide else []
-        rows.append([one["member"], offers, prekeys, fetched, sent, _then(one["member"], part), heard, *software])
+        name = f"{one['member']} ({one['certificate']})" if one["certificate"] else one["member"]
+        rows.append([name, offers, prekeys, fetched, sent, _then(one["member"], part), heard, *software])
     return titled("Members", columns + ["software"] * wide, rows)
 
 
@@ -67,8 +71,11 @@ def _then(member: str, part: Facts | None) -> str:
     """What a member has done after collecting."""
     if part is None:
         return ""
-    if member in part["answers"]["here"]:
+    if f"member/{member}" in part["answers"]["here"]:
         return "answered"
+    for one in part["declined"]:
+        if one["member"] == member:
+            return f"declined: {one['check']}"
     if f"member/{member}" in part["endorsements"]["here"]:
         return "endorsed"
     return ""

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 Facts = Mapping[str, Any]
+_TINY = 1 << 20  # bytes
 _STATES = {
     "not begun": "nothing has run here yet",
     "offers": "waiting for members to offer to take part",
@@ -51,7 +52,12 @@ def facts(found: Facts) -> RenderableType:
     if part and part.get("deadline") and not part.get("over"):
         lines.append(("Until", f"{moment(part['deadline'], now)}, {_left(part['deadline'] - now)}"))
     lines += [("Waiting", text) for text in _waiting(found)]
+    for one in part.get("declined", ()) if part else ():
+        lines.append(("Declined", f"{one['member']} declined the plan by {one['check']}: {one['reason']}"))
+    if declined := found.get("declined"):
+        lines.append(("Declined", f"the plan of round {declined['round']} by {declined['reason']}"))
     lines += [("Result", part["result"])] if part and part.get("result") else []
+    lines += [("Model", found["model"])] if found.get("model") else []
     if found.get("control"):
         wish = f"round {found['control']['round']} is to be aborted" if "round" in found["control"] else "to leave"
         lines.append(
@@ -86,7 +92,7 @@ def _waiting(found: Facts) -> list[str]:
         if part["state"] == "endorsing":
             awaited = {who.removeprefix("member/") for who in part["endorsements"]["awaited"]}
         elif part["state"] == "unmasking":
-            awaited = set(part["answers"]["awaited"])
+            awaited = {who.removeprefix("member/") for who in part["answers"]["awaited"]}
         return [f"for {listed(sorted(awaited), 8)}"] if awaited else []
     if found["role"] == "server" and found["state"] == "offers":
         missing = [row["member"] for row in found["members"] if row["offered"] is None]
@@ -113,7 +119,10 @@ def moving(found: Facts) -> list[RenderableType]:
         what = f"{one['type']} {numbers([int(one['group'])]) if one['group'].isdigit() else ''}".strip()
         amount = f"{megabytes(one['done'])} of {megabytes(one['size'])}"
         left = "standing still" if one["left"] is None else f"{span(one['left'])} left"
-        rows.append([one["direction"], one["peer"], what, amount, f"{megabytes(one['rate'])}/s", left])
+        rate = f"{megabytes(one['rate'])}/s"
+        if one["left"] is None and one["size"] < _TINY:  # over before it could be measured
+            rate = left = ""
+        rows.append([one["direction"], one["peer"], what, amount, rate, left])
     blocks = [titled("On the way", ["", "with", "package", "moved", "rate", "about"], rows)] if rows else []
     for one in found.get("work", ()):
         left = "" if one["left"] is None else f", about {span(one['left'])} left"

@@ -14,7 +14,8 @@ from fedspallm_secure.crypto import revocation
 from fedspallm_secure.crypto.certificates import Leaf, Root, check_leaf_revoked, check_root
 from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.crypto.revocation import RevocationList
-from fedspallm_secure.errors import CertificateRefused, ForeignFile, FormatError, MissingInput
+from fedspallm_secure.crypto.signing import key_id
+from fedspallm_secure.errors import BadSignature, CertificateRefused, ForeignFile, FormatError, MissingInput
 from fedspallm_secure.protocol import limits, roster
 from fedspallm_secure.protocol.enrolment import Enrolment, Request
 from fedspallm_secure.protocol.roster import Roster
@@ -139,7 +140,21 @@ def _take(
         )
     if kind == LIST:
         return _take_list(home, state, path, RevocationList.parse(_list(data, path), state.root), now)
-    return _take_roster(home, state, path, Roster.parse(data, state.root), state.crl)
+    return _take_roster(home, state, path, _roster(data, path, state.root), state.crl)
+
+
+def _roster(data: bytes, path: Path, root: Root) -> Roster:
+    """Raises what `Roster.parse` raises, and says so where it is another authority's."""
+    try:
+        return Roster.parse(data, root)
+    except BadSignature:
+        statement = Statement.parse(data, StatementType.ROSTER)
+        if [signer for signer, _ in statement.signatures] == [key_id(root.public)]:
+            raise
+        raise BadSignature(
+            f"{path} is the roster of another authority than that of this home, whatever name its federation has",
+            hint="compare the root's fingerprint with the authority that sent it; each federation needs its own --home",
+        ) from None
 
 
 def _list(data: bytes, path: Path) -> bytes:

@@ -245,15 +245,18 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def sole_writer(folder: Path, name: str = ".lock") -> Iterator[None]:
-    """Hold `folder` for this process, with a lock of that name.  Raises RunLocked when another one holds it."""
+def sole_writer(folder: Path, name: str = ".lock", hint: str | None = None) -> Iterator[None]:
+    """Hold `folder` for this process, with a lock of that name.  Raises RunLocked when another one holds it.
+
+    hint: what to do then, where it is not what a run with --out says.
+    """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunLocked(f"another process is working in {folder}") from None
+        raise RunLocked(f"another process is working in {folder}", hint=hint) from None
     except OSError as error:
         raise StorageError(f"cannot lock {folder}: {error.strerror or error}") from error
     try:

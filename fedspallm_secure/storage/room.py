@@ -18,6 +18,7 @@ from fedspallm_secure.storage.arrivals import FileArrival, owner_of, part_of
 from fedspallm_secure.storage.files import disk_errors
 
 PLACES: Final = 64  # transfers of one sender that have begun and did not end
+_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
 KEPT: Final = 7 * 86_400  # seconds for which a transfer that has broken off may go on
 
 
@@ -58,12 +59,19 @@ class Room:
             raise LimitExceeded(f"{len(begun)} packages of {peer} have begun to arrive", hint="bring those to an end")
         waiting += sum(begun.values())
         if waiting + size > quota.sender:
-            raise LimitExceeded(f"{waiting} bytes of {peer} wait here already", hint="wait until they were read")
+            room = f"{_spelled(waiting)} of {peer} wait here already, and at most {_spelled(quota.sender)} may"
+            if size > quota.sender:
+                hint = "it never fits: the operator of the server has to raise [limits] member_bytes"
+                raise LimitExceeded(f"{room}; this package has {_spelled(size)}", hint=hint)
+            hint = "it is tried again by itself, and goes on once what waits was read"
+            raise LimitExceeded(f"{room}: no room for {_spelled(size)} more", hint=hint)
         promised = sum(max(0, one.size - one.offset) for one in self._arriving.values())
         with disk_errors(self._folder):
             found = os.statvfs(self._folder)
         if found.f_bavail * found.f_frsize < promised + max(0, size - here) + quota.free:
-            raise DiskFull(f"{self._folder} has no room for {size} bytes", hint="the operator has to free some space")
+            raise DiskFull(
+                f"{self._folder} has no room for {_spelled(size)}", hint="the operator has to free some space"
+            )
 
     def begin(self, peer: Party, digest: str, arrival: FileArrival) -> None:
         """Hold room for a transfer that was checked."""
@@ -93,3 +101,11 @@ class Room:
                     path.unlink()
         self._begun[peer] = set(found)
         return found
+
+
+def _spelled(size: int) -> str:
+    """Bytes for people, in units of 1024."""
+    if size < 1024:
+        return f"{size} bytes"
+    power = min((size.bit_length() - 1) // 10, len(_UNITS))
+    return f"{size / 1024**power:.1f} {_UNITS[power - 1]}"

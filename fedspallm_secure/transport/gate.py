@@ -17,10 +17,12 @@ from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import Unreachable
 from fedspallm_secure.transport.guards import Limits
 from fedspallm_secure.transport.pacing import Bucket
+from fedspallm_secure.transport.problems import handshake_failure
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 4096
 _PAUSE = 0.1  # seconds, when there are no descriptors left
+_NAMED, _ADDRESSES = 4, 1024  # parties of one address, and addresses, that are remembered
 _SHUTDOWN = 2.0  # seconds for the other end to answer a TLS farewell
 
 Address = tuple[str, int]
@@ -66,6 +68,7 @@ class Gate:
         self._of_protocol: dict[asyncio.BaseProtocol, Connection] = {}
         self._listeners: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
+        self._seen: dict[str, dict[Party, None]] = {}  # address -> who came from there last
         self._words = Bucket(1.0, 20.0)  # lines of the log; strangers must not fill the disk
 
     def open(self, addresses: Sequence[Address]) -> list[Address]:
@@ -95,10 +98,19 @@ class Gate:
             return
         self._unproven.pop(connection, None)
         connection.party = party
+        self._remember(connection.address, party)
         mine = self._of_party.setdefault(party, {})
         mine[connection] = None
         if len(mine) > self._limits.peer_connections:
             next((old for old in mine if not old.busy and old is not connection), connection).drop()
+
+    def _remember(self, address: str, party: Party) -> None:
+        """Who came from where: a handshake that fails names nobody."""
+        here = self._seen.pop(address, {})
+        here.pop(party, None)
+        self._seen[address] = dict(list({**here, party: None}.items())[-_NAMED:])
+        if len(self._seen) > _ADDRESSES:
+            del self._seen[next(iter(self._seen))]
 
     def close(self) -> None:
         """Accept nothing more.  What is open stays open."""
@@ -209,8 +221,9 @@ class Gate:
 
     def _report(self, connection: Connection, error: Exception) -> None:
         if isinstance(error, ssl.SSLError):
-            reason = getattr(error, "verify_message", "") or error.reason or "it was broken off"
-            self.say(connection, f"a handshake failed: {reason}")
+            before = ", ".join(map(str, self._seen.get(connection.address, ())))
+            who = f" (from there {before} came before)" if before else ""
+            self.say(connection, f"a handshake failed{who}: {handshake_failure(error)}")
 
 
 class Served(asyncio.Protocol):

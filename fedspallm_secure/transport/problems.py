@@ -72,6 +72,47 @@ _WORDS = {
 }
 
 
+_ASK = "its operator sees the reason: the client there says what it found"
+_SHAKEN = {  # alerts of a client that did not like this server's certificate -> words, and what to do
+    "TLSV1_ALERT_UNKNOWN_CA": (
+        "it cannot trace this server's certificate to the root that it has pinned",
+        "compare root fingerprints, and see that both sides have the newest revocation list and roster",
+    ),
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": (
+        "by its list the certificate of this server was withdrawn",
+        "ask the authority; a server that was withdrawn enrols anew",
+    ),
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": (
+        "this server's certificate or the list there is out of date, by its clock",
+        "it imports the newest list; fedprune doctor looks at the certificate here",
+    ),
+    "SSLV3_ALERT_BAD_CERTIFICATE": ("it did not accept this server's certificate", _ASK),
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": ("it did not accept this server's certificate", _ASK),
+}
+_WITHDRAWN = "nothing, if that was meant; else the authority enrols that party again"
+
+
+def handshake_failure(error: ssl.SSLError) -> str:
+    """Why a handshake failed at a server, and what to do, as one line for its log."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        kind, words, hint = _VERIFY.get(error.verify_code, (None, "", ""))
+        if kind is None:
+            return f"the certificate that it showed was refused: {error.verify_message}"
+        if kind is CertificateRevoked:
+            return f"{words.format(end='this client')}.  To do: {_WITHDRAWN}"
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        return f"{words.format(end='this client')}.  To do: {hint.format(now=now)}"
+    reason = getattr(error, "reason", None) or ""
+    if reason in _SHAKEN:
+        words, hint = _SHAKEN[reason]
+        return f"{words}.  To do: {hint}"
+    if reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+        return "it showed no certificate: no client of this federation"
+    if reason in _NOT_TLS_1_3:
+        return "it does not speak TLS 1.3: no client of this federation"
+    return reason or "it was broken off"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Where a server is.  proxy: http://HOST:PORT on the way, None for none; it may hold a name and a password."""

@@ -46,6 +46,23 @@ def test_a_server_at_80_columns(place):
     ]
 
 
+def test_what_a_server_has_for_couriers(place):
+    text = text_of(status_of(place / "federation.toml"), 120)
+    assert "To be carried" in text and "fedprune bundle export" in text
+    assert ["member/west", "plan", "1", "1"] in [line.split()[:4] for line in text.splitlines()]
+
+
+def test_plans_that_were_declined(place):
+    found = status_of(place / "federation.toml")
+    one = {"member": "north", "check": "P14", "reason": "I do not prune with wanda", "at": 0}
+    text = text_of({**found, "round": {**found["round"], "declined": [one]}, "model": "/data/model"}, 120)
+    assert "north declined the plan by P14: I do not prune with wanda" in text
+    assert "declined: P14" in text and "/data/model" in text
+    found = status_of(place / "north.toml")
+    declined = {"round": 2, "check": "P14", "reason": "P14: the time to contribute is over"}
+    assert "the plan of round 2 by P14: the time" in text_of({**found, "declined": declined}, 120)
+
+
 def test_a_member_at_80_columns(place):
     text = text_of(status_of(place / "north.toml"))
     assert max(map(len, text.splitlines())) <= 80

@@ -1,6 +1,6 @@
 """`fedprune audit replay`: a round recomputed from what its server has kept, and held against what it has published.
 
-Everything is read only.  What the log says is verified first; then archived packages are opened, masks are taken off
+Everything is read only.  What the log says is verified first; then archived packages are opened, keystreams taken off
 with the seeds that the answers give, and sums, layers and files are compared bit for bit (SPEC section 23).
 """
 
@@ -139,9 +139,11 @@ class _Replay:
         if book.failed(CONTRIBUTIONS):
             book.skip(ANSWERS, _EARLIER)
             return {}
-        with book.on(ANSWERS):
+        found: dict[int, Unmasking] = {}
+        with book.trying(ANSWERS, "plan and survivor list"):
             machine = bring_back(logged, handovers, self.site.home.root, self.site.home.crl)
-        return open_answers(logged, self.archive, machine, book)
+            found = open_answers(logged, self.archive, machine, book)
+        return found
 
     # Sums and layers, group by group
 

@@ -74,7 +74,9 @@ def _contribution(entry: Entry, data: Any) -> str:
 
 def _refusal(entry: Entry, data: Any) -> str:
     layer = "" if data["group"] == "*" else f" for layer {data['group']}"
-    return f"a {data['type']} of {entry.actor}{layer} was refused: check {data['check']}"
+    article = "an" if data["type"][:1] in "aeiou" else "a"
+    why = f"it failed check {data['check']}" if data["check"] else "it came too late, or a second time"
+    return f"{article} {data['type']} of {entry.actor}{layer} was not taken: {why}"
 
 
 def _complaint(_: Entry, data: Any) -> str:

@@ -126,6 +126,11 @@ def own_path() -> BeforeValidator:
     return BeforeValidator(lambda value, info: _told(_beginning_at(info), value))
 
 
+def own_path_or_none() -> BeforeValidator:
+    """As `own_path`, and None for an empty text."""
+    return BeforeValidator(lambda value, info: _told(optional(_beginning_at(info)), value))
+
+
 def own_paths() -> BeforeValidator:
     """A list of files, at least one."""
     return BeforeValidator(lambda value, info: _told(each(_beginning_at(info), least=1), value))

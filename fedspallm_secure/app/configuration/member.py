@@ -17,6 +17,7 @@ from fedspallm_secure.app.configuration.fields import (
     optional,
     ordered,
     own_path,
+    own_path_or_none,
     own_paths,
     said,
     text,
@@ -92,6 +93,9 @@ class Policy(Section):
         [], "Witnesses you believe, by name. For the profile two-trip-witnessed."
     )
     dishonest: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(0, "How many of them may lie.")
+    log_policy: Annotated[Path | None, own_path_or_none()] = said(
+        "", "File that says whose log and cosignatures you ask for, a C2SP tlog-policy. Empty: nobody's."
+    )
     beacons: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.WITNESS)))] = said(
         [], "Witnesses who all have to sign the opening of a round, so that the server cannot choose its seed."
     )

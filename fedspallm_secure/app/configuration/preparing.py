@@ -76,6 +76,26 @@ def check_model(path: Path) -> None:
         raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
 
 
+def check_pattern(path: Path, spelled: str | None) -> None:
+    """Raise UsageError unless N:M is a pattern and M divides the rows of every matrix of the model in this folder.
+
+    Without torch nothing of the model is looked at; `fedprune doctor` does it where rounds are run.
+    """
+    if spelled is None:
+        return
+    from fedspallm_secure.pruning.patterns import parse_pattern
+
+    pattern = parse_pattern(spelled)
+    try:
+        from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
+        from fedspallm_secure.pruning.pruners import check_pattern as check_matrix
+    except ModuleNotFoundError:
+        return
+    for block in open_workshop(path, ComputeSettings("cpu")).skeleton.blocks:
+        for linear in block.linears:
+            check_matrix(pattern, linear.shape[1], f"--pattern {spelled}: layer {block.index}, {linear.module}")
+
+
 def check_text(path: Path) -> None:
     """Raise MissingInput unless there is a file."""
     if not is_file(path):

@@ -1,6 +1,7 @@
 """Configuration files to begin with: every key there is, what it means, and its default, rendered from the models."""
 
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,15 @@ _HEAD = {
     FEDERATION: "Rounds of a federation, for fedprune server.",
     MEMBER: "A member's side of rounds, for fedprune client.",
     WITNESS: "A witness of rounds, for fedprune witness.",
+}
+_OPTIONS = {  # keys that are typed under another name
+    "files": "text",
+    "members": "member",
+    "witnesses": "witness",
+    "profiles": "profile",
+    "pruners": "pruner",
+    "path": "model",
+    "id": "server",
 }
 _GENERAL = (
     "A key that is left out has the default, which is the value written here at first; what stands behind a # is an "
@@ -60,9 +70,23 @@ def _write(path: Path, kind: type[Config], name: str, filled: Filled) -> Config:
         data = template(kind, name, filled).encode()
     except UnicodeEncodeError:
         raise UsageError("a path that is not UTF-8 cannot stand in a configuration file", hint="rename it") from None
-    found = parse_configuration(data, path, kind)
+    try:
+        found = parse_configuration(data, path, kind)
+    except UsageError as error:  # about what was typed: there is no file yet
+        raise UsageError(_as_options(str(error), path), hint="correct the options and run it again") from None
     create_private(path, data)
     return found
+
+
+def _as_options(said: str, path: Path) -> str:
+    """A message about keys of a file as one about the options that they came from."""
+    said = said.removeprefix(str(path)).removeprefix(": ").strip()
+
+    def option(found: re.Match[str]) -> str:
+        name = found[1].partition(".")[0]
+        return f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+
+    return re.sub(r"\[[a-z]+\] ([a-z_]+[a-z_.0-9]*)", option, said)
 
 
 def template(kind: type[Configuration], name: str, filled: Filled) -> str:

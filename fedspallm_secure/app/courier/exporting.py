@@ -6,6 +6,7 @@ the next one, with everything in it that did not arrive.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def export(
     arrived.  Raises UnknownSender for somebody who is not in the roster, and what `Target.put` raises.
     """
     for party in chosen:
-        post.trust.roster.entry(party)
+        _check_known(post, party)
     packages = post.depot.outgoing()
     recipients = list(dict.fromkeys(chosen)) or _recipients(post, packages, everything)
     orders = [_order(post, party, packages, everything, purpose or PURPOSE) for party in recipients]
@@ -77,6 +78,16 @@ def export(
     with open_target(folder, single) as target:
         target.check_room([loaded for order in orders for loaded in order.load])
         return [_put(post, target, order, progress) for order in orders]
+
+
+def _check_known(post: Post, party: Party) -> None:
+    try:
+        post.trust.roster.entry(party)
+    except UnknownSender as error:
+        names = [str(entry.party) for entry in post.trust.roster.entries if entry.party != post.party]
+        near = get_close_matches(str(party), names, 3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:12])}"
+        raise UnknownSender(str(error), hint=hint) from None
 
 
 def _recipients(post: Post, packages: Sequence[Outgoing], everything: bool) -> list[Party]:

@@ -10,7 +10,17 @@ from fedspallm_secure.app.configuration.member import MemberConfig, read_member
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
-from fedspallm_secure.app.service.loops import Stop, Stopped, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.log_policies import read_log_policy
+from fedspallm_secure.app.service.loops import (
+    Stop,
+    Stopped,
+    Watch,
+    check_not_withdrawn,
+    renewed,
+    stopping,
+    tell_refused,
+    tell_warnings,
+)
 from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.visits import Visits, server_of, visiting
@@ -23,6 +33,7 @@ from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.storage.home import open_home
 
 _log = logging.getLogger(__name__)
 _FEW = 2  # prekeys: with fewer left, new ones are made before the next round
@@ -46,6 +57,9 @@ def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
 
 def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, ranks: Ranks) -> int:
     me = check_role(config.member.home, Role.MEMBER)
+    home = open_home(config.member.home)
+    check_not_withdrawn(home)
+    tell_warnings(home)
     data, live = config.member.data, Live(config.member.data / "live.json")
     shown = LiveProgress(progress, live)
     with stopping() as stop, open_station(config.member.home, data, unlock, lambda: int(time.time())) as post:
@@ -53,8 +67,9 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, 
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
         live.phase("starting")
         bench = Bench(config, me.id, ranks, shown, stop.check)
-        station = MemberStation(post, policy_of(config), bench.model, bench.model)
-        network = visiting(config.server, post, live)
+        log_policy = read_log_policy(config, post.home.identity.federation)
+        station = MemberStation(post, policy_of(config), bench.model, bench.model, log_policy)
+        network = visiting(config.server, post, live, once)
         try:
             return _Loop(post, station, bench, network, live, stop, once).run()
         except Stopped:

@@ -21,6 +21,7 @@ _QUICK: tuple[Check, ...] = (
     ("keys", doctor_identity.keys),
     ("prekeys", doctor_identity.prekeys),
     ("journal", doctor_identity.journal),
+    ("log policy", doctor_identity.log_policy),
     ("clock", doctor_identity.clock),
     ("folders", doctor_machine.folders),
     ("open files", doctor_machine.open_files),

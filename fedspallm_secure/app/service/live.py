@@ -181,7 +181,7 @@ class Live:
         self._ended.set()
         if self._writer is not None:
             self._writer.join()
-            self._put(_CONTACTS, self._facts["contacts"])
+            self._keep_contacts()
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
@@ -207,8 +207,14 @@ class Live:
         self._written = time.monotonic()
         self._put(self._path.name, found)
         if self._written - self._kept >= _KEEP:
-            self._kept = self._written
-            self._put(_CONTACTS, found["contacts"])
+            self._keep_contacts()
+
+    def _keep_contacts(self) -> None:
+        self._kept = time.monotonic()
+        with self._lock:
+            contacts = dict(self._facts["contacts"])
+        if contacts:
+            self._put(_CONTACTS, contacts)
 
     def _put(self, name: str, value: Any) -> None:
         path, part = self._path.with_name(name), self._path.with_name(f".{name}.part")
@@ -252,7 +258,7 @@ def read_live(path: Path, now: float) -> dict[str, Any] | None:
 
 
 def read_contacts(folder: Path) -> dict[str, float]:
-    """When whom this party was in contact with last, over the network: ROLE/ID -> Unix seconds; a minute old at most."""
+    """Who was in contact over the network last when: ROLE/ID -> Unix seconds; of a running service a minute old."""
     path = folder / _CONTACTS
     try:
         found = read_json(path, _LIMIT) if is_file(path) else {}

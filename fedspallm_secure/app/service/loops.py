@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +10,10 @@ from threading import Event, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+from fedspallm_secure.app.expiry import home_warnings
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.errors import FedSpaError
-from fedspallm_secure.storage.home import open_home
+from fedspallm_secure.errors import CertificateRevoked, FedSpaError
+from fedspallm_secure.storage.home import Home, open_home
 from fedspallm_secure.storage.home_folder import CRL, KEY_STATEMENT, PREKEYS, ROSTER
 from fedspallm_secure.storage.spool import Arrived
 
@@ -85,11 +87,28 @@ def _status(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_ino
 
 
+def check_not_withdrawn(home: Home) -> None:
+    """Raise CertificateRevoked where the own list withdraws the own certificate: nobody takes anything from it."""
+    if any(home.crl.is_revoked(leaf.serial) for leaf in (home.signing, home.tls)):
+        raise CertificateRevoked(
+            f"the authority has withdrawn the certificate of {home.party}: it takes part in nothing any more",
+            hint="ask the authority why; to come back, enrol again in a new --home",
+        )
+
+
+def tell_warnings(home: Home) -> None:
+    """Say what of certificates and list will end soon, or has."""
+    for text in home_warnings(home, int(time.time())):
+        _log.warning("%s", text)
+
+
 def renewed(post: Post, watch: Watch) -> bool:
-    """Read the home again if something newer is in it; whether that was so."""
+    """Read the home again if something newer is in it; whether that was so.  Raises as `check_not_withdrawn`."""
     if not watch.changed():
         return False
-    post.renew(open_home(post.home.path))
+    home = open_home(post.home.path)
+    check_not_withdrawn(home)
+    post.renew(home)
     _log.info("a newer roster, revocation list or bundle was taken in: roster %d", post.trust.roster.version)
     return True
 

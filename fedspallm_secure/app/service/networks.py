@@ -9,19 +9,20 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.shelf import Shelf
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import FedSpaError, PackageRefused, UsageError
+from fedspallm_secure.errors import FedSpaError, PackageRefused, TransportError, TrustError
 from fedspallm_secure.transport.client import Courier, Manners
 from fedspallm_secure.transport.depot import Listed
 from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.line import Timeouts
+from fedspallm_secure.transport.patience import Patience
 from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.server import Server
 from fedspallm_secure.transport.tls import Credentials
@@ -32,7 +33,7 @@ _POLL, _LONG_POLL = 1.0, 25  # seconds: between looks at the outbox, and at leas
 _PAUSE, _LONGEST = 5.0, 60.0  # seconds after trouble; twice as long each time, up to the longest
 _FAREWELL = 0.05  # seconds in which closed connections are forgotten
 _GRACE = 10.0  # seconds for requests that are under way when a server stops
-_HTTPS = 443
+_SHORT = Timeouts(connect=10.0, answer=10.0)  # of the first word to a server, for those who end soon
 
 
 class Network:
@@ -124,9 +125,13 @@ class Visiting(Network):
     hello: what the server said when it was reached first.
     """
 
-    def __init__(self, post: Post, credentials: Credentials, route: Route, manners: Manners, live: Live) -> None:
+    def __init__(
+        self, post: Post, credentials: Credentials, route: Route, manners: Manners, live: Live, once: bool = False
+    ) -> None:
+        """once: do not wait long for a server that is not reached at first."""
         super().__init__()
         self.hello: Hello | None = None
+        self._once = once
         self._post, self._spool, self._server = post, post.spool, route.server
         self._live = live
         self._troubles: dict[str, FedSpaError] = {}  # by what cannot be done
@@ -134,9 +139,10 @@ class Visiting(Network):
         self._looked = False
         self._wanted, self._brought = 1, 0  # looks at the outbox that were asked for, and the last one that ended
         self._bell: asyncio.Event | None = None
-        self._make: Callable[[], Courier] = lambda: Courier(
-            route, credentials, SOFTWARE, lambda: post.home.trust, manners
+        self._make: Callable[..., Courier] = lambda how=manners: Courier(
+            route, credentials, SOFTWARE, lambda: post.home.trust, how
         )
+        self._manners = manners
 
     @property
     def trouble(self) -> FedSpaError | None:
@@ -160,9 +166,14 @@ class Visiting(Network):
     async def work(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Bring and fetch."""
         self._bell = asyncio.Event()
+        if self._once:
+            ready()
+            async with self._make(replace(self._manners, timeouts=_SHORT, patience=Patience(1))) as courier:
+                await self._insist(stopping, "greet", lambda: self._greet(courier))
         async with self._make() as courier:
             ready()
-            await self._insist(stopping, "greet", lambda: self._greet(courier))
+            if self.hello is None:
+                await self._insist(stopping, "greet", lambda: self._greet(courier))
             tasks = [
                 asyncio.create_task(stopping.wait()),
                 asyncio.create_task(self._forever(stopping, "bring", lambda: self._bring(courier))),
@@ -266,25 +277,17 @@ class Visiting(Network):
 
     def _fail(self, what: str, error: FedSpaError) -> None:
         if str(self._troubles.get(what)) != str(error):
-            _log.warning("%s", error, extra={"code": error.exit_code, "hint": error.hint})
+            if not self._once:  # else it ends the service, which tells it
+                again = "; it is tried again" if not isinstance(error, TransportError | TrustError) else ""
+                _log.warning("%s%s", error, again, extra={"code": error.exit_code, "hint": error.hint})
         self._troubles[what] = error
         self._live.trouble(str(error), error.exit_code)
         self.wake()
 
     def _succeed(self, what: str) -> None:
-        if self._troubles.pop(what, None) is not None and self.trouble is None:
-            _log.info("the server is reached again")
+        gone = self._troubles.pop(what, None)
+        if gone is not None and self.trouble is None:
+            reached = isinstance(gone, TransportError | TrustError)
+            _log.info("the server is reached again" if reached else "the server takes and gives packages again")
             self._live.trouble("")
         self._live.contact(str(self._server))
-
-
-def route_to(url: str, server: Party, proxy: str) -> Route:
-    """The way to a server.  Raises UsageError for an address that is none."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or _HTTPS
-    except ValueError:
-        port = 0
-    if parts.scheme != "https" or not parts.hostname or not port:
-        raise UsageError(f"{url} is no address like https://hub.example.org:8443")
-    return Route(parts.hostname, port, server, proxy or None)

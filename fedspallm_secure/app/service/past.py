@@ -7,6 +7,7 @@ from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.service.status_member import Part, part_of, result_of
 from fedspallm_secure.app.service.status_server import Round, round_of
 from fedspallm_secure.app.service.watched import Watched
+from fedspallm_secure.app.stations.declines import declines_kind
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.pruning.patterns import parse_target
 
@@ -19,7 +20,9 @@ def server_rounds(watched: Watched, config: FederationConfig) -> list[dict[str, 
         if found is None:
             continue
         plan, concluded = found.plan, watched.fact("concluded", str(number))
+        aborted, declined = watched.fact("aborted", str(number)), watched.facts(declines_kind(number))
         sizes = sorted(len(group.cohort) for group in plan.groups)
+        opened, over = _times(watched, number, concluded)
         took = sorted({id for one in found.listed.groups for id in one.ids} if found.listed is not None else ())
         rows.append(
             {
@@ -30,9 +33,12 @@ def server_rounds(watched: Watched, config: FederationConfig) -> list[dict[str, 
                 "cohorts": f"{sizes[0]}" if sizes[0] == sizes[-1] else f"{sizes[0]} to {sizes[-1]}",
                 "in_the_sum": took,
                 "left_out": sorted({use.id for use in plan.prekeys}.difference(took)),
+                "declined": [{"member": id, **one} for id, one in declined.items()],
+                "reason": "" if aborted is None else aborted["reason"],
                 "ended": _ending(found, concluded),
                 "result": None if found.result is None else found.result.hash,
-                **_times(watched, number, concluded),
+                "opened": watched.fact("opened", str(number), opened),
+                "over": over,
             }
         )
     return rows
@@ -41,16 +47,18 @@ def server_rounds(watched: Watched, config: FederationConfig) -> list[dict[str, 
 def _ending(found: Round, concluded: Mapping[str, Any] | None) -> str:
     codes = sorted({end.code.value for end in found.ended.values()})
     if found.result is not None:
-        return f"result, without {len(found.ended)} layers: {', '.join(codes)}" if codes else "result"
+        without = "1 layer" if len(found.ended) == 1 else f"{len(found.ended)} layers"
+        return f"result, without {without}: {', '.join(codes)}" if codes else "result"
     if found.state is State.FINISHED or concluded is not None:
         return ", ".join(codes) or "no result"
     return found.state.name.lower()
 
 
-def _times(watched: Watched, number: int, concluded: Mapping[str, Any] | None) -> dict[str, int | None]:
+def _times(watched: Watched, number: int, concluded: Mapping[str, Any] | None) -> tuple[int | None, int | None]:
+    """The first and the last thing that is known of a round; what was sent is forgotten one round later."""
     times = [sent.at for sent in watched.outbox(number)] + [seen.at for seen in watched.inbox(number)]
     end = None if concluded is None else concluded.get("at", max(times, default=None))
-    return {"opened": min(times, default=None), "over": end}
+    return min(times, default=None), end
 
 
 def member_rounds(watched: Watched, me: str) -> list[dict[str, Any]]:
@@ -71,7 +79,8 @@ def member_rounds(watched: Watched, me: str) -> list[dict[str, Any]]:
                 "in_the_sum": [gid for gid in layers if gid in part.listed_layers(me)],
                 "ended": _member_ending(part),
                 "result": None if result is None else result.hash,
-                **_times(watched, number, None),
+                "opened": min((seen.at for seen in watched.inbox(number)), default=None),  # when the plan came
+                "over": None,
             }
         )
     return rows

@@ -11,7 +11,7 @@ from fedspallm_secure.app.configuration.federation import FederationConfig, read
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import Terms
 from fedspallm_secure.app.service.live import Live, LiveProgress
-from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused, tell_warnings
 from fedspallm_secure.app.service.metrics import start_metrics
 from fedspallm_secure.app.service.networks import Listening
 from fedspallm_secure.app.service.status import status_of
@@ -54,6 +54,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until
         stop = stack.enter_context(stopping())
         stack.callback(live.close)
         post = stack.enter_context(open_station(config.server.home, data, unlock, _clock, quota_of(config)))
+        tell_warnings(post.home)
         post.archive = data if config.limits.archive else None
         live.phase("starting")
         checkpoint = Checkpoint.open(config.model.path)
@@ -114,6 +115,8 @@ class _Loop:
         moved = director.work_through() > 0
         moved = director.tick() or moved
         tell_refused(director.told)
+        while director.news:
+            _log.warning("%s", director.news.pop(0))
         self._say()
         return moved
 

@@ -57,7 +57,7 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
         if isinstance(config, MemberConfig):
             told = member_facts(watched, config, home, now, _lost(found))
         elif isinstance(config, FederationConfig):
-            told = {**server_facts(watched, config, home), "leaving": watched.leaving(now, 50)}
+            told = {**server_facts(watched, config, home, now), "leaving": watched.leaving(now, 50)}
         else:
             told = witness_facts(watched, config, home, now)
     contacts = read_contacts(data) | found.get("contacts", {})
@@ -72,12 +72,14 @@ def _last_heard(told: dict[str, Any], contacts: Mapping[str, float]) -> dict[str
 
     if "members" in told:
         rows = told["members"]
-        return {"members": [{**row, "last_heard": newest(row["last_heard"], f"member/{row['member']}")} for row in rows]}
+        return {
+            "members": [{**row, "last_heard": newest(row["last_heard"], f"member/{row['member']}")} for row in rows]
+        }
     return {"last_contact": newest(told["last_contact"], told["server"])}
 
 
 def _lost(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Round and layers that an earlier process was killed in the middle of, as the running one says; None if none runs."""
+    """Round and layers that an earlier process was killed in the middle of, as the running one says, if one runs."""
     return {"round": 0, "layers": [], **(found.get("lost") or {})} if found["running"] else None
 
 

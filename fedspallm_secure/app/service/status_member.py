@@ -113,6 +113,7 @@ def member_facts(
         "by_hand": not config.server.url,
         "round": None if part is None else _round(part, me, state, inbox, outbox, lost),
         "follows": _follows(watched, following),
+        "model": str(config.member.data / "model") if (config.member.data / "model").exists() else None,
         "prekeys": _prekeys_left(watched, home),
         "leaving": watched.leaving(now, _SHOWN),
         "last_contact": last or None,
@@ -141,7 +142,7 @@ def _round(
         "deadlines": deadlines,
         "deadline": None if until is None else deadlines[until],
         "layers": layers,
-        "due": sum(layer["state"] == "due" for layer in layers),
+        "due": sum(layer["state"] in ("due", "sealing") for layer in layers),
         "list": part.listed is not None,
         "endorsed": part.endorsed,
         "answered": _has(outbox, "unmask-response"),
@@ -160,8 +161,8 @@ def _layers(
 ) -> list[dict[str, Any]]:
     """The member's own layers.
 
-    state: due; sealing, by the service that runs; lost, if one was killed in the middle; waits, to be sent; sent; received, by the server; listed, in the
-    sum; unlisted; ended.
+    state: due; sealing, by the service that runs; lost, if one was killed in the middle; waits, to be sent; sent;
+    received, by the server; listed, in the sum; unlisted; ended.
     """
     made = {layer_of(sent.group): sent for sent in outbox if sent.type == "contribution"}
     receipts = {layer_of(seen.group) for seen in inbox if seen.type == "receipt" and seen.state == "taken"}

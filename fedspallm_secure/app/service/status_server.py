@@ -4,14 +4,15 @@ What the machine of a round knows (`protocol.rounds.server_state`) follows here 
 of packages that were taken in; a test holds the two together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.service.watched import Seen, Sent, Watched, layer_of
-from fedspallm_secure.app.stations.candidates import rounds_drawn
+from fedspallm_secure.app.stations.candidates import certificate_text, rounds_drawn
+from fedspallm_secure.app.stations.declines import declines_kind
 from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.protocol.prekeys import Prekeys
@@ -108,13 +109,14 @@ def round_of(watched: Watched, number: int, config: FederationConfig) -> Round |
     return Round.of(watched.records(number, read_server_record), witnesses)
 
 
-def server_facts(watched: Watched, config: FederationConfig, home: Home) -> dict[str, Any]:
+def server_facts(watched: Watched, config: FederationConfig, home: Home, now: int) -> dict[str, Any]:
     """Everything that is known of a server, as plain data.  Times are Unix seconds."""
     number = watched.last_round()
     found = round_of(watched, number, config) if number else None
     progress = watched.fact("progress", "*", {"number": 0, "failed": 0})
     over = found is not None and watched.fact("concluded", str(number)) is not None
     inbox, outbox = watched.inbox(number), watched.outbox(number)
+    declined = watched.facts(declines_kind(number))
     of = _planned(config, found)
     done = bool(of and progress["number"] >= of)
     state = "offers" if found is None else found.state.name.lower()
@@ -124,8 +126,9 @@ def server_facts(watched: Watched, config: FederationConfig, home: Home) -> dict
     return {
         "state": state,
         "rounds": {"done": progress["number"], "of": of, "failed": progress["failed"]},
-        "round": None if found is None else {**_round(found, inbox, outbox), "over": over},
-        "members": _members(watched, config, home, found, inbox, outbox),
+        "round": None if found is None else {**_round(found, inbox, outbox, declined), "over": over},
+        "members": _members(watched, config, home, found, inbox, outbox, now),
+        "model": str(config.server.data / "model") if done else None,
         "refused": watched.refused(number, _REFUSED),
         "refusals": dict(watched.refusals()),
         "control": watched.fact("control", "abort"),
@@ -144,11 +147,13 @@ def _drawn(sampling: Sampling) -> int:
     return rounds_drawn(sampling)
 
 
-def _round(found: Round, inbox: list[Seen], outbox: list[Sent]) -> dict[str, Any]:
+def _round(
+    found: Round, inbox: list[Seen], outbox: list[Sent], declined: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     plan = found.plan
     taken = [seen for seen in inbox if seen.state == "taken"]
     endorsed = {seen.sender for seen in taken if seen.type == "endorsement"}
-    answered = {Party.parse(seen.sender).id for seen in taken if seen.type == "unmask-response"}
+    answered = {seen.sender for seen in taken if seen.type == "unmask-response"}
     deadlines = plan.deadlines.to_dict()
     return {
         "round": plan.round,
@@ -160,9 +165,10 @@ def _round(found: Round, inbox: list[Seen], outbox: list[Sent]) -> dict[str, Any
         "since": _since(found.state, inbox, outbox),
         "deadlines": deadlines,
         "deadline": None if found.state is State.FINISHED else deadlines[_NEXT.get(found.state, "abort")],
-        "groups": _groups(found, taken),
+        "groups": _groups(found, taken, declined),
+        "declined": [{"member": id, **one} for id, one in declined.items()],
         "endorsements": _heard(found.endorsers(), endorsed),
-        "answers": _heard(found.asked(), answered),
+        "answers": _heard([_member(id) for id in found.asked()], answered),
         "result": None if found.result is None else found.result.hash,
     }
 
@@ -177,7 +183,7 @@ def _since(state: State, inbox: list[Seen], outbox: list[Sent]) -> int | None:
     return max(ends if ends and state is State.FINISHED else answers, default=None)
 
 
-def _groups(found: Round, taken: list[Seen]) -> list[dict[str, Any]]:
+def _groups(found: Round, taken: list[Seen], declined: Collection[str]) -> list[dict[str, Any]]:
     by_layer: dict[int | None, set[str]] = {}
     for seen in taken:
         if seen.type == "contribution":
@@ -192,7 +198,7 @@ def _groups(found: Round, taken: list[Seen]) -> list[dict[str, Any]]:
                 "cohort": list(group.cohort),
                 "needed": group.survivors,
                 "delivered": [id for id in group.cohort if id in delivered],
-                "awaited": [id for id in group.cohort if collecting and id not in delivered],
+                "awaited": [id for id in group.cohort if collecting and id not in delivered and id not in declined],
                 "survivors": found.survivors(group.gid),
                 "ended": None if end is None else end.code.value,
                 "named": [] if end is None else list(end.named),
@@ -212,6 +218,7 @@ def _members(
     found: Round | None,
     inbox: list[Seen],
     outbox: list[Sent],
+    now: int,
 ) -> list[dict[str, Any]]:
     """Everybody who takes part or could, with what is known of them."""
     roster = () if home.roster is None else home.roster.entries
@@ -221,7 +228,9 @@ def _members(
     rows = []
     for id in sorted(wanted):
         offer, party = offers.get(id), _member(id)
+        trouble = "" if home.roster is None else certificate_text(home.trust, Party.parse(party), now)
         row: dict[str, Any] = {"member": id, "offered": None, "layers": None, "software": None, "prekeys": None}
+        row["certificate"] = trouble
         if offer is not None:
             row |= {"offered": offer["at"], "layers": offer["layers"], "software": offer["software"]}
             row["prekeys"] = _prekeys_left(watched, offer["bundle"])

@@ -1,18 +1,21 @@
 """What services that visit a server have in common, members and witnesses: the way there, and when nothing is left."""
 
 from typing import Final
+from urllib.parse import urlsplit
 
 from fedspallm_secure.app.configuration.member import Server
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop
-from fedspallm_secure.app.service.networks import Visiting, route_to
+from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import check_sequence
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import MissingInput
+from fedspallm_secure.errors import MissingInput, UsageError
 from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.tls import Credentials
 
+_HTTPS: Final = 443
 _TURN: Final = 1.0  # seconds between two looks at clock, home and controls
 
 
@@ -21,15 +24,27 @@ def server_of(config: Server) -> Party:
     return Party(Role.SERVER.value, config.id)
 
 
-def visiting(config: Server, post: Post, live: Live) -> Visiting | None:
-    """The way to the server; None where everything is carried by hand."""
+def visiting(config: Server, post: Post, live: Live, once: bool = False) -> Visiting | None:
+    """The way to the server; None where everything is carried by hand.  once: as of `Visiting`."""
     if not config.url:
         return None
     if post.tls_key is None:
         raise MissingInput(f"{post.home.path} has no TLS key")
     route = route_to(config.url, server_of(config), config.proxy)
     manners = Manners(up=float(config.upload_rate) or None, down=float(config.download_rate) or None)
-    return Visiting(post, Credentials(post.home.tls.der, post.tls_key), route, manners, live)
+    return Visiting(post, Credentials(post.home.tls.der, post.tls_key), route, manners, live, once)
+
+
+def route_to(url: str, server: Party, proxy: str) -> Route:
+    """The way to a server.  Raises UsageError for an address that is none."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _HTTPS
+    except ValueError:
+        port = 0
+    if parts.scheme != "https" or not parts.hostname or not port:
+        raise UsageError(f"{url} is no address like https://hub.example.org:8443")
+    return Route(parts.hostname, port, server, proxy or None)
 
 
 class Visits:

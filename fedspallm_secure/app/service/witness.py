@@ -36,7 +36,7 @@ def run_witness(path: Path, unlock: Unlock, once: bool) -> int:
     config = read_witness(path)
     live = Live(config.witness.data / "live.json")
     with stopping() as stop, _station(config, unlock) as station:
-        network = visiting(config.server, station.post, live)
+        network = visiting(config.server, station.post, live, once)
         try:
             return _Loop(station, network, live, stop, once).run()
         finally:

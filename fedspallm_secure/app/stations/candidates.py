@@ -14,6 +14,7 @@ from fedspallm_secure.errors import CertificateRevoked, RevocationListStale, Tru
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.plan import plan_rounds
 from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.protocol.rounds.plan_key_checks import check_bundle, check_prekey, exchange_point
 from fedspallm_secure.protocol.rounds.plans import Sampling
 from fedspallm_secure.pruning.patterns import parse_target
@@ -27,6 +28,7 @@ _NO_OFFER, _NO_BUNDLE = "no offer of", "no prekeys of"
 _NO_VALID, _USED_UP = "no valid prekeys of", "no prekeys left of"
 _REASONS: Final = {UnknownSender: _UNKNOWN, CertificateRevoked: _WITHDRAWN, RevocationListStale: _UNSURE}
 _GONE: Final = frozenset({_UNKNOWN, _WITHDRAWN, _INVALID})
+_WORDS: Final = {_UNKNOWN: "not in the roster", _WITHDRAWN: "withdrawn", _INVALID: "not valid", _UNSURE: "list too old"}
 
 
 def rounds_drawn(sampling: Sampling) -> int:
@@ -152,10 +154,8 @@ class Candidates:
     def _look(self, id: str) -> tuple[Prekeys, int] | str:
         trust, now, journal = self._post.trust, self._post.now(), self._post.journal
         party = Party(Role.MEMBER.value, id)
-        try:
-            check_leaf(trust.roster.entry(party).leaf.der, trust.root, party, Purpose.SIGNING, now, trust.crl)
-        except TrustError as error:
-            return _REASONS.get(type(error), _INVALID)
+        if why := _why_not(trust, party, now):
+            return why
         offer = journal.recall("offer", id)
         if offer is None:
             return _NO_OFFER
@@ -169,6 +169,20 @@ class Candidates:
         except TrustError:
             return _NO_VALID
         return (bundle, index) if index < bundle.first + len(bundle.leaves) else _USED_UP
+
+
+def _why_not(trust: Trust, party: Party, now: int) -> str:
+    """Why the certificate of a party does not count, in words before its name; empty where it does."""
+    try:
+        check_leaf(trust.roster.entry(party).leaf.der, trust.root, party, Purpose.SIGNING, now, trust.crl)
+    except TrustError as error:
+        return _REASONS.get(type(error), _INVALID)
+    return ""
+
+
+def certificate_text(trust: Trust, party: Party, now: int) -> str:
+    """What is wrong with the certificate of a party at `now`, Unix seconds: some words, or none."""
+    return _WORDS.get(_why_not(trust, party, now), "")
 
 
 def reasons_text(absent: Mapping[str, str]) -> str:

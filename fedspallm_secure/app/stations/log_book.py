@@ -172,7 +172,8 @@ class LogBook:
             raise
         if self._pinned is None:
             self.post.remember("note key", "pinned", encode_base64(body.note_key.encode()))
-        self._check_cosigned(body.cosigned, key)
+        for note in (body.checkpoint, body.cosigned):  # a policy may ask for nobody's cosignature
+            self._check_cosigned(note, key)
 
     def _check_key(self, statement: NoteKeyStatement) -> NoteKey:
         """G1."""
@@ -182,10 +183,10 @@ class LogBook:
                 statement.check(trust.roster.entry(self.server).leaf.public, trust.roster.federation, self.server)
             except FedSpaError as error:
                 raise LogRefused(str(error), check="G1") from None
-            if self.policy is not None and statement.key not in self.policy.logs:
-                raise LogRefused(f"my policy does not name the log {statement.key.vkey}", check="G1")
         elif pinned.key != statement.key:
             raise LogRefused(f"the log has another key than {pinned.key.vkey}, which I pinned", check="G1")
+        if self.policy is not None and statement.key not in self.policy.logs:
+            raise LogRefused(f"my policy does not name the log {statement.key.vkey}", check="G1")
         return statement.key
 
     def _open(self, note: Note, key: NoteKey) -> Checkpoint:

@@ -30,6 +30,7 @@ from fedspallm_secure.storage.spool import open_spool
 JOURNAL_KEY = "journal.key"
 NOTE_KEYS = {Role.SERVER: ("log.key", Purpose.LOG), Role.WITNESS: ("cosigner.key", Purpose.COSIGNER)}
 _SERVICE_LOCK = ".service.lock"  # another one than that of commands, which work in a home beside its service
+_RUNS = "the service runs already, and does what there is to do: see fedprune status; to start it anew, stop it first"
 Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
 
 _TO_SERVER = frozenset({"offer", "prekeys", "decline", "contribution", "endorsement", "cosignature", "unmask-response"})
@@ -56,8 +57,8 @@ def open_station(
         with disk_errors(data):
             data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if sole:
-            stack.enter_context(sole_writer(home.path, _SERVICE_LOCK))
-            stack.enter_context(sole_writer(data))
+            stack.enter_context(sole_writer(home.path, _SERVICE_LOCK, _RUNS))
+            stack.enter_context(sole_writer(data, hint=_RUNS))
         password = unlock(f"the keys of {home.party}")
         keys = Unlocking(password)
         signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))

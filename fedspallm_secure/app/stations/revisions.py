@@ -126,4 +126,5 @@ class Revisions:
         part.unlink(missing_ok=True)
         part.symlink_to(out.name)
         publish(part, latest)
+        self._progress.say(f"the pruned model is in {latest}")
         return latest

@@ -162,10 +162,16 @@ class Scribe:
         return True
 
     def testify(self, proof: bytes) -> None:
-        """Somebody made two packages under one number.  proof: as of `equivocation_proof`."""
+        """Somebody made two packages under one number; written once, however many came.
+
+        proof: as of `equivocation_proof`.
+        """
         heads = parse_canonical_json(proof, "a proof")["packages"]
-        context = Header.parse(decode_base64(heads[0]["header"], "a header")).context
-        self.write(EntryType.EQUIVOCATION, context.sender, {"heads": heads}, context.round)
+        header = decode_base64(heads[0]["header"], "a header")
+        if self._is_new(f"equivocation {document_name(header)}", True):
+            context = Header.parse(header).context
+            known = context.round <= self.post.journal.last_round()  # packages may name any round, and are kept unread
+            self.write(EntryType.EQUIVOCATION, context.sender, {"heads": heads}, context.round if known else 0)
 
     def end(self, round: int, result: str, files: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> None:
         """A round is over; inside of `post.at_once()`.

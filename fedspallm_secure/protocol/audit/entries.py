@@ -5,7 +5,7 @@ signed what stands in it is checked with keys, by whoever has them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fedspallm_secure.crypto.encoding import (
@@ -44,6 +44,7 @@ class Entry:
     at: int
     data: Mapping[str, Any]
     signature: bytes
+    _read: bytes | None = field(default=None, init=False, repr=False, compare=False)  # the payload, of what was parsed
 
     def __post_init__(self) -> None:
         check_federation(self.federation)
@@ -77,7 +78,7 @@ class Entry:
     @property
     def payload(self) -> bytes:
         """What the server signs: the canonical JSON without the signature."""
-        return canonical_json(self._plain())
+        return canonical_json(self._plain()) if self._read is None else self._read
 
     def _plain(self) -> dict[str, Any]:
         return {
@@ -106,10 +107,12 @@ class Entry:
         found = fields(parse_canonical_json(data, _WHAT), _SCHEMA, _WHAT)
         if found["v"] != 1:
             raise FormatError(f"{_WHAT} is of version {found['v']}")
-        if found["type"] not in {type.value for type in EntryType}:
-            raise FormatError(f"{_WHAT} is of an unknown type {found['type'][:40]!r}")
-        return cls(
-            EntryType(found["type"]),
+        try:
+            type = EntryType(found["type"])
+        except ValueError:
+            raise FormatError(f"{_WHAT} is of an unknown type {found['type'][:40]!r}") from None
+        entry = cls(
+            type,
             found["fed"],
             found["seq"],
             found["round"],
@@ -118,10 +121,18 @@ class Entry:
             found["data"],
             decode_base64(found["signature"], f"{_WHAT}: signature", SIGNATURE_SIZE),
         )
+        object.__setattr__(entry, "_read", _without_signature(data, found["signature"], found["type"]))
+        return entry
 
     def check_signature(self, public: bytes) -> None:
         """Raise BadSignature unless the server with this key signed it."""
         verify(public, Label.SIGN_ENTRY, self.payload, self.signature, f"entry {self.seq}")
+
+
+def _without_signature(data: bytes, signature: str, type: str) -> bytes:
+    """The payload of an entry in canonical form: names are sorted, so type and version alone follow the signature."""
+    rest = f',"type":"{type}","v":1}}'
+    return data[: -len(f',"signature":"{signature}"{rest}')] + rest.encode()
 
 
 _SCHEMA: Final[dict[str, type]] = {

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,13 @@ from fedprune_cli.main import run
 
 from fedspallm_secure.app.audit import replay as module
 from fedspallm_secure.app.audit.replay_book import Finding
+from fedspallm_secure.app.audit.sampling import Sample
+from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.stations.server_station import ServerStation
+from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import MissingInput, ReplayFailed, UsageError
-from fedspallm_secure.protocol.rounds.survivors import EndCode
+from fedspallm_secure.protocol.rounds.outcomes import Result
+from fedspallm_secure.protocol.rounds.survivors import EndCode, Ended
 from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.package_reader import open_package
 from tests.app.audit.replayed import Kept, RandomMember, flip, keep_archive, model_stations, states
@@ -261,6 +268,73 @@ def test_a_server_that_takes_another_step(tmp_path, monkeypatch):
     assert finding.group == 1
 
 
+def test_packages_for_a_key_that_is_gone(kept):
+    report = module.replay(replace(kept.site(), secrets={}), 1, None, Silent())
+    findings = found_in(report, "contributions")
+    assert len(findings) == 12
+    assert all("a key that this home does not have any more" in finding.text for finding in findings)
+
+
+# Results that no honest machine gives; whoever verifies the log stops most of them before
+
+
+@pytest.fixture
+def claim(kept, monkeypatch):
+    """Have the log name a result that `change` made of the groups, ends and answers of the real one."""
+    read = module.read_round
+
+    def claimed(change, sample=None):
+        def other(*arguments):
+            logged = read(*arguments)
+            said = logged.result
+            groups, ended, answered = change(said.groups, said.ended, said.answered)
+            about = (said.federation, said.round, said.plan_hash, said.survivors)
+            made = Result.make(Ed25519Signer(bytes(32)), *about, groups, ended, answered)
+            return replace(logged, result=made)
+
+        monkeypatch.setattr(module, "read_round", other)
+        return kept.replay(1, sample)
+
+    return claimed
+
+
+def without_group(code):
+    return lambda groups, ended, answered: ((groups[0], groups[2]), (Ended(1, code),), answered)
+
+
+def with_group(**values):
+    return lambda groups, ended, answered: ((groups[0], replace(groups[1], **values), groups[2]), ended, answered)
+
+
+def test_a_group_that_opens_and_is_said_not_to(claim):
+    (finding,) = found_in(claim(without_group(EndCode.TOO_FEW_RESPONSES)), "answers")
+    assert finding.group == 1
+
+
+def test_a_group_that_is_in_range_and_is_said_not_to_be(claim):
+    (finding,) = found_in(claim(without_group(EndCode.SUM_OUT_OF_RANGE)), "sums")
+    assert finding.text == "group 1 has sums here and none in the result"
+    (finding,) = found_in(claim(without_group(EndCode.SUM_OUT_OF_RANGE), Sample(Fraction(1), bytes(32))), "sums")
+    assert "the result has no sums of it" in finding.text
+
+
+def test_others_are_said_to_have_answered(claim):
+    (finding,) = found_in(claim(lambda groups, ended, answered: (groups, ended, answered[1:])), "answers")
+    assert "names others as those who answered" in finding.text
+
+
+@pytest.mark.parametrize("sample", [None, Sample(Fraction(1), bytes(32))], ids=["whole", "sample"])
+@pytest.mark.parametrize("values", [{"survivors": 3}, {"weights": 10_000}, {"counts": "ab" * 32}, {"sums": "*"}])
+def test_a_group_of_which_something_else_is_said(claim, values, sample):
+    report = claim(with_group(**values), sample)
+    assert all(finding.group == 1 for finding in found_in(report, "sums"))
+
+
+def test_another_layer_is_named(claim):
+    report = claim(with_group(layer="ab" * 32))
+    assert states(report) == dict.fromkeys(ALL, True) | {"layers": False, "layer files": False, "model": None}
+
+
 # Groups that end, rounds that cannot be replayed
 
 
@@ -345,6 +419,14 @@ def test_the_command_says_what_differs(own, capsys):
     assert "round 2, contributions:" in told.err
     assert run(command(own, "--without-model", "--json")) == 209
     assert json.loads(capsys.readouterr().out)["passed"] is False
+
+
+def test_all_but_the_server_step_needs_no_torch():
+    script = (
+        "import sys, fedspallm_secure.app.audit.replay, fedspallm_secure.app.audit.sampling; "
+        "assert not {'torch', 'safetensors', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 @pytest.mark.usefixtures("typed")

@@ -8,15 +8,19 @@ import pytest
 from fedprune_cli.main import run
 
 from fedspallm_secure.app.audit.replay_archive import Archive
+from fedspallm_secure.app.audit.replay_log import read_round
 from fedspallm_secure.app.audit.replay_sums import Adding
 from fedspallm_secure.app.audit.sampling import Sample, parse_share
 from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.app.stations import server_station
+from fedspallm_secure.crypto.notes import Checkpoint, Note
 from fedspallm_secure.errors import TileMismatch, UsageError
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
+from fedspallm_secure.storage.log_folder import FolderLog
+from fedspallm_secure.storage.package_reader import open_package
 from tests import stationary
 from tests.app.audit.replayed import Kept, flip, keep_archive, states
 from tests.app.rounds.groups import group, random_streams
@@ -111,16 +115,12 @@ def test_archived_hashes_are_not_believed(kept, tmp_path):
     assert "2 tile hashes of sums were kept, not 3" in finding.text
 
 
-def place_in_package(kept: Kept, path, tile: int) -> int:
-    """A byte of a contribution in the middle of a tile of its sum stream."""
-    head = path.stat().st_size - 4 * SHAPE.weights  # roughly: tags are interspersed, and stand before it as well
-    return head + tile * TILE_SIZE + TILE_SIZE // 2
-
-
 def test_a_contribution_is_read_only_where_it_is_needed(kept, tmp_path):
     own = kept.copy(tmp_path)
     path = sorted(own.folder(1, "contributions").iterdir())[0]
-    flip(path, place_in_package(own, path, 0))
+    with open_package(path) as package:
+        start = package.head.size - package.head.header.body_length
+    flip(path, start + TILE_SIZE + 100)  # its second tile holds parts of the first two tiles of the sums
     assert own.replay(sample=drawing(2)).failure is None
     report = own.replay(sample=drawing(0))
     assert states(report)["contributions"] is False
@@ -207,10 +207,6 @@ def test_any_piece_of_a_package_is_that_of_the_whole(kept):
 
 
 def contributions(kept: Kept):
-    from fedspallm_secure.app.audit.replay_log import read_round
-    from fedspallm_secure.crypto.notes import Checkpoint, Note
-    from fedspallm_secure.storage.log_folder import FolderLog
-
     source = FolderLog(kept.data / "log")
     size = Checkpoint.parse(Note.parse(source.note()).text).size
     return read_round(source, size, kept.site().home.root, 1, lambda *_: None).contributions.values()

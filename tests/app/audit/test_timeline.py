@@ -84,7 +84,7 @@ def test_stages_follow_each_other(story):
     ("type", "words"),
     [
         (EntryType.CONTRIBUTION, "east handed in its vector for layer 3 (5.0 MiB)"),
-        (EntryType.REFUSAL, "a contribution of member/mid for layer 4 was refused: check S4"),
+        (EntryType.REFUSAL, "a contribution of member/mid for layer 4 was not taken: it failed check S4"),
         (EntryType.COMPLAINT, "layer 4 does not pass check U3: south did it; it was one of mid and north"),
         (
             EntryType.GROUP_ENDED,

@@ -9,7 +9,7 @@ import pytest
 from fedspallm_secure.app.configuration.member import read_member
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.ranks import join_ranks
-from fedspallm_secure.app.service.pruning import Bench
+from fedspallm_secure.app.service.pruning import Bench, RoundOver
 from fedspallm_secure.app.states import layer_file
 from fedspallm_secure.storage.checkpoints.layers import load_layer
 from tests.ground import Ground, make_ground
@@ -54,3 +54,19 @@ def test_layers_behind_those_that_were_contributed_before_a_kill_come_out_the_sa
 
 def test_layers_that_are_not_its_own_stay_dense(ground):
     assert set(prune(ground, "some", {0, 2})) == {0, 2}
+
+
+def test_pruning_stops_when_nobody_wants_it_any_more(ground):
+    path = ground.folder / "data.toml"
+    path.write_text(
+        f'[member]\nhome = "home"\ndata = "data"\n[server]\nid = "hub"\n[model]\npath = "{ground.model}"\n'
+        f'[texts]\nfiles = ["{ground.silos[0].path}"]\nsamples = 6\nseqlen = 32\n[compute]\ndevice = "cpu"\n'
+    )
+    groups = [SimpleNamespace(gid=gid) for gid in range(3)]
+    plan = SimpleNamespace(round=1, pruner="sparsegpt", target="1/2", groups_of=lambda name: groups)
+    contributed: list[int] = []
+    bench = Bench(read_member(path), "north", join_ranks(), Silent(), lambda: None)
+    with pytest.raises(RoundOver):
+        bench.prune(plan, groups, lambda group: contributed.append(group.gid), lambda: None, lambda: not contributed)  # type: ignore[arg-type]
+    assert contributed == [0]
+    assert not layer_file(ground.folder / "data/round-1/own", 1).exists()

@@ -1,6 +1,7 @@
 """The network side of a service: it tries again after trouble, and what should not have happened ends the service."""
 
 import asyncio
+import socket
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -14,12 +15,16 @@ from fedspallm_secure.app.service.loops import Stop
 from fedspallm_secure.app.service.networks import Network, Visiting
 from fedspallm_secure.app.service.server import _Loop as ServerLoop
 from fedspallm_secure.app.service.shelf import Shelf
+from fedspallm_secure.app.service.visits import Visits
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import LimitExceeded
+from fedspallm_secure.errors import LimitExceeded, Unreachable
+from fedspallm_secure.storage.home import Unlocking
+from fedspallm_secure.storage.home_folder import TLS_KEY
 from fedspallm_secure.transport.client import Manners
 from fedspallm_secure.transport.problems import Route
+from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello, Listing
-from tests.ceremony import FEDERATION
+from tests.ceremony import FEDERATION, PASSWORD
 from tests.stationary import HUB, SERVER, Action, stations
 
 NORTH, SOUTH = Party("member", "north"), Party("member", "south")
@@ -135,6 +140,36 @@ def test_what_the_server_has_no_room_for_is_tried_more_and_more_seldom(visiting,
     visiting.courier.fail.clear()
     until(lambda: visiting.idle)
     assert visiting.trouble is None
+
+
+def test_a_full_inbox_is_no_server_that_was_away(visiting, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(networks, "_PAUSE", 0.05)
+    visiting.courier.fail["push"] = LimitExceeded("no room")
+    visiting.start()
+    until(lambda: visiting.trouble is not None)
+    visiting.courier.fail.clear()
+    until(lambda: visiting.idle)
+    said = [record.getMessage() for record in caplog.records]
+    assert "no room; it is tried again" in said
+    assert "the server takes and gives packages again" in said
+    assert "the server is reached again" not in said
+
+
+def test_who_ends_soon_tries_once_and_says_it_once(found, caplog):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        post = found.members["north"].post
+        way = Route("127.0.0.1", taken.getsockname()[1], SERVER, None)
+        home = post.home
+        credentials = Credentials(home.tls.der, home.tls_key(Unlocking(PASSWORD).key(home.path / TLS_KEY)))
+        network = Visiting(post, credentials, way, Manners(), Live(found.folder / "live.json"), once=True)
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            Visits(post, network, Stop(), once=True).begin()
+        network.stop()
+    assert time.monotonic() - began < 5
+    assert not [record for record in caplog.records if "cannot be reached" in record.getMessage()]
 
 
 def test_trouble_with_one_thing_stays_while_another_goes_well(visiting, monkeypatch):

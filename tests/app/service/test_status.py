@@ -6,13 +6,18 @@ import time
 
 import pytest
 
-from fedspallm_secure.app.service.status import status_of
+from fedspallm_secure.app.service.control import rounds_of
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.shelf import Shelf
+from fedspallm_secure.app.service.status import live_path, status_of
+from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import MissingInput, RecordDamaged, StorageError
 from fedspallm_secure.protocol.rounds.member_state import State as MemberStage
+from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.app.service.stages import FEDERATION_TOML, drive, open_round, settle, write_configs
-from tests.stationary import Stations, stations
+from tests.stationary import SERVER, Stations, stations
 
 
 @pytest.fixture
@@ -42,9 +47,10 @@ def agrees(found: Stations) -> None:
             end = machine.ended.get(group["layer"])
             assert group["ended"] == (None if end is None else end.code.value)
         assert set(part["endorsements"]["here"]) == machine.endorsements.keys()
-        assert set(part["answers"]["here"]) == machine.answers.keys()
+        assert set(part["answers"]["here"]) == {f"member/{id}" for id in machine.answers}
         if machine.survivors is not None and machine.state is not State.FINISHED:
-            assert set(part["answers"]["awaited"]) == machine.asked() - machine.answers.keys()
+            awaited = machine.asked() - machine.answers.keys()
+            assert set(part["answers"]["awaited"]) == {f"member/{id}" for id in awaited}
     for name, member in found.members.items():
         shown = at_member(found, name)
         if member.machine.accepted is None:
@@ -120,8 +126,11 @@ def test_who_is_awaited_while_collecting(found):
     assert (rows["west"]["delivered"], rows["west"]["due"], rows["west"]["plan_fetched"]) == (0, 3, None)
     assert (rows["north"]["delivered"], rows["north"]["prekeys"]) == (3, 1)
     assert rows["north"]["plan_fetched"] is not None
-    assert [(one["recipient"], one["type"]) for one in shown["leaving"]] == [("member/west", "plan")]
-    assert shown["outbox"]["packages"] == 1
+    assert [(one["recipient"], one["type"]) for one in shown["leaving"]] == [
+        ("member/west", "log"),
+        ("member/west", "plan"),
+    ]
+    assert shown["outbox"]["packages"] == 2
 
 
 def test_layers_that_end_without_a_sum(tmp_path):
@@ -170,6 +179,86 @@ def test_a_member_from_layer_to_layer(found):
     member.freeze(groups[1], type("Frozen", (), {"hash": bytes(32)})())
     assert states() == ["received", "lost", "due"]
     assert at_member(found, "north")["last_contact"] is not None
+
+
+def test_what_the_service_at_work_seals_is_not_lost(found):
+    found.carry()
+    found.step()
+    found.carry()
+    member = found.members["north"]
+    member.work_through()
+    member.freeze(member.due()[1], type("Frozen", (), {"hash": bytes(32)})())
+    live = Live(live_path(found.data("member/north")))
+    states = lambda: [one["state"] for one in at_member(found, "north")["round"]["layers"]]  # noqa: E731
+    for lost, state in (((1, []), "sealing"), ((1, [1]), "lost"), ((7, [1]), "sealing")):
+        live.lost(*lost)
+        live._write()
+        assert states() == ["due", state, "due"]
+    live.close()
+    assert states() == ["due", "lost", "due"]
+
+
+def test_a_declined_plan_is_seen_at_both_ends(found):
+    found.members["north"].policy = Policy(SERVER, 1, software=frozenset({"other/1"}))
+    found.members["north"].renew()
+    open_round(found, ("west",))
+    shown = at_member(found, "north")
+    assert (shown["state"], shown["declined"]["round"], shown["declined"]["check"]) == ("waiting for a plan", 1, "P14")
+    assert [(one["type"], one["check"]) for one in shown["refused"]] == [("plan", "P14")]
+    assert shown["follows"]["round"] == 1
+    assert at_member(found, "south")["declined"] is None
+    part = at_server(found)["round"]
+    assert [(one["member"], one["check"]) for one in part["declined"]] == [("north", "P14")]
+    assert "do not trust" in part["declined"][0]["reason"]
+    assert {group["ended"] for group in part["groups"]} == {"TOO_FEW_CONTRIBUTIONS"}  # a cohort of four needs all
+    (row,) = rounds_of(found.ceremony.folder / "federation.toml")
+    assert [(one["member"], one["check"]) for one in row["declined"]] == [("north", "P14")]
+
+
+def test_when_a_round_was_opened_does_not_change(tmp_path):
+    with stations(tmp_path, members=4, layers=1, schedule=("1/4", "1/2")) as found:
+        write_configs(tmp_path, found.names)
+        open_round(found, ("west",))
+        before = rounds_of(tmp_path / "federation.toml")[0]["opened"]
+        assert before == found.now
+        found.silent.clear()
+        found.now += 100
+        found.run()
+        rows = rounds_of(tmp_path / "federation.toml")
+        assert [row["opened"] for row in rows] == [before, found.now]
+
+
+def test_contacts_count_as_well_as_packages(found):
+    open_round(found, ("west",))
+    folder = found.ceremony.folder
+    for data, peer in (("data-hub", "member/west"), ("data-north", "server/hub")):
+        live = Live(folder / data / "live.json")
+        live.contact(peer)
+        live.close()
+    now = int(time.time())
+    rows = {row["member"]: row["last_heard"] for row in at_server(found)["members"]}
+    assert abs(rows["west"] - now) < 60
+    assert abs(at_member(found, "north")["last_contact"] - now) < 60
+    (folder / "data-hub" / "contacts.json").write_text('{"member/west": "x"}')
+    assert at_server(found)["members"]
+
+
+def test_who_comes_without_a_package_is_heard_of(found):
+    live = Live(found.data("server/hub") / "live.json")
+    shelf = Shelf(found.server.post.spool, live)
+    for name, call in (("north", shelf.again), ("south", shelf.last_sequence)):
+        call(Party.parse(f"member/{name}"))
+    assert live.snapshot()["contacts"].keys() == {"member/north", "member/south"}
+    live.close()
+
+
+def test_members_without_a_certificate_are_marked(found):
+    open_round(found, ("west",))
+    certificates = lambda: {row["member"]: row["certificate"] for row in at_server(found)["members"]}  # noqa: E731
+    assert set(certificates().values()) == {""}
+    found.ceremony.take("server/hub", found.ceremony.revoke("member/north"))
+    found.now += 1
+    assert certificates() == {"north": "withdrawn", "south": "", "west": "", "east": ""}
 
 
 def test_what_was_refused_has_its_check(found):
@@ -273,5 +362,5 @@ def test_after_everybody_has_gone(found):
 def test_a_stage_is_reached(found):
     drive(found, State.UNMASKING, silent=())
     shown = at_server(found)
-    assert sorted(shown["round"]["answers"]["awaited"]) == sorted(found.names)
+    assert sorted(shown["round"]["answers"]["awaited"]) == sorted(f"member/{name}" for name in found.names)
     assert {one["state"] for one in at_member(found, "north")["round"]["layers"]} == {"listed"}

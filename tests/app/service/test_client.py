@@ -1,0 +1,144 @@
+"""The loop of a member: what arrives while it prunes counts before it contributes."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from fedspallm_secure.app.service.client import _Loop
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.loops import Stop, check_not_withdrawn, tell_refused
+from fedspallm_secure.app.service.pruning import RoundOver
+from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined
+from fedspallm_secure.protocol.rounds.member_state import State
+from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.storage.home import open_home
+from tests.stationary import HUB, SERVER, stations
+
+NORTH = "member/north"
+
+
+class Bench:
+    """Prunes nothing, and lets things happen before each layer.  before: what; pruned: layers that came that far."""
+
+    def __init__(self, before=lambda gid: None):
+        self.before, self.pruned = before, []
+
+    def layers_offered(self):
+        return 0
+
+    def task(self, round):
+        return f"prune, round {round}"
+
+    def prune(self, plan, groups, contribute, sent, wanted):
+        for group in groups:
+            self.before(group.gid)
+            if not wanted():
+                raise RoundOver
+            self.pruned.append(group.gid)
+            contribute(group)
+            sent()
+
+
+@pytest.fixture
+def found(tmp_path):
+    with stations(tmp_path / "federation", members=4, layers=3) as made:
+        made.carry()
+        made.server.work_through()
+        made.server.tick()
+        made.carry()
+        yield made
+
+
+def loop_of(found, bench, once=True):
+    station = found.members["north"]
+    return _Loop(station.post, station, bench, None, Live(found.folder / "live.json"), Stop(), once)
+
+
+def test_a_member_prunes_and_contributes(found):
+    bench = Bench()
+    assert loop_of(found, bench).run() == 0
+    assert bench.pruned == [0, 1, 2] and len(found.members["north"].machine.deals) == 3
+
+
+def test_nothing_is_contributed_to_a_round_whose_end_has_arrived(found):
+    def end_it(gid):
+        if gid == 1:
+            found.server.abort()
+            found.carry()
+
+    bench = Bench(end_it)
+    assert loop_of(found, bench).run() == 0
+    member = found.members["north"]
+    assert bench.pruned == [0] and set(member.machine.deals) == {0}
+    assert member.machine.state is State.CLOSED and not member.told
+
+
+def test_the_end_may_come_between_the_last_look_and_the_contribution(found):
+    class Late(Bench):
+        def prune(self, plan, groups, contribute, sent, wanted):
+            found.server.abort()
+            found.carry()
+            for group in groups:
+                contribute(group)
+
+    assert loop_of(found, Late()).run() == 0
+    assert found.members["north"].machine.deals == {}
+
+
+def test_a_newer_plan_gets_no_layers_of_the_one_before(found):
+    def next_one(gid):
+        if gid == 0 and found.server.station.plan.round == 1:
+            found.server.abort()
+            while found.server.station is None or found.server.station.plan.round == 1:
+                found.server.tick()
+            found.carry()
+
+    bench = Bench(next_one)
+    assert loop_of(found, bench).run() == 0
+    member = found.members["north"]
+    assert member.plan.round == 2 and len(member.machine.deals) == 3
+    assert bench.pruned == [0, 1, 2]
+
+
+def test_a_declined_plan_is_the_exit_code_of_a_run_for_cron(found, caplog):
+    member = found.members["north"]
+    member.policy = Policy(SERVER, 1, software=frozenset({"other/1"}))
+    member.renew()
+    loop = loop_of(found, Bench())
+    assert loop.run() == PlanDeclined.exit_code
+    said = [record.getMessage() for record in caplog.records]
+    assert any("refused a plan of server/hub: P14: " in line for line in said)
+    assert any("plans were declined: 1" in line for line in said)
+    assert loop_of(found, Bench()).run() == 0  # it was said
+
+
+def test_who_runs_on_ends_without_that_code(found):
+    member = found.members["north"]
+    member.policy = Policy(SERVER, 1, software=frozenset({"other/1"}))
+    member.renew()
+    loop = loop_of(found, Bench(), once=False)
+    assert loop._turn()
+    loop._stop.wanted = True
+    assert loop.run() == 0
+    assert loop._said == "the plan of round 1 was declined"
+
+
+def test_grammar(caplog):
+    for type in ("abort", "plan"):
+        tell_refused([(SimpleNamespace(type=type, sender=HUB, round=1), NotAwaited("why"))])
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused an abort of server/hub: why",
+        "refused a plan of server/hub: why",
+    ]
+
+
+def test_who_was_withdrawn_is_told_so_by_its_own_list(found):
+    home = found.ceremony.home(NORTH)
+    check_not_withdrawn(open_home(home))
+    found.ceremony.take(NORTH, found.ceremony.revoke(NORTH))
+    with pytest.raises(CertificateRevoked, match="withdrawn the certificate of member/north"):
+        check_not_withdrawn(open_home(home))
+    loop = loop_of(found, Bench())
+    loop._watch._seen = []
+    with pytest.raises(CertificateRevoked):
+        loop._turn()
