@@ -34,7 +34,7 @@ def audit() -> None:
     For the record:  fedprune audit report LOG --out audit.html
 
     LOG is a log's folder, the one file made of it, the work folder around it, or the home of somebody who follows it.
-    Nothing is sent anywhere, and no password is asked for.  docs/AUDIT.md says what each step means.
+    Nothing is sent anywhere, and only replay asks for a password.  docs/AUDIT.md says what each step means.
     """
 
 

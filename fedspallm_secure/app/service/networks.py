@@ -276,10 +276,10 @@ class Visiting(Network):
                 return
 
     def _fail(self, what: str, error: FedSpaError) -> None:
-        if str(self._troubles.get(what)) != str(error):
-            if not self._once:  # else it ends the service, which tells it
-                again = "; it is tried again" if not isinstance(error, TransportError | TrustError) else ""
-                _log.warning("%s%s", error, again, extra={"code": error.exit_code, "hint": error.hint})
+        ends = self._once and self.hello is None  # then it is told as the reason
+        if not ends and str(self._troubles.get(what)) != str(error):
+            again = "; it is tried again" if not isinstance(error, TransportError | TrustError) else ""
+            _log.warning("%s%s", error, again, extra={"code": error.exit_code, "hint": error.hint})
         self._troubles[what] = error
         self._live.trouble(str(error), error.exit_code)
         self.wake()

@@ -33,6 +33,8 @@ _NEEDS: Final = {
     EntryType.RESULT: EntryType.UNMASK_REQUEST,
     EntryType.MODEL: EntryType.RESULT,
     EntryType.REFUSAL: EntryType.PLAN,
+    EntryType.EQUIVOCATION: EntryType.PLAN,
+    EntryType.RETENTION: EntryType.PLAN,
     EntryType.COMPLAINT: EntryType.PLAN,
     EntryType.GROUP_ENDED: EntryType.PLAN,
     EntryType.ABORT: EntryType.PLAN,

@@ -220,7 +220,7 @@ def test_data_out_of_range(type, name, bad):
 
 
 def test_data_of_another_type_is_refused():
-    for type, (_, data) in GOOD.items():
+    for _, data in GOOD.values():
         for other in EntryType:
             if set(GOOD[other][1]) != set(data):
                 with pytest.raises(FormatError, match="and nothing else"):
