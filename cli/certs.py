@@ -21,6 +21,7 @@ from fedspallm_secure.crypto.sealing import Kem
 if TYPE_CHECKING:
     from fedspallm_secure.crypto.certificates import Root
     from fedspallm_secure.protocol.enrolment import Request
+    from fedspallm_secure.storage.home import Home
 
 prekeys_option = click.option(
     "--prekeys",
@@ -163,11 +164,15 @@ def import_(files: tuple[Path, ...], root_fingerprint: str | None, home: Path, a
             next_step("compare the roster's fingerprint with another party by voice")
     if mine.crl.is_revoked(mine.signing.serial):
         next_step("ask the authority why your certificate was withdrawn; to come back, enrol again in a new --home")
-    elif mine.roster is not None and not any(one.kind == "roster" and one.changed for one in found):
-        if all(entry.leaf.public != mine.signing.public for entry in mine.roster.entries):
-            next_step("import the new roster as well: until then neither you nor the others can use your new keys")
+    elif _lacks_roster(mine) and not any(one.kind == "roster" and one.changed for one in found):
+        next_step("import the new roster as well: until then neither you nor the others can use your new keys")
     if mine.roster is None:
         next_step("ask the authority for the roster, and import it the same way")
+
+
+def _lacks_roster(mine: "Home") -> bool:
+    """Whether the roster here does not have the home's own key."""
+    return mine.roster is not None and all(one.leaf.public != mine.signing.public for one in mine.roster.entries)
 
 
 @certs.command(epilog="Example: fedprune certs prekeys --home north --count 64")

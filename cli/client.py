@@ -128,9 +128,10 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
 
 @client.command(epilog="Example: fedprune client run --json-log --password-file /run/secrets/north 2>>north.log")
 @config_option(FILE)
+@click.option("--until-done", is_flag=True, help="End as soon as the last round is over, and its result is here.")
 @run_options
 @password_options
-def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: PasswordSource) -> int:
+def run(config: Path | None, once: bool, json_log: bool, bars: bool, until_done: bool, password: PasswordSource) -> int:
     """Take part in rounds until you stop it.
 
     It asks for the password once.  Stop it with Ctrl-C or SIGTERM; started again it goes on where it stopped.
@@ -140,7 +141,7 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, password: P
 
     path = find(config, MEMBER)
     with logs.service_output(json_log, bars) as progress:
-        code = run_client(path, password.read, once, progress)
+        code = run_client(path, password.read, once, progress, until_done)
     tell_to_carry(path, once, json_log)
     return code
 

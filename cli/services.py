@@ -1,6 +1,7 @@
 """What `fedprune server`, `client` and `witness` have in common: `run` without being said, options, tables of texts."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from fedprune_cli.fingerprints import at_terminal
 from rich.table import Table
 from rich.text import Text
 
-from fedspallm_secure.errors import UsageError
+from fedspallm_secure.errors import FedSpaError, UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,7 +77,9 @@ def tell_to_carry(path: Path, once: bool, json_log: bool) -> None:
         return
     from fedspallm_secure.app.service.status import status_of
 
-    found = status_of(path)
+    found: dict[str, Any] = {}
+    with suppress(FedSpaError):  # a courtesy: the run has ended with a code of its own
+        found = status_of(path)
     waiting = sorted({one["recipient"] for one in found.get("leaving", ())})
     if waiting and found.get("by_hand", True):
         next_step(f"for {', '.join(waiting[:6])}: fedprune bundle export --to FOLDER --config {console.shown(path)}")

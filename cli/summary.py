@@ -58,6 +58,11 @@ def _federation(facts: dict[str, Any], width: int) -> Text:
             "and have the server's model, bit for bit",
         ),
         (
+            "audited",
+            f"the {facts['audit']['entries']} entries of the server's signed log pass all steps, with "
+            f"{facts['audit']['receipts']} receipts of members; {facts['audit']['page']} says what happened",
+        ),
+        (
             "the round took",
             f"{facts['seconds']:.0f} s, {facts['cpu_seconds']:.0f} s of them computing, in all processes; the largest "
             f"one used {megabytes(facts['peak_memory'])}",

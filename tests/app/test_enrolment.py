@@ -633,8 +633,11 @@ def test_what_another_authority_says_is_refused(made: Ceremony, tmp_path: Path):
     other = Ceremony(tmp_path / "other")
     with pytest.raises(CertificateRefused):
         made.take("member/north", other.crl())
-    with pytest.raises(BadSignature):
+    with pytest.raises(BadSignature, match="the roster of another authority"):
         made.take("member/north", other.roster())
+    with pytest.raises(BadSignature, match="the signature on the roster does not match") as broken:
+        made.take("member/north", made.roster().replace(b'"version":1', b'"version":2'))
+    assert "another authority" not in str(broken.value)
 
 
 def test_before_the_answer_nothing_else_is_taken_in(made: Ceremony):

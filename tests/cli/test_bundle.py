@@ -12,8 +12,11 @@ from fedprune_cli.bundle import bundle
 from fedprune_cli.main import cli, run
 
 from fedspallm_secure.app.configuration import templates
+from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.status import live_path
 from fedspallm_secure.app.stations.opening import open_post
 from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import UnknownSender
 from tests.ceremony import PASSWORD, Ceremony
 
 PARTIES = ("server/hub", "member/north", "member/south")
@@ -86,8 +89,10 @@ def test_there_and_back_again(place, fedprune):
     code, out, _ = fedprune("bundle", "export", "--to", "medium", *HUB)
     assert (code, out) == (0, out)
     assert out.startswith("Exported: bundle 1 for member/north, 2 packages, ")
-    code, out, _ = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert "Next: carry it to member/north; there: fedprune bundle import --from medium" in _
+    code, out, err = fedprune("bundle", "import", "--from", "medium", *NORTH)
     assert (code, out) == (0, "bundle 1 of server/hub for member/north: 2 new packages\n")
+    assert "Next: fedprune client run --once --config north/member.toml" in err
     code, out, _ = fedprune("bundle", "import", "--from", "medium", *NORTH)
     assert out == "bundle 1 of server/hub for member/north: nothing new, 2 were here before\n"
     wait(place / "north/member.toml", "server/hub", b"answer")
@@ -100,6 +105,33 @@ def test_there_and_back_again(place, fedprune):
     assert "made by you; it was left alone" in out
     code, out, _ = fedprune("bundle", "export", "--to", "medium", "--for", "member/south", *HUB)
     assert (code, out) == (0, "Nothing waits for member/south\n")
+
+
+def test_bundles_for_others_are_one_line(place, fedprune):
+    for name in ("north", "south"):
+        wait(place / "hub/federation.toml", f"member/{name}", b"one")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    wait(place / "hub/federation.toml", "member/south", b"two")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    _, out, _ = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    assert out.splitlines()[-1] == "2 bundles for member/south left alone"
+    assert out.count("member/south") == 1
+
+
+def test_a_running_service_goes_on_with_what_was_imported(place, fedprune):
+    wait(place / "hub/federation.toml", "member/north", b"one")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    live = Live(live_path(place / "north/pruning"))
+    live.phase("x")
+    live._write()
+    code, out, err = fedprune("bundle", "import", "--from", "medium", *NORTH)
+    live.close()
+    assert code == 0 and "The running service goes on with it" in out and "Next: " not in err
+
+
+def test_a_name_that_is_nearly_right(place, fedprune):
+    code, _, err = fedprune("bundle", "export", "--to", "medium", "--for", "member/nroth", *HUB)
+    assert (code, "did you mean member/north" in err) == (UnknownSender.exit_code, True)
 
 
 def test_json(place, fedprune):

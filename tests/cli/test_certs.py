@@ -166,6 +166,17 @@ def test_renewing_by_commands(fedprune: Fedprune, enrolled: Path):
     assert done(fedprune("import", "answer.fsdoc", "--home", "north")).startswith("Unchanged: ")
 
 
+def test_who_was_withdrawn_is_not_sent_for_another_roster(fedprune: Fedprune, enrolled: Path):
+    done(fedprune("roster", "--ca", "ca"))
+    done(fedprune("import", "lungs.example.roster-1.fsdoc", "--home", "north"))
+    enrol(fedprune, "south", "member", "--prekeys", "2")
+    gone = data(fedprune("revoke", "member/north", "--ca", "ca", "--json"))
+    newer = data(fedprune("roster", "--ca", "ca", "--json"))
+    code, _, err = fedprune("import", gone["crl"], newer["roster"], "--home", "north")
+    assert code == 0 and "import the new roster as well" not in err
+    assert "ask the authority why your certificate was withdrawn" in err
+
+
 def test_a_command_can_be_run_again(fedprune: Fedprune, enrolled: Path):
     before = (enrolled / "member-north.enrolment.fsdoc").read_bytes()
     out = done(fedprune("sign", "member-north.request.fsdoc", "--ca", "ca"))  # no fingerprint, no password

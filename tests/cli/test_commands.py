@@ -174,6 +174,10 @@ def test_unexpected_errors_are_one_line_too(ground: Ground, capfd, monkeypatch):
     monkeypatch.setattr("fedspallm_secure.app.runner.simulate", fail)
     err = refused(capfd, 1, *ground.arguments("--sparsity", "0.5"))
     assert "unexpected ZeroDivisionError: who divided?" in err
+    run([*ground.arguments("--sparsity", "0.5"), "--json"])
+    found = json.loads(capfd.readouterr().out)
+    assert (found["error"], found["code"]) == ("ZeroDivisionError", 1)
+    assert found["message"] == "unexpected ZeroDivisionError: who divided?" and "this is a defect" in found["hint"]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ from fedprune_cli.server import server
 
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
-from fedspallm_secure.errors import OutputExists, UsageError
+from fedspallm_secure.errors import OutputExists, PatternMismatch, UsageError
 from tests.ceremony import Ceremony
+from tests.ground import make_ground
 
 Fedprune = Callable[..., tuple[int, str, str]]
 PARTIES = ("server/hub", "member/north", "member/south", "member/west", "witness/wyn")
@@ -143,9 +145,10 @@ def test_a_server_begins_with_everything_said(enrolled, fedprune, place):
         (["--witness", "north"], 2, ["no such witness", "wyn"]),
         (["--min-cohort", "4"], 2, ["3 members cannot make a cohort of 4"]),
         (["--sparsity", "0.5", "--pattern", "2:4"], 2, ["keep one of them"]),
-        (["--sparsity", "2"], 2, ["[pruning] sparsity", "below 1"]),
-        (["--listen", "here"], 2, ["[server] listen", "ADDRESS:PORT"]),
+        (["--sparsity", "2"], 2, ["--sparsity", "below 1"]),
+        (["--listen", "here"], 2, ["--listen", "ADDRESS:PORT"]),
         (["--colluders", "1"], 2, ["at least 4 members"]),
+        (["--pattern", "2:1"], 2, ["2:1"]),
     ],
 )
 def test_a_server_that_cannot_begin(enrolled, fedprune, place, words, code, said):
@@ -204,6 +207,14 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
     assert (found.policy.witnesses, found.policy.pruners, found.compute.device) == (("wyn",), ("wanda",), "cpu")
 
 
+def test_a_pattern_that_does_not_divide_the_rows_is_refused_at_once(enrolled, fedprune, place):
+    shutil.rmtree(place / "model")
+    make_ground(place)
+    refused(fedprune(*SERVER, "--pattern", "2:5"), PatternMismatch.exit_code, "--pattern 2:5: layer 0", "2:5")
+    assert not (place / "federation.toml").exists()
+    assert fedprune(*SERVER, "--pattern", "2:4")[0] == 0
+
+
 def test_a_member_is_asked_where_the_server_is(enrolled, fedprune, place, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Person("https://hub.example.org\n"))
     code, out, err = fedprune(*CLIENT)
@@ -216,11 +227,11 @@ def test_a_member_is_asked_where_the_server_is(enrolled, fedprune, place, monkey
     [
         ([], 2, ["how is the server reached?", "--by-hand"]),
         (["--by-hand", "--url", "https://x"], 2, ["exclude each other"]),
-        (["--url", "hub:8443"], 2, ["[server] url", "https://"]),
+        (["--url", "http://hub:8443"], 2, ["error: --url = ", "https://", "correct the options"]),
         (["--by-hand", "--server", "spare"], 2, ["--server spare: there is no such server", "there are hub"]),
         (["--by-hand", "--home", "server-hub"], 2, ["not of a member", "fedprune server init"]),
         (["--by-hand", "--text", "south.txt"], 11, ["south.txt does not exist"]),
-        (["--by-hand", "--upload-rate", "1 KiB/s"], 2, ["[server] upload_rate", "128 KiB/s"]),
+        (["--by-hand", "--upload-rate", "1 KiB/s"], 2, ["--upload-rate", "128 KiB/s"]),
     ],
 )
 def test_a_member_that_cannot_begin(enrolled, fedprune, place, words, code, said):

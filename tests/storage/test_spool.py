@@ -154,8 +154,13 @@ def test_the_quota_of_a_sender(found, spool):
     (one, first), (two, second) = package(found), package(found, number=1)
     spool.quota = Quota(sender=len(first) + len(second) - 1, free=0)
     deliver(spool, one, first)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitExceeded, match=r"KiB of member/north wait here already, and at most .*: no room") as full:
         spool.arrival(NORTH, two, len(second))
+    assert "tried again by itself" in full.value.hint
+    spool.quota = Quota(sender=len(second) - 1, free=0)
+    with pytest.raises(LimitExceeded) as never:
+        spool.arrival(NORTH, two, len(second))
+    assert "never fits" in never.value.hint
     spool.quota = Quota(sender=len(first) + len(second), free=0)
     deliver(spool, two, second)
 

@@ -20,9 +20,12 @@ from fedspallm_secure.errors import (
 )
 from fedspallm_secure.transport import tls
 from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.gate import Gate
+from fedspallm_secure.transport.guards import Limits
 from fedspallm_secure.transport.line import Timeouts
 from fedspallm_secure.transport.patience import Patience
 from fedspallm_secure.transport.peers import check_client, check_server, read_leaf
+from fedspallm_secure.transport.problems import handshake_failure
 from fedspallm_secure.transport.tls import Credentials, client_context, load_crl, server_context
 from tests.transport.ground import HUB, NORTH, SOUTH, Town, asynchronous, running, until
 from tests.transport.raw import Raw
@@ -114,6 +117,53 @@ async def test_a_server_takes_a_newer_list_into_its_handshakes(tmp_path):
         with pytest.raises((ssl.SSLError, OSError, asyncio.IncompleteReadError)):
             async with Raw(place) as raw:
                 await raw.ask("GET", "/v1/hello")
+
+
+@asynchronous
+async def test_the_log_says_who_failed_and_what_to_do(tmp_path, caplog):
+    caplog.set_level("INFO")
+    async with running(tmp_path) as place:
+        async with place.courier(NORTH) as north:
+            await north.hello()
+        place.town.revoke(NORTH)
+        async with place.courier(SOUTH) as south:
+            await south.hello()
+        with pytest.raises((ssl.SSLError, OSError, asyncio.IncompleteReadError)):
+            async with Raw(place) as raw:
+                await raw.ask("GET", "/v1/hello")
+        await until(lambda: "handshake failed" in caplog.text)
+    assert "(from there member/north, member/south came before)" in caplog.text
+    assert (
+        "the authority has withdrawn the certificate of this client.  To do: nothing, if that was meant" in caplog.text
+    )
+
+
+def test_why_a_handshake_failed():
+    def alert(reason):
+        error = ssl.SSLError(1, "words of OpenSSL")
+        error.reason = reason
+        return handshake_failure(error)
+
+    assert "cannot trace this server's certificate" in alert("TLSV1_ALERT_UNKNOWN_CA")
+    assert "To do: compare root fingerprints" in alert("TLSV1_ALERT_UNKNOWN_CA")
+    assert alert("PEER_DID_NOT_RETURN_A_CERTIFICATE") == "it showed no certificate: no client of this federation"
+    assert alert("HTTP_REQUEST").startswith("it does not speak TLS 1.3")
+    assert (alert("SOMETHING_ELSE"), alert(None)) == ("SOMETHING_ELSE", "it was broken off")
+    error = ssl.SSLCertVerificationError(1, "words")
+    error.verify_code, error.verify_message = 10, "certificate has expired"
+    assert "the certificate of this client is no longer valid" in handshake_failure(error)
+    error.verify_code = 999
+    assert handshake_failure(error) == "the certificate that it showed was refused: certificate has expired"
+
+
+def test_who_came_from_where_is_forgotten_in_the_end():
+    gate = Gate(Limits(), None, lambda: None, lambda: None)
+    for number in range(2000):
+        gate._remember(f"address {number}", NORTH)
+    assert len(gate._seen) == 1024
+    for number in range(9):
+        gate._remember("one", Party.parse(f"member/m{number}"))
+    assert [party.id for party in gate._seen["one"]] == ["m5", "m6", "m7", "m8"]
 
 
 # --- the checks -------------------------------------------------------------------------------------------------------

@@ -73,6 +73,8 @@ def _contribution(entry: Entry, data: Any) -> str:
 
 
 def _refusal(entry: Entry, data: Any) -> str:
+    if data["type"] == "decline":
+        return f"{entry.actor} declined the plan by check {data['check']}"
     layer = "" if data["group"] == "*" else f" for layer {data['group']}"
     article = "an" if data["type"][:1] in "aeiou" else "a"
     why = f"it failed check {data['check']}" if data["check"] else "it came too late, or a second time"

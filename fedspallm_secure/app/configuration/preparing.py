@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import MissingInput, UsageError
+from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.storage.files import is_file
 from fedspallm_secure.storage.home import Home
@@ -77,9 +77,9 @@ def check_model(path: Path) -> None:
 
 
 def check_pattern(path: Path, spelled: str | None) -> None:
-    """Raise UsageError unless N:M is a pattern and M divides the rows of every matrix of the model in this folder.
+    """Raise UsageError unless N:M is a pattern, PatternMismatch unless M divides every row of the model in this folder.
 
-    Without torch nothing of the model is looked at; `fedprune doctor` does it where rounds are run.
+    A model that cannot be read, and one that is not looked at without torch, is left to `fedprune doctor`.
     """
     if spelled is None:
         return
@@ -89,9 +89,11 @@ def check_pattern(path: Path, spelled: str | None) -> None:
     try:
         from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
         from fedspallm_secure.pruning.pruners import check_pattern as check_matrix
-    except ModuleNotFoundError:
+
+        blocks = open_workshop(path, ComputeSettings("cpu")).skeleton.blocks
+    except (ModuleNotFoundError, FedSpaError):
         return
-    for block in open_workshop(path, ComputeSettings("cpu")).skeleton.blocks:
+    for block in blocks:
         for linear in block.linears:
             check_matrix(pattern, linear.shape[1], f"--pattern {spelled}: layer {block.index}, {linear.module}")
 

@@ -24,6 +24,7 @@ from fedspallm_secure.app.service.loops import (
 from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.visits import Visits, server_of, visiting
+from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.post import Post
@@ -39,10 +40,11 @@ _log = logging.getLogger(__name__)
 _FEW = 2  # prekeys: with fewer left, new ones are made before the next round
 
 
-def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress) -> int:
+def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress, until_done: bool = False) -> int:
     """Take part in rounds until somebody stops the service; the exit code.
 
-    path: of member.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron.
+    path: of member.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron; until_done:
+    end as soon as the last round that the newest plan knows of is over, and its layers are here.
     Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError.
     """
     config = read_member(path)
@@ -50,12 +52,12 @@ def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress) -> in
     try:
         if ranks.rank:
             return serve(config, ranks)
-        return _lead(config, unlock, once, progress, ranks)
+        return _lead(config, unlock, once, until_done, progress, ranks)
     finally:
         ranks.close()
 
 
-def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, ranks: Ranks) -> int:
+def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, progress: Progress, ranks: Ranks) -> int:
     me = check_role(config.member.home, Role.MEMBER)
     home = open_home(config.member.home)
     check_not_withdrawn(home)
@@ -71,7 +73,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, progress: Progress, 
         station = MemberStation(post, policy_of(config), bench.model, bench.model, log_policy)
         network = visiting(config.server, post, live, once)
         try:
-            return _Loop(post, station, bench, network, live, stop, once).run()
+            return _Loop(post, station, bench, network, live, stop, once, until_done).run()
         except Stopped:
             _log.info("stopped in the middle of pruning; it goes on where it was")
             return 0
@@ -95,6 +97,7 @@ class _Loop:
         live: Live,
         stop: Stop,
         once: bool,
+        until_done: bool = False,
     ) -> None:
         self._post, self._station, self._bench = post, station, bench
         self._visits = Visits(post, network, stop, once)
@@ -103,7 +106,7 @@ class _Loop:
         self._watch = Watch(post.home.path)
         self._said = ""
         self._left = False
-        self._once = once
+        self._once, self._until_done = once, until_done
         self._declined: list[FedSpaError] = []  # by this process
         machine = station.machine
         if machine.accepted is not None:
@@ -120,7 +123,7 @@ class _Loop:
         while not self._stop.wanted and not self._left:
             self._visits.check()
             if not self._turn():
-                if self._visits.is_over():
+                if self._visits.is_over() or (self._until_done and self._is_done()):
                     break
                 self._visits.rest()
         _log.info("stopped")
@@ -128,6 +131,17 @@ class _Loop:
             _log.warning("plans were declined: %d; fedprune client status shows why", len(self._declined))
             return self._declined[0].exit_code
         return 0
+
+    def _is_done(self) -> bool:
+        """Whether the last round that a plan told of is over, with everything fetched and brought.
+
+        A server may draw more rounds later; nothing that a member knows rules that out.
+        """
+        results = self._station.results
+        followed = results.plan_of(results.applied)
+        if followed is None or results.missing() or results.newest > results.applied or not self._visits.idle:
+            return False
+        return followed[0].sampling.number >= rounds_drawn(followed[0].sampling)
 
     def _turn(self) -> bool:
         station = self._station

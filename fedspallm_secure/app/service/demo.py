@@ -17,6 +17,7 @@ from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.runner import Outcome
 from fedspallm_secure.app.service.accounts import round_account
 from fedspallm_secure.app.service.carriage import Carriage
+from fedspallm_secure.app.service.demo_audit import audit_round
 from fedspallm_secure.app.service.live import read_live
 from fedspallm_secure.app.service.status import live_path, status_of
 from fedspallm_secure.app.service.town import SERVER, Town
@@ -79,9 +80,10 @@ class RealRound:
                 self._play()
             facts: dict[str, Any] = read_json(self._record)
         same = check_models(town, living)
+        audit = audit_round(town, living)
         revision = Revisions(run.workshop.skeleton, town.data(SERVER), Silent()).revision
         account = round_account(town.config(SERVER), run, living)
-        found = {**facts, **same, "silent": town.silent, "carried": town.carried, "folder": str(town.folder)}
+        found = {**facts, **same, "audit": audit, "silent": town.silent, "carried": town.carried, "folder": str(town.folder)}
         return Outcome(revision, found, [account])
 
     @property

@@ -177,7 +177,7 @@ def log_policy(patient: Patient) -> Findings:
     elif found.quorum == NO_QUORUM:
         yield note("log policy", "it asks for nobody's cosignatures", "name witnesses, and a quorum of them")
     else:
-        yield good("log policy", f"it names the server's log and {len(found.witnesses)} witnesses")
+        yield good("log policy", f"it names the server's log; witnesses: {len(found.witnesses)}")
 
 
 def journal(patient: Patient) -> Findings:

@@ -40,7 +40,8 @@ What fedprune demo has left here.  Remove the folder when you have seen enough; 
   model/                      the pruned model: an ordinary model folder
   federation/federation.toml  the server's configuration; federation/NAME.toml the members'
   federation/homes/           keys, certificates and rosters; homes/ca is the authority, homes/password the password
-  federation/rounds/          the server's work; rounds/model is the model again, rounds/model-1.proof.json its proof
+  federation/rounds/          the server's work; rounds/model is the model again, rounds/log what happened, signed
+  federation/audit.html       what an outsider finds in that log
   federation/work/NAME/       a member's work; model in it is what the member took home
   federation/medium/          what a courier carried between {carried} and the server, one folder for each journey
   federation/logs/            what each process said, one JSON object a line
@@ -52,6 +53,8 @@ To look around:
   fedprune server rounds --config {folder}/federation.toml
   fedprune certs show {folder}/homes/{silent}
   fedprune bundle inspect {folder}/medium/01
+  fedprune audit show {folder}/rounds/log
+  fedprune audit replay 1 --config {folder}/federation.toml
 
 To play on: {silent} was killed, and has no result yet.  In two terminals, with
 export FEDPRUNE_PASSWORD_FILE={folder}/homes/password in both:

@@ -98,8 +98,13 @@ class Visits:
         if not self._once:
             return False
         network = self._network
-        if network is None:
-            return True
-        if network.trouble is not None:
+        if network is not None and network.trouble is not None:
             raise network.trouble
-        return network.idle and not self._post.spool.arrived()
+        return self.idle
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to be brought, fetched or read, as far as is known."""
+        if self._network is None:
+            return True
+        return self._network.idle and not self._post.spool.arrived()

@@ -1,6 +1,6 @@
 """A server and its witnesses: it asks them to cosign its log, and keeps what they sign (SPEC section 22.5)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
@@ -67,51 +67,48 @@ class Cosigners:
         if answer.note is None:
             return known is None
         found = self._check(answer.note, answer.note_key.key, log)
-        if found.size == self._size(sender):
+        if found.size <= self._size(sender):  # it would count twice for one size
             return known is None
         self.post.remember("cosigned", sender.id, found.size)
-        before = self.post.journal.recall("cosigned note", str(found.size))
-        note = answer.note if before is None else _note(before).joined(answer.note)
-        self.post.remember("cosigned note", str(found.size), encode_base64(note.encode()))
-        self._forget_old()
+        kept = self._notes()
+        kept[found.size] = kept[found.size].joined(answer.note) if found.size in kept else answer.note
+        self.post.remember("cosigned note", str(found.size), encode_base64(kept[found.size].encode()))
+        self._forget_old(kept)
         return True
 
     def _check(self, note: Note, key: NoteKey, log: LogStore) -> Checkpoint:
-        """What a witness cosigned is a checkpoint of this log."""
+        """What a witness cosigned is a checkpoint of this log, and it speaks for itself alone."""
         found = open_checkpoint(note, self._key)
         if cosigned_at(note, key) is None:
             raise BadSignature(f"the checkpoint has no cosignature of {key.name}")
+        if len(note.signatures) != 2:
+            raise FormatError(f"{key.name} shows more signatures than the log's and its own")
         if found.size > log.size or log.tree.root(found.size) != found.root:
             raise FormatError(f"what {key.name} cosigned is no checkpoint of this log as it is now")
         return found
 
     def newest(self) -> Note | None:
         """The newest checkpoint that as many have cosigned as any: the quorum's, where there is one."""
-        found = [(_note(kept), int(size)) for size, kept in self.post.journal.recall_all("cosigned note").items()]
-        if not found:
-            return None
-        most = max(min(len(note.signatures) - 1, self.quorum) for note, _ in found)
-        return max((size, note.text, note) for note, size in found if len(note.signatures) > most)[2]
+        found = self._notes()
+        most = max((min(len(note.signatures) - 1, self.quorum) for note in found.values()), default=0)
+        return found[max(size for size, note in found.items() if len(note.signatures) > most)] if found else None
 
     @property
     def quorum(self) -> int:
         """How many cosignatures make sure that nobody was shown another history: ⌊(W + f)/2⌋ + 1."""
         return (len(self._parties) + self.dishonest) // 2 + 1
 
-    def _forget_old(self) -> None:
+    def _forget_old(self, kept: Mapping[int, Note]) -> None:
         """What is older than a checkpoint with a quorum is of no use."""
-        enough = [
-            int(other)
-            for other, kept in self.post.journal.recall_all("cosigned note").items()
-            if len(_note(kept).signatures) > self.quorum
-        ]
-        for other in self.post.journal.recall_all("cosigned note"):
-            if enough and int(other) < max(enough):
-                self.post.forget("cosigned note", other)
+        enough = max((size for size, note in kept.items() if len(note.signatures) > self.quorum), default=0)
+        for size in kept:
+            if size < enough:
+                self.post.forget("cosigned note", str(size))
+
+    def _notes(self) -> dict[int, Note]:
+        """Size -> checkpoint with all its cosignatures."""
+        kept = self.post.journal.recall_all("cosigned note")
+        return {int(size): Note.parse(decode_base64(note, "a cosigned checkpoint")) for size, note in kept.items()}
 
     def _size(self, party: Party) -> int:
         return int(self.post.journal.recall("cosigned", party.id, 0))
-
-
-def _note(kept: str) -> Note:
-    return Note.parse(decode_base64(kept, "a cosigned checkpoint"))

@@ -38,7 +38,7 @@ def note_decline(post: Post, scribe: Scribe, machine: ServerState, incoming: Inc
         return ""
     value = {"check": found.check, "reason": found.reason, "at": post.now()}
     post.remember(declines_kind(plan.round), member, value)
-    refusal = {"type": "plan", "group": NONE, "package": incoming.head.digest.hex(), "check": found.check}
+    refusal = {"type": context.type, "group": NONE, "package": incoming.head.digest.hex(), "check": found.check}
     shown = head_data(incoming.head.encoded, incoming.head.signature)
     scribe.write(EntryType.REFUSAL, context.sender, {**refusal, "head": shown}, plan.round)
     return f"{decline_text({member: value})} (round {plan.round})"

@@ -84,9 +84,14 @@ class Results:
         followed = self.plan_of(round)
         return followed is not None and (accepted is None or accepted.plan_hash != followed[1])
 
+    @property
+    def newest(self) -> int:
+        """The newest round that is followed, 0 for none."""
+        return max(map(int, self._post.journal.recall_all("followed")), default=0)
+
     def declined(self, accepted: Accepted | None) -> int:
         """The newest round that is followed without taking part in it and has no result yet; 0 for none."""
-        newest = max(map(int, self._post.journal.recall_all("followed")), default=0)
+        newest = self.newest
         return newest if newest and self.only_follows(newest, accepted) and self.of(newest) is None else 0
 
     def on_result(self, incoming: Incoming) -> None:

@@ -124,6 +124,7 @@ def test_a_member_by_its_defaults(tmp_path):
     assert (policy.horizon, policy.upload_limit, policy.epochs) == (90 * 86400, 1 << 40, 16)
     assert (policy.models, policy.software, policy.pruners, policy.pinned_base) == ((), (), (), True)
     assert set(policy.counts_to) == {Role.SERVER, Role.AUDITOR}
+    assert policy.log_policy is None
     assert (found.compute.damping, found.compute.blocks) == (Fraction(1, 100), None)
 
 
@@ -133,13 +134,14 @@ def test_a_member_with_more_said(tmp_path):
         server='url = "https://[2001:db8::1]:8443/"\nproxy = "http://proxy:3128"\nupload_rate = "128 KiB/s"',
         budget='gpu_memory = "20 GiB"\nlayers = 8\nminutes = 240',
         policy='models = ["' + "ab" * 32 + '"]\nsoftware = ["fedspallm-secure/0.1"]\npruners = ["wanda"]\n'
-        'profiles = ["two-trip-witnessed", "three-trip"]\nwitnesses = ["wyn"]',
+        'profiles = ["two-trip-witnessed", "three-trip"]\nwitnesses = ["wyn"]\nlog_policy = "witnesses.txt"',
         compute='blocks = "model.layers"\nactivation_budget = "4G"',
     )
     assert found.server.url == "https://[2001:db8::1]:8443"
     assert found.server.upload_rate == 128 << 10
     assert found.budget.gpu_memory == 20 << 30
     assert found.policy.models == ("ab" * 32,)
+    assert found.policy.log_policy == tmp_path / "witnesses.txt"
     assert found.policy.profiles == (Profile.WITNESSED, Profile.THREE_TRIP)
     assert (found.compute.blocks, found.compute.activation_budget) == ("model.layers", 4 << 30)
 
@@ -231,6 +233,7 @@ MEMBER_MISTAKES = [
     ("policy", 'software = ["fedspallm"]', ["NAME/VERSION"]),
     ("policy", 'pruners = ["obc"]', ['"sparsegpt"']),
     ("policy", "pinned_base = 1", ["true or false"]),
+    ("policy", "log_policy = false", ["allowed is a text"]),
     ("compute", 'device = "tpu"', ['"cuda"']),
     ("compute", "damping = 0.01", ["in quotes"]),
     ("compute", 'damping = "0"', ["above 0"]),

@@ -49,9 +49,9 @@ def found(tmp_path):
         yield made
 
 
-def loop_of(found, bench, once=True):
+def loop_of(found, bench, once=True, until_done=False):
     station = found.members["north"]
-    return _Loop(station.post, station, bench, None, Live(found.folder / "live.json"), Stop(), once)
+    return _Loop(station.post, station, bench, None, Live(found.folder / "live.json"), Stop(), once, until_done)
 
 
 def test_a_member_prunes_and_contributes(found):
@@ -121,6 +121,19 @@ def test_who_runs_on_ends_without_that_code(found):
     loop._stop.wanted = True
     assert loop.run() == 0
     assert loop._said == "the plan of round 1 was declined"
+
+
+def test_who_waits_for_the_last_round_ends_with_it(tmp_path):
+    with stations(tmp_path / "federation", members=4, layers=1, schedule=("1/4", "1/2")) as found:
+        loop = loop_of(found, Bench(), once=False, until_done=True)
+        done = []
+        for _ in range(60):
+            if not found.carry() + found.step():
+                break
+            done.append((found.model.done, loop._is_done()))
+        assert [1] in [rounds for rounds, _ in done]
+        assert not any(over for rounds, over in done if len(rounds) < 2)
+        assert loop.run() == 0  # or it would wait for ever
 
 
 def test_grammar(caplog):

@@ -23,9 +23,15 @@ from fedspallm_secure.app.service import doctor_machine, doctor_network
 from fedspallm_secure.app.service.doctor import examine
 from fedspallm_secure.app.service.doctor_model import Demand
 from fedspallm_secure.app.service.findings import Finding, State
+from fedspallm_secure.app.stations.opening import open_station
+from fedspallm_secure.crypto.encoding import encode_base64
+from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW
+from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import Unhealthy
+from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
+from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.storage.files import sole_writer
 from fedspallm_secure.storage.home import Unlocking, open_home
 from fedspallm_secure.storage.home_folder import Identity
@@ -34,6 +40,7 @@ from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello
 from tests.ceremony import PASSWORD, Ceremony, Clock
 from tests.models import make_model, make_text
+from tests.stationary import SERVER
 from tests.transport.depot import FolderDepot
 
 PARTIES = ("server/hub", "member/north", "member/south", "member/west")
@@ -272,6 +279,42 @@ def test_prekeys_whose_bundle_has_ended(place, monkeypatch):
     path = member(place)
     Clock(monkeypatch).pass_days(800)
     assert "the bundle ended on" in problems(path)["prekeys"]
+
+
+LOG, OTHER = (Ed25519Signer(bytes([number]) * 32).public for number in (1, 2))
+WYN = NoteKey("lungs.example/witness/wyn", NoteKind.COSIGNER, Ed25519Signer(b"\3" * 32).public)
+
+
+def log_key(name: str, public: bytes = LOG) -> NoteKey:
+    return NoteKey(f"lungs.example/log/{name}", NoteKind.LOG, public)
+
+
+def test_policies_about_the_log(place):
+    path = member(place, policy={"log_policy": "witnesses.txt"})
+    policy = place / "witnesses.txt"
+    assert "cannot read" in problems(path)["log policy"]
+    policy.write_text("witness wyn\n")
+    assert "line 1 of the policy" in problems(path)["log policy"]
+    policy.write_bytes(make_policy(log_key("other"), [WYN], 1).encode())
+    assert "names no log lungs.example/log/hub | add a line" in problems(path)["log policy"]
+    policy.write_bytes(make_policy(log_key("hub"), [], 0).encode())
+    assert of(findings(path), "log policy").state is State.NOTE
+    policy.write_bytes(make_policy(log_key("hub"), [WYN], 1).encode())
+    assert of(findings(path), "log policy").text == "it names the server's log; witnesses: 1"
+    assert "log policy" not in {one.check for one in findings(member(place))}
+
+
+def test_a_policy_that_names_another_key_than_the_pinned_one(place):
+    path = member(place, policy={"log_policy": "witnesses.txt"})
+    policy = place / "witnesses.txt"
+    stated = NoteKeyStatement.make(Ed25519Signer(b"\4" * 32), "lungs.example", SERVER, log_key("hub"), 1)
+    opened = open_station(place / "member-north", place / "pruning", lambda _: PASSWORD, lambda: 1)
+    with opened as post, post.at_once():
+        post.remember("note key", "pinned", encode_base64(stated.encode()))
+    policy.write_bytes(make_policy(log_key("hub"), [WYN], 1).encode())
+    assert "log policy" not in problems(path)
+    policy.write_bytes(make_policy(log_key("hub", OTHER), [WYN], 1).encode())
+    assert stated.key.vkey in problems(path)["log policy"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database" * 1000], ids=["empty", "foreign"])

@@ -144,7 +144,7 @@ def test_the_server_learns_who_declined_and_by_what(tmp_path):
         fact = found.server.post.journal.recall("declined 1", "north")
         assert (fact["check"], "do not trust" in fact["reason"]) == ("P14", True)
         ((actor, data),) = refusals(found)
-        assert (actor, data["type"], data["group"], data["check"]) == (NORTH, "plan", "*", "P14")
+        assert (actor, data["type"], data["group"], data["check"]) == (NORTH, "decline", "*", "P14")
         assert [one.type for one in found.carried if one.sender == NORTH and one.round] == ["decline"]
         assert found.server.news == ["north declined the plan by P14: " + fact["reason"] + " (round 1)"]
         assert not found.server.told

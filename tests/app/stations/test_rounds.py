@@ -1,8 +1,10 @@
 """Rounds between stations on disk."""
 
+from dataclasses import replace
+
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
-from tests.stationary import stations
+from tests.stationary import HUB, stations
 
 
 def test_a_round(tmp_path):
@@ -27,3 +29,14 @@ def test_receipts_stay_with_the_member(tmp_path):
             assert held == station.machine.receipts and set(held) == {0, 1}
             for statement in held.values():
                 Receipt.parse(statement).statement.verify_by(public)
+
+
+def test_more_steps_can_be_added_when_all_are_done(tmp_path):
+    with stations(tmp_path, members=4, layers=1, schedule=("1/4",)) as found:
+        found.run()
+        assert found.server.waiting == "all rounds are done"
+        found.agenda = replace(found.agenda, schedule=("1/4", "1/2"))
+        found.reopen(HUB)
+        found.run()
+        assert (found.model.done, found.server.waiting) == ([1, 2], "all rounds are done")
+        assert all(work.taken == [(1, 0), (2, 0)] for work in found.works.values())

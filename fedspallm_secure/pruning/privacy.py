@@ -1,0 +1,104 @@
+"""Record-level differential privacy of input norms: clip each record, add up, add noise; all that follows is post-processing.
+
+A *record* is one calibration window.  Its vector holds, for every input of every matrix that its silo prunes, the sum over
+its tokens of X_j squared, in a unit that is public.  Neighbouring: one window of the silo contributes nothing.  Vectors are
+cut to a length of at most the clip and counted in whole steps of a grid, of which the noise has 2^20 per sigma; from there on
+everything is integers, so the sensitivity is exact and so is the noise.  Accounting is elsewhere (`app/privacy`).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedspallm_secure.pruning.discrete_gaussian import MOST_BITS, Integers, discrete_gaussian
+from fedspallm_secure.pruning.statistics import InputNorms
+
+SIGMA_BITS = MOST_BITS
+SIGMA = 1 << SIGMA_BITS  # standard deviation of the noise, in steps of the grid
+MOST_STEPS = 1 << 30  # the clip in steps, at most: its square fits 64 bits
+_MARGIN = 2.0**-40  # kept free below the clip for the rounding of a length computed in floating point
+
+Vectors = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class RecordNorms(InputNorms):
+    """Input norms of each batch by itself; batches have to be of one record.  rows: one (in,) float32 per record."""
+
+    rows: list[Tensor] = field(default_factory=list)
+
+    def add(self, part: Tensor, tokens: int) -> None:
+        """Note what one record gave."""
+        self.rows.append(part.cpu())
+        self.tokens += tokens
+
+
+def clip_steps(noise_multiplier: float) -> int:
+    """The clip in steps of the grid, such that sigma is at least `noise_multiplier` times the clip.
+
+    Raises ValueError outside 2^-10..2^10, where the grid would be too coarse or the squares too large.
+    """
+    if not 2.0**-10 <= noise_multiplier <= 2.0**10:
+        raise ValueError(f"a noise multiplier of {noise_multiplier:g} lies outside 1/1024..1024")
+    steps = min(int(SIGMA / noise_multiplier), MOST_STEPS)
+    return steps - (SIGMA / steps < noise_multiplier)
+
+
+def clip_records(vectors: Vectors, steps: int) -> tuple[Integers, NDArray[np.bool_]]:
+    """Cut every record to a Euclidean length of at most the clip, in whole steps, rounded down.
+
+    vectors: (records, features) >= 0, in units of the clip; steps: the clip in steps.  Returns (records, features)
+    integers whose squares add up to at most steps^2 in each row, and which records were cut, (records,).
+    A record that is not finite counts as nothing: to stop there would tell that it is present.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.sqrt(np.square(vectors).sum(axis=1))
+    finite = np.isfinite(lengths)
+    cut = ~(lengths <= 1.0)
+    scale = np.divide(steps * (1.0 - _MARGIN), np.maximum(lengths, 1.0), where=finite, out=np.zeros(len(vectors)))
+    counted: Integers = np.floor(np.where(finite[:, None], vectors, 0.0) * scale[:, None]).astype(np.int64)
+    # The promise hangs on this inequality, so it is checked in integers; the margin makes it hold.
+    longer = np.square(counted).sum(axis=1) > steps**2
+    counted[longer] = 0
+    return counted, cut | longer
+
+
+@dataclass(slots=True)
+class RecordSum:
+    """Clipped records of one silo, added up.  Secret until noise is added.
+
+    total: (features,) in steps; steps: the clip in steps; records: how many; clipped: how many of them were cut.
+    """
+
+    total: Integers
+    steps: int
+    records: int = 0
+    clipped: int = 0
+
+    @classmethod
+    def empty(cls, features: int, steps: int) -> "RecordSum":
+        """No records yet."""
+        return cls(np.zeros(features, np.int64), steps)
+
+    def add(self, vectors: Vectors) -> None:
+        """Clip some records and add them.  vectors: (records, features) >= 0, in units of the clip."""
+        counted, cut = clip_records(vectors, self.steps)
+        self.total += counted.sum(axis=0)
+        self.records += len(counted)
+        self.clipped += int(cut.sum())
+
+    def noised(self) -> Integers:
+        """The sum with fresh noise in every feature, (features,) in steps.  Call it once: each call spends."""
+        return self.total + discrete_gaussian(len(self.total), SIGMA_BITS)
+
+
+def input_norms(noised: Integers, unit: Vectors, steps: int, tokens: int) -> InputNorms:
+    """What Wanda reads, from the noised sum of one input.  Post-processing: what noise made negative becomes zero.
+
+    noised: (in,) in steps; unit: (in,), what one clip in each feature stands for; steps: the clip in steps.
+    """
+    sum_squares = np.maximum(noised, 0) * (unit / steps)
+    return InputNorms(torch.from_numpy(sum_squares).float(), tokens)
