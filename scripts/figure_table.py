@@ -50,3 +50,10 @@ def table(figures: list[Figure]) -> str:
         for figure in figures
     )
     return f"| what | result | command |\n|---|---|---|\n{rows}"
+
+
+def with_section(text: str, heading: str, section: str) -> str:
+    """The page `text` with `section` in the place of the one under `heading`, or at the end."""
+    before, _, old = text.partition(heading)
+    after = old.find("\n## ")
+    return f"{before.rstrip()}\n\n{section}" + (old[after:] if after >= 0 else "")

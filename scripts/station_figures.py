@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figure_table import ROOT, SEED, Figure, run_python, table, where
+from figure_table import ROOT, SEED, Figure, run_python, table, where, with_section
 
 STATION_SECTION = "## Rounds between institutions\n"
 _NEVER = ("double answer", "reused keystream", "differing resend", "receipt without vector", "wrong sum")
@@ -178,7 +178,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
     options = parser.parse_args()
     text = options.out.read_text() if options.out.exists() else "# Security figures\n"
-    before = text.partition(STATION_SECTION)[0].rstrip("\n")
     figures: list[Figure] = []
     for name, run in STATIONS.items():
         if options.only in name:
@@ -186,7 +185,7 @@ def main() -> int:
             for figure in run():
                 print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
                 figures.append(figure)
-            options.out.write_text(f"{before}\n\n{station_page(figures)}")
+            options.out.write_text(with_section(text, STATION_SECTION, station_page(figures)))
     return 0 if all(figure.holds for figure in figures) else 1
 
 

@@ -7,7 +7,7 @@ Several ranks can share the work and get what one gets, bit for bit (ADR 21): ea
 computes its share of the statistics and solves its share of a block's inputs; all go on with all results.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,18 +37,26 @@ from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer,
 class LocalPruning:
     """One member's pruning of some layers of one revision, with one set of calibration windows.
 
-    With several `ranks` every one is given the same arguments and sees the same model and revision; `run` is called on
+    known: layer -> first linear of each input -> its statistics, where they do not come from the windows, for example
+    because noise was added to them; then the model is not walked.  With several `ranks` every one is given the same arguments and sees the same model and revision; `run` is called on
     all of them.  Its files are written, and looked for, on rank 0 alone.
     """
 
     def __init__(
-        self, workshop: Workshop, revision: Revision, windows: Tensor, spec: LocalSpec, ranks: Ranks = ALONE
+        self,
+        workshop: Workshop,
+        revision: Revision,
+        windows: Tensor,
+        spec: LocalSpec,
+        ranks: Ranks = ALONE,
+        known: Mapping[int, Mapping[str, Statistics]] | None = None,
     ) -> None:
         self._workshop = workshop
         self._revision = revision
         self._windows = windows
         self._spec = spec
         self._ranks = ranks
+        self._known = known
 
     def run(self, layers: Sequence[int], folder: Path, progress: Progress, task: str) -> dict[int, Path]:
         """Prune `layers`, each into its file in `folder`; returns layer -> file.
@@ -68,7 +76,7 @@ class LocalPruning:
         if finished >= files.keys():
             progress.update(task, len(layers), len(layers), "layers")
             return files
-        needs_data = self._spec.pruner.empty_statistics(1, "cpu") is not None
+        needs_data = self._known is None and self._spec.pruner.empty_statistics(1, "cpu") is not None
         walk = self._workshop.walk(self._windows, self._ranks) if needs_data else None
         for block in blocks:
             if block.index in files or walk is not None:
@@ -159,6 +167,8 @@ class LocalPruning:
     ) -> dict[str, Statistics | None]:
         """What is known of each group's input, complete on the rank that owns the group."""
         empty = self._spec.pruner.empty_statistics
+        if self._known is not None:
+            return dict(self._known[block.index])
         if walk is None:
             return {group[0].module: None for group in groups}
         device = self._workshop.skeleton.device

@@ -132,6 +132,7 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
         "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy, settings.sum_bits),
         "federation": outcome.federation,
         "secagg": outcome.secagg,
+        "privacy": {} if run.private is None else run.private.figures(),
         "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
         "peak_rss_bytes": peak_bytes(),

@@ -12,6 +12,7 @@ import torch
 
 from fedspallm_secure.app.calibration import DEFAULT_SAMPLES
 from fedspallm_secure.app.evaluation import check_test_names
+from fedspallm_secure.app.privacy.settings import PrivacySettings
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.walking.skeleton import choose_device
 from fedspallm_secure.app.walking.workshop import ComputeSettings
@@ -35,7 +36,7 @@ class SimulationSettings:
 
     schedule: target of each pass over the model; budgets: layers a silo prunes per round, all if absent;
     silo_patterns: silos that prune to a sparsity of their own; samples, seqlen: calibration windows per silo and
-    tokens per window; test_tokens: at most so many tokens of each test text are scored; secure: None for plain sums.
+    tokens per window; test_tokens: at most so many tokens of each test text are scored; secure: None for plain sums; privacy: None for no noise.
     """
 
     model: Path
@@ -57,6 +58,7 @@ class SimulationSettings:
     damping: Fraction = DAMPING
     compare: tuple[str, ...] = COMPARISONS
     secure: SecureSettings | None = None
+    privacy: PrivacySettings | None = None
     compute: ComputeSettings = field(default_factory=ComputeSettings)
 
     def __post_init__(self) -> None:
@@ -79,6 +81,9 @@ class SimulationSettings:
             raise UsageError(f"--samples must be at least 1, got {self.samples}")
         if self.test_tokens < 2:
             raise UsageError(f"--test-tokens must be at least 2, got {self.test_tokens}")
+        if self.privacy is not None:
+            self.privacy.check_pruner(self.pruner)
+            self.privacy.check_records(self.samples)
 
     @property
     def sum_bits(self) -> int:
@@ -109,6 +114,7 @@ class SimulationSettings:
             "device": self.compute.device,
             "dtype": self.compute.dtype,
             "secure": {} if self.secure is None else self.secure.to_dict(),
+            "privacy": {} if self.privacy is None else self.privacy.to_dict(),
             "blocks": self.compute.blocks,
         }
 
@@ -123,10 +129,10 @@ def input_digests(settings: SimulationSettings, model: Mapping[str, str]) -> dic
     }
 
 
-def versions() -> dict[str, str]:
-    """The software that decides the numbers."""
+def versions(*more: str) -> dict[str, str]:
+    """The software that decides the numbers.  more: packages that only some runs use."""
     found = {"python": platform.python_version()}
-    for package in ("fedspallm-secure", "torch", "transformers", "tokenizers", "safetensors", "numpy"):
+    for package in ("fedspallm-secure", "torch", "transformers", "tokenizers", "safetensors", "numpy", *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -139,7 +145,7 @@ def fingerprint(settings: SimulationSettings, inputs: Mapping[str, Any]) -> dict
     return {
         "settings": settings.to_dict(),
         "inputs": inputs,
-        "versions": versions(),
+        "versions": versions() if settings.privacy is None else versions("dp-accounting"),
         "threads": torch.get_num_threads(),
         "device": str(choose_device(settings.compute.device)),
     }

@@ -23,6 +23,7 @@ from fedspallm_secure.app.calibration import (
 )
 from fedspallm_secure.app.evaluation import Perplexities, perplexities
 from fedspallm_secure.app.member import LocalPruning
+from fedspallm_secure.app.privacy.silos import PrivateSilos
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.simulated import SecureSilos
 from fedspallm_secure.app.server import ServerSpec, aggregate_layer
@@ -106,6 +107,14 @@ class Simulation:
             settings.spread,
         )
         self.secure = self._secure_silos(budgets)
+        self.private = self._private_silos()
+
+    def _private_silos(self) -> PrivateSilos | None:
+        settings, folder = self.settings, self.settings.out / "privacy"
+        if settings.privacy is None:
+            return None
+        windows, seed = self.material.calibration, seed_bytes(settings.seed)
+        return PrivateSilos(settings.privacy, settings.pruner, self.workshop, windows, self.plans, folder, seed)
 
     def _secure_silos(self, budgets: Mapping[str, int]) -> SecureSilos | None:
         settings = self.settings
@@ -157,9 +166,12 @@ class Simulation:
     def _contribute(self, plan: RoundPlan, member: str, layers: tuple[int, ...], revision: Revision) -> dict[int, Path]:
         pattern = local_pattern(plan.target, self.settings.silo_patterns.get(member))
         spec = LocalSpec(self.settings.pruner, pattern, self.settings.damping)
-        pruning = LocalPruning(self.workshop, revision, self.material.calibration[member], spec)
+        folder, known = self._folder(f"member-{member}", plan.number), None
+        if self.private is not None:
+            known = self.private.statistics(plan, member, revision, folder, self.progress)
+        pruning = LocalPruning(self.workshop, revision, self.material.calibration[member], spec, known=known)
         task = f"{member} prunes, round {plan.number} of {len(self.plans)}"
-        return pruning.run(layers, self._folder(f"member-{member}", plan.number), self.progress, task)
+        return pruning.run(layers, folder, self.progress, task)
 
     def _server_spec(self, plan: RoundPlan) -> ServerSpec:
         return ServerSpec(plan.target, self.settings.strategy, self.settings.group)
@@ -185,7 +197,8 @@ class Simulation:
         first = self.plans[0]
         everything = len(first.assignment[member]) == len(self.workshop.skeleton.blocks)
         # A first contribution that covers the whole model at the round's target is this very work: do it once.
-        shared = everything and member not in self.settings.silo_patterns
+        # Not under differential privacy: who prunes alone releases nothing, and needs no noise.
+        shared = everything and member not in self.settings.silo_patterns and self.private is None
         folders = [self._folder(f"alone-{member}", step) for step in range(1, len(self.settings.schedule) + 1)]
         if shared:
             folders[0] = self._folder(f"member-{member}", 1)

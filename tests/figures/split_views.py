@@ -264,7 +264,7 @@ def witness_by_a_header(world: World, other: Other, draw: random.Random) -> str:
 
 
 def outcome(found: Stations, party: str, world: World, other: Other | None = None) -> str:
-    """What a party made of it.  other: where it may have no proof, since it has no entries; an auditor compares then."""
+    """What a party made of it.  other: given for one that has no entries, where an auditor may have to compare."""
     post = found.post(party)
     paths = list(post.home.evidence.glob("split-view-*.json"))
     if paths:

@@ -20,6 +20,9 @@ SMALL = {
     "full_disk": ("1", "5", "1"),
     "rollback": ("1", "1", "1"),
     "clock": ("1", "3", "1"),
+    "tampering": ("120", "3", "1"),
+    "split_views": ("1", "1"),
+    "log_tails": ("0", "1"),
 }
 
 

@@ -15,7 +15,7 @@ def script(monkeypatch: pytest.MonkeyPatch):
     import security_figures
 
     yield security_figures
-    for name in ("security_figures", "secagg_figures", "station_figures", "figure_table"):
+    for name in ("security_figures", "secagg_figures", "station_figures", "audit_figures", "figure_table"):
         sys.modules.pop(name, None)
 
 
@@ -93,3 +93,36 @@ def test_the_stations_write_their_section_alone(script, monkeypatch, tmp_path):
     text = out.read_text()
     assert text.startswith(f"# Security figures\n\n{script.SECTION}\nold\n\n{script.STATION_SECTION}")
     assert "| what | measured anew | `command` |" in text and text.count("old\n") == 1
+
+
+def test_the_audit_writes_its_section_alone(script, monkeypatch, tmp_path):
+    import audit_figures
+    import station_figures
+
+    out = tmp_path / "page.md"
+    out.write_text(f"# Security figures\n\n{script.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}\nold\n")
+    figure = script.Figure("what", "measured anew", "command", True)
+    monkeypatch.setattr(audit_figures, "AUDIT", {"tampering": lambda: figure})
+    monkeypatch.setattr(sys, "argv", ["audit_figures.py", "--only", "tamper", "--out", str(out)])
+    assert audit_figures.main() == 0
+    text = out.read_text()
+    assert text.startswith(f"# Security figures\n\n{script.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}")
+    assert "| what | measured anew | `command` |" in text and text.count("old\n") == 1
+    section = text.partition(audit_figures.AUDIT_SECTION)[2]
+    monkeypatch.setattr(station_figures, "STATIONS", {"station-kills": lambda: [figure]})
+    monkeypatch.setattr(sys, "argv", ["station_figures.py", "--only", "kills", "--out", str(out)])
+    assert station_figures.main() == 0
+    assert out.read_text().partition(audit_figures.AUDIT_SECTION)[2] == section
+
+
+def test_every_figure_of_the_audit_is_told(script):
+    import audit_figures
+
+    counts = {"changes": 3, "read": 2, "found": 2, "a byte of hashes: V3, exit code 203": 2, "not read: not read": 1}
+    told = audit_figures.tampering({"entries": 1000, "logs": 1, "counts": counts, "failures": []})
+    assert "3 changes" in told and "of the other 2 found 2 (100.00%)" in told and "V3, exit code 203" in told
+    counts = {"meetings": 2, "member by packages: a proof": 2}
+    told = audit_figures.split_views({"seeds": 1, "ways": 18, "counts": counts, "failures": ["one"]})
+    assert "2 meetings" in told and "1 without a proof" in told and "member by packages — 2 a proof" in told
+    told = audit_figures.log_tails({"seeds": 1, "counts": {"kills": 4, "kills of a service": 4}, "failures": []})
+    assert told.startswith("4 kills (4 a service)") and "0 with an entry lost" in told

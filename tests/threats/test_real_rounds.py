@@ -110,7 +110,7 @@ def take(found, party, *documents):
 def loop_of(found, name):
     """The turns of `fedprune client`, without a network."""
 
-    def prune(plan, due, contribute, sent):
+    def prune(plan, due, contribute, sent, wanted):
         for group in due:
             contribute(group)
 

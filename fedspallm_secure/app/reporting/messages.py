@@ -17,6 +17,7 @@ _TYPES = {
     "unmask-response": "the shares",
     "offer": "that a silo would take part",
     "prekeys": "keys for the next rounds, signed",
+    "decline": "that a silo takes no part, and why",
     "result": "digests of the sums, signed",
     "layer": "a pruned layer, on its way to a silo",
     "abort": "that there is no sum, and why",

@@ -34,6 +34,7 @@ from fedspallm_secure.transport.tls import Credentials
 
 _log = logging.getLogger(__name__)
 _TURN = 1.0  # seconds between two looks at clock, home and controls
+_LAST_LOOK = 3  # seconds for members to see that nothing more waits
 _LINGER = 60  # seconds that a run which ends by itself stays for members to fetch the last result
 _NO_BEACON = "rounds whose seed witnesses draw are only simulated in this version"
 
@@ -81,7 +82,7 @@ class _Loop:
         self._post, self._director, self._live, self._stop = post, director, live, stop
         self._watch = Watch(post.home.path)
         self._said = ""
-        self._ended = 0
+        self._ended = self._emptied = 0
         post.spool.notify = stop.wake.set
 
     def step(self) -> int:
@@ -122,9 +123,11 @@ class _Loop:
 
     def _all_fetched(self) -> bool:
         """Whether every member that was here lately has the last result; whoever is silent is not waited for long."""
-        waiting = [listed for listed in self._post.spool.outgoing() if not listed.departed]
-        self._ended = self._ended or self._post.now()
-        return not waiting or self._post.now() > self._ended + _LINGER
+        now = self._post.now()
+        waiting = any(not listed.departed for listed in self._post.spool.outgoing())
+        self._ended = self._ended or now
+        self._emptied = 0 if waiting else self._emptied or now
+        return now > self._ended + _LINGER or (not waiting and now >= self._emptied + _LAST_LOOK)
 
     def _obey(self) -> None:
         """Do what the operator asked for from another process."""

@@ -21,11 +21,13 @@ class Cosigners:
         self.dishonest = dishonest
         self._key = key
         self._parties = [Party(Role.WITNESS.value, id) for id in sorted(witnesses)]
+        self._stated: dict[str, str] = {}  # of the present message: the journal has it once all that follows is done,
+        self._signed: dict[int, Note] = {}  # and members are told before
 
     @property
     def statements(self) -> dict[str, NoteKeyStatement]:
         """Id of a witness -> who holds its key, for those that have said so."""
-        kept = self.post.journal.recall_all("cosigner")
+        kept = {**self.post.journal.recall_all("cosigner"), **self._stated}
         ids = [party.id for party in self._parties]
         return {id: NoteKeyStatement.parse(decode_base64(kept[id], "a statement")) for id in ids if id in kept}
 
@@ -62,16 +64,16 @@ class Cosigners:
         known = self.statements.get(sender.id)
         if known is not None and known.key != answer.note_key.key:
             raise BadSignature(f"{sender} cosigns with another key than before")
-        if known is None:
-            self.post.remember("cosigner", sender.id, encode_base64(answer.note_key.encode()))
-        if answer.note is None:
-            return known is None
-        found = self._check(answer.note, answer.note_key.key, log)
-        if found.size <= self._size(sender):  # it would count twice for one size
+        found = None if answer.note is None else self._check(answer.note, answer.note_key.key, log)
+        if known != answer.note_key:  # also after a renewal of its certificates
+            self._stated = {sender.id: encode_base64(answer.note_key.encode())}
+            self.post.remember("cosigner", sender.id, self._stated[sender.id])
+        if answer.note is None or found is None or found.size <= self._size(sender):  # else it would count twice
             return known is None
         self.post.remember("cosigned", sender.id, found.size)
         kept = self._notes()
         kept[found.size] = kept[found.size].joined(answer.note) if found.size in kept else answer.note
+        self._signed = {found.size: kept[found.size]}
         self.post.remember("cosigned note", str(found.size), encode_base64(kept[found.size].encode()))
         self._forget_old(kept)
         return True
@@ -108,7 +110,8 @@ class Cosigners:
     def _notes(self) -> dict[int, Note]:
         """Size -> checkpoint with all its cosignatures."""
         kept = self.post.journal.recall_all("cosigned note")
-        return {int(size): Note.parse(decode_base64(note, "a cosigned checkpoint")) for size, note in kept.items()}
+        notes = {int(size): Note.parse(decode_base64(note, "a cosigned checkpoint")) for size, note in kept.items()}
+        return {**notes, **self._signed}
 
     def _size(self, party: Party) -> int:
         return int(self.post.journal.recall("cosigned", party.id, 0))

@@ -28,6 +28,7 @@ from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.survivors import parse_survivors
 from fedspallm_secure.protocol.rounds.unmasking import UnmaskRequest
 
+_ONE_LOG: Final = "a home follows one log: have its certificate withdrawn, and enrol again in a new --home"
 _NAMED: Final = frozenset({EntryType.PLAN, EntryType.SURVIVORS, EntryType.RESULT})
 
 
@@ -40,10 +41,14 @@ class LogBook:
     def __init__(
         self, post: Post, server: Party, deals: Callable[[], Collection[str]], policy: TrustPolicy | None = None
     ) -> None:
+        """Raises LogRefused for a home that has followed the log of another server."""
         self.post = post
         self.server = server
         self.policy = policy
         self._deals = deals
+        if self._pinned is not None and self._pinned.party != server:
+            said = f"{post.home.path} has followed the log of {self._pinned.party}; it cannot follow that of {server}"
+            raise LogRefused(said, check="G1", hint=_ONE_LOG)
         self._learn_all()
         post.keeper = self
 
@@ -216,8 +221,8 @@ class LogBook:
         self._take(fresh, before)
         for shown, size, its_root in list(log.notes()):
             if before < size <= found.size and log.tree.root(size) != its_root:
-                known = Checkpoint(found.origin, size, its_root)
-                self._tell_apart(Note.parse(shown), known, (), against=body.checkpoint)
+                earlier = Checkpoint(found.origin, size, its_root)
+                self._tell_apart(Note.parse(shown), earlier, (), against=body.checkpoint)
         note = body.checkpoint.only(body.note_key.key).encode()
         log.keep_note(note, found.size, found.root, str(self.server))
         self.post.remember("log checkpoint", "*", encode_base64(note))
@@ -231,13 +236,15 @@ class LogBook:
         except FedSpaError as error:
             raise LogRefused(str(error), check="G5") from None
         own = trust.roster.entry(self.post.party).leaf.key_id
+        unchecked: list[Entry] = []  # a log begins with entries that come before the certificate of its server
         for index, entry in enumerate(entries, before):
             if (entry.seq, entry.federation) != (index, trust.roster.federation):
                 raise LogRefused(f"entry {index} says that it is another one", check="G5")
             try:
                 self._learn(entry)
-                if self._server_key in ("", leaf.key_id):  # what an earlier key signed, the checkpoint stands for
-                    entry.check_signature(leaf.public)
+                unchecked = [*unchecked, entry] if self._server_key in ("", leaf.key_id) else []
+                while self._server_key and unchecked:  # what an earlier key signed, the checkpoint stands for
+                    unchecked.pop().check_signature(leaf.public)
             except (AuditFailed, BadSignature) as error:
                 raise LogRefused(f"entry {index}: {error}", check="G5") from None
             if entry.type is EntryType.CONTRIBUTION and entry.actor == self.post.party:

@@ -27,6 +27,7 @@ from fedspallm_secure.protocol.rounds.records_server import GroupEnded, ListMade
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.storage.log_folder import FolderLog, publish
 
+_BYTES_AT_ONCE: Final = 1 << 26  # of entries in one package: as base64, less than half of what a package `log` holds
 _LOST: Final = "a server whose log key is lost enrols anew, under another id, with a new log"
 _PUT_BACK: Final = "stop: the journal of this server was put back.  Enrol a server under another id, with a new log"
 
@@ -50,7 +51,7 @@ class Scribe:
         federation = post.trust.roster.federation
         self.key = note_key(federation, post.party, self._signer.public)
         self._cosigners = Cosigners(post, self.key, witnesses, dishonest)
-        self._signed: tuple[int, bytes] = 0, b""
+        self._signed: tuple[tuple[int, bytes], bytes] = (0, b""), b""
         self._last = self._time_of_last()
         post.keeper = self
         self._check_published()
@@ -197,8 +198,9 @@ class Scribe:
     def checkpoint(self) -> bytes:
         """The newest checkpoint, as every package of this server carries it."""
         log = self.post.log
-        if self._signed[0] != log.size:
-            self._signed = log.size, self.checkpoint_at(log.size).encode()
+        now = log.size, log.tree.root()  # the root, too: entries that were never durable may have made place for others
+        if self._signed[0] != now:
+            self._signed = now, self.checkpoint_at(log.size).encode()
         return self._signed[1]
 
     def checkpoint_at(self, size: int) -> Note:
@@ -221,9 +223,15 @@ class Scribe:
             raise RolledBack(said, hint=_PUT_BACK)
         if found.size > self._seen_by(sender):
             self.post.remember("log seen", str(sender), found.size)
+            self.post.remember("log seen under", str(sender), head.context.sender_key)
 
     def _seen_by(self, party: Party) -> int:
-        return int(self.post.journal.recall("log seen", str(party), 0))
+        """How much of the log a party has for certain: who enrolled again, in a new home, may have nothing.
+
+        Raises UnknownSender.
+        """
+        key, recall = self.post.trust.roster.entry(party).leaf.key_id, self.post.journal.recall
+        return int(recall("log seen", str(party), 0)) if recall("log seen under", str(party)) == key else 0
 
     # Telling others
 
@@ -243,8 +251,8 @@ class Scribe:
                 self.post.withdraw(listed.digest)
         start = self._seen_by(party)
         while True:
-            end = min(start + ENTRIES_AT_ONCE, log.size)
-            entries = tuple(log.entries(start, end))
+            entries = _fitting(log.entries(start, min(start + ENTRIES_AT_ONCE, log.size)))
+            end = start + len(entries)
             shown = tuple(one.encode() for one in witnesses)
             body = LogBody(self.statement, shown, start, entries, self.checkpoint_at(end), cosigned)
             self.post.send("log", party, [body.encode()])
@@ -278,3 +286,14 @@ class Scribe:
             names = sorted(map(document_name, documents))
             data = {"policy": document_name(policy), "note_keys": names}
             self.write(EntryType.WITNESSES, self.post.party, data, documents=(policy, *documents))
+
+
+def _fitting(entries: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The first of them, as many as one package holds."""
+    found, room = [], _BYTES_AT_ONCE
+    for entry in entries:
+        room -= len(entry)
+        if found and room < 0:
+            break
+        found.append(entry)
+    return tuple(found)

@@ -14,6 +14,7 @@ TITLES: Final = {
     "V7": "receipts and contributions correspond",
     "V8": "results follow from lists, endorsements and answers",
 }
+FINDINGS_LIMIT: Final = 1_000  # of one step
 
 
 class LogSource(Protocol):
@@ -84,19 +85,32 @@ class Report:
 
 @dataclass(slots=True)
 class Findings:
-    """What was found so far, step by step; skipped: steps that are not run, with the reason."""
+    """What was found so far, step by step; skipped: steps that are not run, with the reason.
+
+    Of each step the first `FINDINGS_LIMIT` are kept: a log can be wrong in every entry.
+    """
 
     found: dict[str, list[Finding]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def add(self, step: str, text: str, *indices: int) -> None:
         """Something is wrong."""
-        self.found.setdefault(step, []).append(Finding(text, indices))
+        found = self.found.setdefault(step, [])
+        if len(found) < FINDINGS_LIMIT:
+            found.append(Finding(text, indices))
+        elif len(found) == FINDINGS_LIMIT:
+            found.append(Finding("there is more of this, which is not listed"))
 
     def skip(self, reason: str, *steps: str) -> None:
         """These are not run."""
         for step in steps:
             self.skipped.setdefault(step, reason)
+
+    def rest(self, reason: str, step: str, *grounds: str) -> None:
+        """`step` counts for nothing where one of `grounds` failed."""
+        if any(ground in self.found for ground in grounds):
+            self.found.pop(step, None)
+            self.skip(reason, step)
 
     def steps(self) -> tuple[Step, ...]:
         """All of them, in order."""

@@ -6,8 +6,9 @@ No network, no secrets, no I/O of its own.  Memory is that of the leaf hashes an
 from collections.abc import Callable
 from itertools import zip_longest
 
+from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.merkle import Tree, leaf_hash
-from fedspallm_secure.crypto.notes import Checkpoint, Note, NoteKey, open_checkpoint
+from fedspallm_secure.crypto.notes import Checkpoint, Note, NoteKey, open_checkpoint, verify_note
 from fedspallm_secure.crypto.roots import parse_root
 from fedspallm_secure.errors import AuditGrammar, FedSpaError
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
@@ -27,6 +28,13 @@ Told = Callable[[str, int, int], None]  # what is being done, entries done, entr
 _EVERY = 1_000  # entries between two words about progress
 _RESTS = "not run: it rests on a step that failed"
 _AFTER_V2 = ("V3", "V4", "V5", "V6", "V7", "V8")
+_GROUNDS = {  # what each step rests on
+    "V4": ("V1", "V3"),
+    "V5": ("V3",),
+    "V6": ("V1", "V3", "V4", "V5"),
+    "V7": ("V1", "V3", "V4", "V5"),
+    "V8": ("V1", "V3", "V4", "V5", "V6"),
+}
 
 
 def verify_log(
@@ -49,6 +57,7 @@ class _Verification:
         self._tree = Tree()
         self._grammar = Grammar()
         self._parties: KnownParties
+        self._server: Party
         self._statement: NoteKeyStatement | None = None
         self._seen: dict[bytes, int] = {}  # checkpoint in a head -> the first entry that shows it
         self._witnessed = 0
@@ -97,6 +106,7 @@ class _Verification:
         except FedSpaError as error:
             self._findings.add("V1", f"the root certificate that was given: {error}", 0)
             return None
+        self._server = genesis.actor
         stated = self._read_genesis(genesis)
         if genesis.data["origin"] != checkpoint.origin:
             self._findings.add("V1", f"entry 0 is of the log {genesis.data['origin'][:100]}", 0)
@@ -156,7 +166,11 @@ class _Verification:
     def _compare(self, key: NoteKey) -> None:
         """Every checkpoint that somebody was shown is one of this log."""
         shown = [(note, "a checkpoint that was given") for note in self._given.checkpoints]
-        cosigned = self._source.cosigned()
+        try:
+            cosigned = self._source.cosigned()
+        except FedSpaError as error:
+            self._findings.add("V2", f"the cosigned checkpoint: {error}")
+            cosigned = None
         if cosigned is not None:
             shown.append((cosigned, "the cosigned checkpoint"))
         for note, what in shown:
@@ -178,7 +192,7 @@ class _Verification:
     # V3 to V8
 
     def _read_entries(self, checkpoint: Checkpoint, key: NoteKey) -> None:
-        entries = EntryChecks(self._source, self._parties, self._given.documents, self._findings)
+        entries = EntryChecks(self._source, self._parties, self._server, self._given.documents, self._findings)
         rounds = RoundChecks(self._parties, self._findings)
         entries.expect_key(self._statement)
         in_order = True
@@ -197,9 +211,12 @@ class _Verification:
                     self._told("entries", index, size)
                 entry = entries.read(index, body)
                 if entry is None:
+                    in_order = False  # of what comes after an entry that nobody can read, the order is not known
+                    self._findings.skip(_RESTS, "V5")
                     continue
                 for note in entries.shown:
-                    self._seen.setdefault(note, index)
+                    if entry.type is not EntryType.EQUIVOCATION or _is_signed(note, key):
+                        self._seen.setdefault(note, index)
                 if in_order:
                     in_order = self._take(entry)
                     rounds.take(entry, entries)
@@ -221,22 +238,27 @@ class _Verification:
         whole = self._tree.size == checkpoint.size and self._tree.root() == checkpoint.root
         if not whole and "V3" not in self._findings.found:
             self._findings.add("V3", f"{self._tree.size} entries do not have the root of the checkpoint")
-        if "V3" in self._findings.found:
-            for step in ("V4", "V5", "V6", "V7", "V8"):
-                self._findings.found.pop(step, None)
-            self._findings.skip(_RESTS, "V4", "V5", "V6", "V7", "V8")
-            return
-        for note, index in self._seen.items():
-            self._compare_one(note, f"what the sender of entry {index} has seen", key, index)
-        self._compare(key)
-        entries.conclude()
+        if "V3" not in self._findings.found:
+            for note, index in self._seen.items():
+                self._compare_one(note, f"what the sender of entry {index} has seen", key, index)
+            self._compare(key)
+            entries.conclude()
+        for step, grounds in _GROUNDS.items():
+            self._findings.rest(_RESTS, step, *grounds)
         if not self._given.documents:
-            self._findings.skip("not run: a copy without documents", "V4", "V6", "V8")
-        if "V4" in self._findings.found or "V5" in self._findings.found:
-            for step in ("V6", "V8"):
-                self._findings.found.pop(step, None)
-            self._findings.skip(_RESTS, "V6", "V8")
+            self._findings.skip("not run: a copy without documents", "V4", "V6", "V7", "V8")
         if self._given.receipts is None:
             self._findings.skip("not run: no receipts were given", "V7")
-        else:
-            check_receipts(self._given.receipts, rounds.contributions, self._parties, self._findings)
+        if "V7" not in self._findings.skipped:
+            receipts, keys = self._given.receipts or (), self._parties.keys_of(self._server)
+            federation = self._parties.root.federation
+            check_receipts(receipts, rounds.contributions, entries.plans, federation, keys, self._findings)
+
+
+def _is_signed(note: bytes, key: NoteKey) -> bool:
+    """Whether a log has signed it; whoever is proved wrong may have shown anything, and the server refused it."""
+    try:
+        verify_note(Note.parse(note), key)
+    except FedSpaError:
+        return False
+    return True

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import FedSpaError, UnknownSender
-from fedspallm_secure.protocol.audit.known_parties import KnownParties
+from fedspallm_secure.crypto.signing import key_id
+from fedspallm_secure.errors import BadSignature, FedSpaError, WrongFederation
 from fedspallm_secure.protocol.audit.reports import Findings
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 
@@ -12,15 +11,24 @@ Contributions = Mapping[tuple[int, int, str], tuple[str, str, int]]  # round, gr
 
 
 def check_receipts(
-    receipts: Sequence[bytes], contributions: Contributions, parties: KnownParties, findings: Findings
+    receipts: Sequence[bytes],
+    contributions: Contributions,
+    plans: Mapping[int, str],
+    federation: str,
+    server: Sequence[bytes],
+    findings: Findings,
 ) -> None:
-    """Hold receipts against the log.  receipts: statements, of any members."""
+    """Hold receipts against the log.
+
+    receipts: statements, of any members; plans: round -> plan hash; federation, server: of the log, and all keys that
+    its server has had.
+    """
+    keys = {key_id(public): public for public in server}
     held: set[tuple[int, int, str]] = set()
     for number, data in enumerate(receipts, 1):
         try:
             receipt = Receipt.parse(data)
-            server = _server_key(parties)
-            receipt.statement.verify_by(server)
+            _check(receipt, federation, keys)
         except FedSpaError as error:
             findings.add("V7", f"receipt {number} is none of this server: {error}")
             continue
@@ -30,7 +38,7 @@ def check_receipts(
         logged = contributions.get(place)
         if logged is None:
             findings.add("V7", f"the server gave a receipt for {what}, and its log does not have it")
-        elif logged[:2] != (receipt.package, receipt.deal):
+        elif (*logged[:2], plans.get(receipt.round)) != (receipt.package, receipt.deal, receipt.plan_hash):
             findings.add("V7", f"the log has another package for {what} than the receipt", logged[2])
     members = {(round, member) for round, _, member in held}
     for (round, group, member), (_, _, index) in contributions.items():
@@ -38,14 +46,11 @@ def check_receipts(
             findings.add("V7", f"{member} handed in no receipt for group {group} of round {round}", index)
 
 
-def _server_key(parties: KnownParties) -> bytes:
-    if parties.roster is not None:
-        for entry in parties.roster.entries:
-            if entry.party.role is Role.SERVER:
-                return entry.leaf.public
-    raise UnknownSender("the log shows no server")
-
-
-def member(id: str) -> Party:
-    """The member with this id."""
-    return Party(Role.MEMBER.value, id)
+def _check(receipt: Receipt, federation: str, keys: Mapping[str, bytes]) -> None:
+    """By any key that the server had: a receipt may be older than its newest certificate."""
+    signers = [keys[signer] for signer, _ in receipt.statement.signatures if signer in keys]
+    if not signers:
+        raise BadSignature("it is signed with no key that the log shows for its server")
+    receipt.statement.verify_by(signers[0])
+    if receipt.federation != federation:
+        raise WrongFederation(f"it is of the federation {receipt.federation}")

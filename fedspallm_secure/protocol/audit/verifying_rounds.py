@@ -7,6 +7,7 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.known_parties import KnownParties
+from fedspallm_secure.protocol.audit.policies import TrustPolicy
 from fedspallm_secure.protocol.audit.reports import Findings
 from fedspallm_secure.protocol.audit.verifying_entries import EntryChecks
 from fedspallm_secure.protocol.prekeys import Prekeys
@@ -14,7 +15,8 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plan_checks import check_cohorts, check_thresholds
 from fedspallm_secure.protocol.rounds.plans import Plan
-from fedspallm_secure.protocol.rounds.survivors import SurvivorList, check_endorsement
+from fedspallm_secure.protocol.rounds.survivors import EndCode, SurvivorList, check_endorsement
+from fedspallm_secure.protocol.rounds.unmask_checks import endorsements_needed
 from fedspallm_secure.secagg.thresholds import Profile, quorum
 
 
@@ -26,7 +28,9 @@ class _Round:
     endorsers: set[Party] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     responders: set[str] = field(default_factory=set)
-    ended: set[int] = field(default_factory=set)
+    ended: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # group -> code, who is named
+    named: dict[int, set[str]] = field(default_factory=dict)  # group -> who may be left out of its list
+    result: str = ""
 
     def group(self, gid: int) -> GroupPlan | None:
         return next((group for group in self.plan.groups if group.gid == gid), None)
@@ -44,7 +48,7 @@ class RoundChecks:
         self._round: _Round | None = None
         self._bundles: dict[str, Prekeys] = {}
         self._used: set[tuple[str, int]] = set()
-        self._witnesses = 0
+        self._witnesses = 1  # how many have to endorse
 
     def take(self, entry: Entry, checks: EntryChecks) -> None:
         """One more entry.  checks: with what stands in its document."""
@@ -53,8 +57,8 @@ class RoundChecks:
             case EntryType.CONTRIBUTION:
                 place = entry.round, data["group"], entry.actor.id
                 self.contributions[place] = data["package"], data["deal"], entry.seq
-        if entry.type is EntryType.WITNESSES:
-            self._witnesses = len(data["note_keys"])
+        if entry.type is EntryType.WITNESSES and isinstance(checks.opened, TrustPolicy):
+            self._witnesses = max(quorum(len(data["note_keys"]), 0), _threshold(checks.opened))
         if entry.type is EntryType.PREKEYS and isinstance(checks.opened, Prekeys):
             self._bundles[data["hash"]] = checks.opened
         if entry.type is EntryType.PLAN:
@@ -78,9 +82,14 @@ class RoundChecks:
                     self._wrong("V8", entry, f"{entry.actor} was not asked")
                 round.responders.add(entry.actor.id)
             case EntryType.GROUP_ENDED:
-                round.ended.add(data["group"])
+                round.ended[data["group"]] = data["code"], tuple(data["named"])
+            case EntryType.COMPLAINT if data["check"] == "S8":
+                round.named.setdefault(data["group"], set()).update(data["guilty"], data["suspects"])
             case EntryType.RESULT if isinstance(checks.opened, Result):
+                round.result = checks.opened.hash
                 self._check_result(entry, round, checks.opened)
+            case EntryType.MODEL if data["result"] != round.result:
+                self._wrong("V8", entry, "it is made of another result than that of the round")
 
     def _wrong(self, step: str, entry: Entry, text: str) -> None:
         self._findings.add(step, f"entry {entry.seq}, {entry.type.value}: {text}", entry.seq)
@@ -104,6 +113,8 @@ class RoundChecks:
             bundle = self._bundles.get(use.bundle)
             if bundle is None or bundle.party.id != use.id:
                 self._wrong("V6", entry, f"the log does not have the prekeys that it names for {use.id}")
+            elif not bundle.first <= use.index < bundle.first + len(bundle.leaves):
+                self._wrong("V6", entry, f"the prekeys of {use.id} have no number {use.index}")
             elif (use.bundle, use.index) in self._used:
                 self._wrong("V6", entry, f"prekey {use.index} of {use.id} was named by an earlier plan")
             self._used.add((use.bundle, use.index))
@@ -118,14 +129,26 @@ class RoundChecks:
         there = {group.gid for group in listed.groups} | {end.gid for end in listed.ended}
         if there != {group.gid for group in round.plan.groups}:
             self._wrong("V6", entry, "its groups are not those of the plan")
-        round.ended.update(end.gid for end in listed.ended)
+        for end in listed.ended:
+            round.ended[end.gid] = end.code.value, end.named
+            group, left = round.group(end.gid), self._in_dispute_with_nobody(round, end.gid)
+            if end.code is EndCode.TOO_FEW_CONTRIBUTIONS and group is not None and len(left) >= group.survivors:
+                self._wrong("V6", entry, f"group {end.gid} ended, and enough contributed to it")
         for found in listed.groups:
             for member in found.members:
                 if round.deals.get((found.gid, member.id)) != member.deal:
                     self._wrong("V6", entry, f"no contribution of {member.id} to group {found.gid} with this deal")
+            if gone := sorted(self._in_dispute_with_nobody(round, found.gid) - set(found.ids)):
+                text = f"{', '.join(gone)} contributed to group {found.gid}, and is left out without a complaint"
+                self._wrong("V6", entry, text)
             group = round.group(found.gid)
             if group is not None and len(found.members) < group.survivors:
                 self._wrong("V6", entry, f"group {found.gid} has fewer members than n_min, {group.survivors}")
+
+    @staticmethod
+    def _in_dispute_with_nobody(round: _Round, gid: int) -> set[str]:
+        """S8: who contributed to a group, and cannot be left out of its list."""
+        return {member for group, member in round.deals if group == gid} - round.named.get(gid, set())
 
     # V8
 
@@ -162,11 +185,10 @@ class RoundChecks:
                 return True
             case Profile.WITNESSED:
                 signed = sum(party.role is Role.WITNESS for party in round.endorsers)
-                return signed >= quorum(max(self._witnesses, 1), 0)
+                return signed >= self._witnesses
             case _:
                 ids = {party.id for party in round.endorsers if party.role is Role.MEMBER}
-                needed = quorum(len(group.cohort), round.plan.colluders) if group.degree else group.shares
-                return len(ids & set(survivors)) >= needed
+                return len(ids & set(survivors)) >= endorsements_needed(group, round.plan.colluders)
 
     def _check_result(self, entry: Entry, round: _Round, result: Result) -> None:
         listed = round.listed
@@ -179,7 +201,7 @@ class RoundChecks:
         going_on = {group.gid: group for group in listed.groups if group.gid not in round.ended}
         if {group.gid for group in result.groups} != going_on.keys():
             self._wrong("V8", entry, "its groups are not those of the list that did not end")
-        if {end.gid for end in result.ended} != round.ended:
+        if {end.gid: (end.code.value, end.named) for end in result.ended} != round.ended:
             self._wrong("V8", entry, "the groups that it says ended are not those that the log says")
         for found in result.groups:
             group, survivors = round.group(found.gid), going_on.get(found.gid)
@@ -187,5 +209,11 @@ class RoundChecks:
                 continue
             if found.survivors != len(survivors.members) or found.weights != group.weights:
                 self._wrong("V8", entry, f"the numbers of group {found.gid} are not those of plan and list")
-            if len(round.responders & set(survivors.ids)) < group.shares:
+            if len(set(result.answered) & set(survivors.ids)) < group.shares:
                 self._wrong("V8", entry, f"group {found.gid} has fewer answers than t, {group.shares}")
+
+
+def _threshold(policy: TrustPolicy) -> int:
+    """How many of its witnesses a policy as `make_policy` writes it asks for; it makes the same quorum of them."""
+    group = policy.groups.get(policy.quorum)
+    return 0 if group is None else group.threshold

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 
 from fedspallm_secure.errors import RecordDamaged
-from fedspallm_secure.storage.checkpoints.writer import save_tensors
-from fedspallm_secure.storage.files import disk_errors, publish, sync_file
+from fedspallm_secure.storage.files import atomic_write, disk_errors
 
 _FIGURES = ("steps", "records", "clipped")
 
@@ -37,19 +37,13 @@ class NoisedStatistic:
 
 def save_noised(path: Path, statistic: NoisedStatistic) -> None:
     """Write a statistic durably under `path`, complete or not at all.  Raises StorageError or DiskFull."""
+    tensors = {"noised": torch.from_numpy(statistic.noised), "unit": torch.from_numpy(statistic.unit)}
     figures = {"steps": statistic.steps, "records": statistic.records, "clipped": statistic.clipped}
+    written: bytes = save(tensors, metadata={name: str(figure) for name, figure in figures.items()})
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        tensors = {"noised": torch.from_numpy(statistic.noised), "unit": torch.from_numpy(statistic.unit)}
-        save_tensors(part, tensors, {name: str(figure) for name, figure in figures.items()})
-        with disk_errors(path):
-            sync_file(part)
-            publish(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as file:
+        file.write(written)
 
 
 def load_noised(path: Path, features: int) -> NoisedStatistic:

@@ -118,6 +118,14 @@ def test_every_type_has_words():
     assert all("\xa0" not in text for text in said.values())
 
 
+def test_a_plan_that_was_declined_is_no_package_that_was_not_taken():
+    log = Written()
+    shown = head("north", "decline")
+    log.round = 1
+    log.add(EntryType.REFUSAL, "member/north", type="decline", group="*", package=HASH, check="P14", head=shown)
+    assert say(Entry.parse(log.bodies[0])) == "member/north declined the plan by check P14"
+
+
 def test_what_cannot_be_read_is_listed_and_the_rest_is_told(log):
     torn = Written(list(log.bodies), dict(log.documents))
     torn.bodies[3] = b"{}"

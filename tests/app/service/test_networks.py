@@ -231,6 +231,15 @@ def test_a_server_without_a_network_does_not_go_on(found):
         loop.run(network, False)
 
 
+def test_a_server_that_ends_by_itself_lets_members_see_that_nothing_waits(found):
+    loop = ServerLoop(found.server.post, found.server, Live(found.folder / "live.json"), Stop())
+    assert not loop._all_fetched()
+    found.now += 2
+    assert not loop._all_fetched()
+    found.now += 1
+    assert loop._all_fetched()
+
+
 def test_who_was_asked_for_a_package_again_is_left_alone_for_a_while(found, monkeypatch):
     post, now = found.server.post, [1000.0]
     monkeypatch.setattr(shelf.time, "monotonic", lambda: now[0])

@@ -1,18 +1,28 @@
 """A witnessed round between services over mutual TLS, and a witness whose home was put back."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from fedspallm_secure.app.configuration.federation import read_federation
+from fedspallm_secure.app.configuration.witness import read_witness
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop
 from fedspallm_secure.app.service.server import check_supported
 from fedspallm_secure.app.service.status import status_of
-from fedspallm_secure.app.service.witness import _Loop
-from fedspallm_secure.errors import RolledBack, UsageError
+from fedspallm_secure.app.service.watched import watch
+from fedspallm_secure.app.service.witness import _Loop, make_key
+from fedspallm_secure.app.stations.opening import open_station
+from fedspallm_secure.crypto.notes import NoteKey, NoteKind
+from fedspallm_secure.crypto.signing import Ed25519Signer
+from fedspallm_secure.errors import MissingInput, RolledBack, UsageError
+from fedspallm_secure.protocol.audit.note_keys import note_key
+from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.transport.wire import Hello
-from tests.ceremony import FEDERATION
+from tests.ceremony import FEDERATION, PASSWORD
 from tests.services import Services
 from tests.stationary import stations
 
@@ -21,9 +31,21 @@ ROUNDS = 'profile = "two-trip-witnessed"\nwitnesses = ["wyn", "xan", "yva"]\ndis
 POLICY = '[policy]\nprofiles = ["two-trip-witnessed"]\nwitnesses = ["wyn", "xan", "yva"]\ndishonest = 1\n'
 
 
+def write_policy(found: Services, path: Path) -> None:
+    """What the witnesses tell the members: their keys, and that of the log, which is the server's own here."""
+    keys = [make_key(read_witness(found.configs[name]), lambda _: PASSWORD) for name in WATCHERS]
+    hub = read_federation(found.configs["hub"]).server
+    with open_station(hub.home, hub.data, lambda _: PASSWORD, lambda: int(time.time())) as post:
+        log = note_key(FEDERATION, post.party, post.note_signer.public)
+    path.write_bytes(make_policy(log, keys, 3).encode())
+
+
 @pytest.mark.slow
 def test_a_witnessed_round_over_tls(tmp_path):
-    with Services(tmp_path, server=ROUNDS, member=POLICY, witnesses=WATCHERS) as found:
+    """Members help to open the sums where all three witnesses have cosigned a log with the list in it."""
+    policy = tmp_path / "log.policy"
+    with Services(tmp_path, server=ROUNDS, member=f'{POLICY}log_policy = "{policy}"\n', witnesses=WATCHERS) as found:
+        write_policy(found, policy)
         found.start("hub", *found.members, *WATCHERS)
         assert found.wait("hub") == 0
         assert [found.wait(name) for name in (*found.members, *WATCHERS)] == [0] * 7
@@ -33,6 +55,27 @@ def test_a_witnessed_round_over_tls(tmp_path):
             assert (status["state"], status["signed"]) == ("cosigning", {"round": 1, "types": ["endorsement"]})
             assert status["last_contact"]
             assert status["refusals"] == {}
+        for name in found.members:
+            with watch(found.ceremony.home(f"member/{name}") / "register.sqlite") as watched:
+                assert watched.fact("witnessed", "*") > 20
+
+
+def test_a_member_whose_policy_does_not_name_the_log_does_not_begin(tmp_path):
+    policy = tmp_path / "log.policy"
+    found = Services(tmp_path, members=("north",), member=f'[policy]\nlog_policy = "{policy}"\n')
+    other = NoteKey("lungs.example/log/other", NoteKind.LOG, Ed25519Signer(b"\1" * 32).public)
+    for written, words in (
+        (b"quorum none\n", "names no log"),
+        (b"", "no quorum"),
+        (make_policy(other, [], 0).encode(), "no log"),
+    ):
+        policy.write_bytes(written)
+        with pytest.raises(UsageError, match=words) as refused:
+            run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
+        assert str(policy) in str(refused.value)
+    policy.unlink()
+    with pytest.raises(MissingInput):
+        run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
 
 
 def test_beacons_are_still_refused(tmp_path):

@@ -340,6 +340,23 @@ def test_an_unmask_request_waits_for_the_witnesses_of_my_policy(tmp_path):
         assert north.machine.state is State.ANSWERED
 
 
+def test_a_policy_may_ask_for_a_log_and_for_nobodys_cosignature(tmp_path):
+    with stations(tmp_path) as found:
+        found.members["north"].book.policy = make_policy(found.server.scribe.key, [], 0)
+        found.run()
+        assert found.members["north"].machine.state is State.CLOSED
+
+
+def test_g1_a_policy_that_was_written_later_and_names_another_log(found):
+    found.members["north"].book.policy = make_policy(
+        NoteKey("lungs.example/log/hub", NoteKind.LOG, STRANGER.public), [], 0
+    )
+    liar = Liar(found)
+    liar.add()
+    refused = liar.show(liar.body(0))
+    assert isinstance(refused, LogRefused) and refused.check == "G1"
+
+
 def test_a_log_is_kept_through_a_restart(found):
     size, shown = size_of(found), found.members["north"].book.checkpoint()
     found.reopen("member/north")

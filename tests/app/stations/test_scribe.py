@@ -11,7 +11,7 @@ from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.notes import Checkpoint, Note, open_checkpoint, sign_checkpoint
 from fedspallm_secure.crypto.signing import Ed25519Signer
-from fedspallm_secure.errors import KeyStoreError, LogRefused, MissingInput, RolledBack
+from fedspallm_secure.errors import Equivocation, KeyStoreError, LogRefused, MissingInput, RolledBack
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.log_bodies import LogBody
 from fedspallm_secure.protocol.audit.verification import Given, verify_log
@@ -209,6 +209,23 @@ def test_two_packages_under_one_number_are_written_down(found, round, written):
     south = found.members["south"]
     assert south.post.log.size > entry.seq
     assert not [error for _, error in south.told if isinstance(error, LogRefused)]
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["nothing", "stranger"])
+def test_what_was_refused_may_show_any_checkpoint(found, signed):
+    """Nobody makes the log of an honest server fail by showing a checkpoint that its log has not signed."""
+    until(found, lambda: found.server.station is not None)
+    key = replace(found.server.scribe.key, public=STRANGER.public)
+    forged = sign_checkpoint(STRANGER, key, Checkpoint(key.name, 1, b"\1" * 32)).encode() if signed else b"nothing"
+    keeper = type("Seen", (), {"checkpoint": lambda _: forged, "heed": lambda *_: None})()
+    north = found.post("member/north")
+    honest, north.keeper = north.keeper, keeper
+    two_packages(found, 1)
+    north.keeper = honest
+    assert types(found).count(T.EQUIVOCATION) == 1
+    assert [type(error) for _, error in found.server.told] == [LogRefused, Equivocation]
+    found.server.scribe.publish()
+    assert verified(found) == []
 
 
 def test_many_packages_under_one_number_are_one_entry(found):

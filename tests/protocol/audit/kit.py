@@ -1,7 +1,7 @@
 """Logs in memory as a server would write them, with everybody's keys, also the root's; and quick to make.
 
-Certificates, statements, plans and signatures are real.  Nobody prunes anything: a log has nothing but digests of vectors
-and deals, and any will do.
+Certificates, statements, plans and signatures are real.  Nobody prunes anything: of vectors and
+deals a log has nothing but digests, and any will do.
 """
 
 import hashlib
@@ -51,16 +51,22 @@ def digest(*words: object) -> str:
 
 @dataclass
 class Kit:
-    """A log that grows.  layers: of the model, and groups of each round; witnesses: ids, with a majority as quorum."""
+    """A log that grows.
+
+    layers: of the model, and groups of each round; shows: whether heads carry the newest checkpoint.  Those that do
+    contradict every later change of what stands before them, so forgeries of anything else do without.
+    """
 
     members: Sequence[str] = MEMBERS
     layers: int = 2
     profile: Profile = Profile.THREE_TRIP
     witnesses: Sequence[str] = ()
     dishonest: int = 0
+    shows: bool = True
     now: int = NOW
     round: int = 0
     bundles: dict[str, Prekeys] = field(default_factory=dict)
+    uses: dict[str, int] = field(default_factory=dict)  # member -> index of its prekey of this round
 
     def __post_init__(self) -> None:
         names = (SERVER, *(f"member/{name}" for name in self.members), *(f"witness/{name}" for name in self.witnesses))
@@ -125,17 +131,18 @@ class Kit:
         return index
 
     def renew(self, *names: str, revoke: bool = False) -> int:
-        """New keys and certificates for these, as after a renewal; index of the first entry about it."""
-        old = {name: self.federation[name].leaf.serial for name in names}
-        if revoke:
-            self.federation.crl = self.federation.revoke(list(old), number=self.federation.crl.number + 1)
+        """New keys and certificates for these, as of now, with a new list; index of the first entry about it.
+
+        revoke: whether the old ones are withdrawn.
+        """
+        self.federation.now = self.now
+        self.federation.crl = self.federation.revoke(list(names) if revoke else [], self.federation.crl.number + 1)
         for name in names:
             self.federation.actors[name] = self.federation.actor(name)
         self.federation.roster = self.federation.new_roster(self.federation.roster.version + 1)
         self.log.server = self.federation[SERVER].signer
         first = len(self.log.bodies)
-        if revoke:
-            self.take_list()
+        self.take_list()
         self.take_roster()
         return first
 
@@ -168,7 +175,7 @@ class Kit:
         """Package digest, and what an entry shows of a package that `sender` seals now."""
         number = self._numbers[sender] = self._numbers.get(sender, 0) + 1
         values = {"type": kind, "round": self.round, "plan_hash": self.plan_hash, "group": group, "sequence": number}
-        values |= {"checkpoint": self.note(), "body_type": PACKAGE_TYPES[kind].body}
+        values |= {"checkpoint": self.note() if self.shows else b"", "body_type": PACKAGE_TYPES[kind].body}
         context = self.federation.context(sender, SERVER, **{**values, **changes})
         encoded = Header(context, bytes(context.kem.wrap_size), body_length(5), bytes(32)).encode()
         signature = sign(self.federation[sender].signer, Label.SIGN_PACKAGE, encoded)
@@ -183,20 +190,16 @@ class Kit:
         """The next round, with a plan for it."""
         self.round += 1
         for member in self.members:
-            old = self.bundles.get(member)
-            if old is None or self.index >= old.first + len(old.leaves):
+            old, index = self.bundles.get(member), self.uses.get(member, -1) + 1
+            if old is None or index >= old.first + len(old.leaves):
                 self.offer_prekeys(member)
+            self.uses[member] = max(index, self.bundles[member].first)
         self.plan = self.make_plan()
         self.plan_hash = self.plan.hash
         self.add(TYPES.ROUND_OPEN, opening="")
         self.add(TYPES.PLAN, hash=self.plan_hash, document=self.log.keep(self.plan.encode()))
         self.deals: dict[tuple[int, str], str] = {}
         return self.plan
-
-    @property
-    def index(self) -> int:
-        """Of everybody's prekey of this round."""
-        return self.round - 1
 
     def make_plan(self) -> Plan:
         """A plan by the rules, as the members' budgets allow."""
@@ -210,7 +213,7 @@ class Kit:
             shapes = (MatrixShape(f"layers.{gid}.proj", 1, 7),)
             counts, numbers = CountField.for_cohort(len(cohort)), (needed.shares, needed.survivors, degree)
             groups.append(GroupPlan(gid, digest("base", gid), shapes, tuple(cohort), *numbers, counts, None))
-        uses = [PrekeyUse(id, self.bundles[id].statement.digest.hex(), self.index) for id in sorted(self.members)]
+        uses = [PrekeyUse(id, self.bundles[id].statement.digest.hex(), self.uses[id]) for id in sorted(self.members)]
         return Plan(
             federation=self.federation.name,
             round=self.round,

@@ -1,0 +1,139 @@
+"""All silos of a simulation under differential privacy: each releases one noised statistic per round, and prunes by it.
+
+Where nothing is read (`magnitude`) nothing is spent.  Noise comes from the operating system and from no seed, so that two
+runs with the same settings differ; a run that is continued does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedspallm_secure.app.privacy.accounting import noise_multiplier, spent_epsilon
+from fedspallm_secure.app.privacy.gathering import Part, layout, public_unit, record_vectors
+from fedspallm_secure.app.privacy.ledger import Ledger, Terms
+from fedspallm_secure.app.privacy.settings import PrivacySettings
+from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.states import Revision
+from fedspallm_secure.app.walking.workshop import Workshop
+from fedspallm_secure.errors import UsageError
+from fedspallm_secure.protocol.plan import RoundPlan
+from fedspallm_secure.pruning.privacy import SIGMA, RecordSum, clip_steps, input_norms
+from fedspallm_secure.pruning.pruners import Pruner, Statistics
+from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic, load_noised, save_noised
+from fedspallm_secure.storage.files import sha256_file
+
+KnownStatistics = Mapping[int, Mapping[str, Statistics]]  # layer -> first linear of each input -> what is known of it
+
+
+class PrivateSilos:
+    """The releases of all silos.  windows: silo -> (records, tokens) ids; folder: where the ledgers lie.
+
+    Raises MissingExtra, and UsageError where no noise that can be had keeps the promise.
+    """
+
+    def __init__(
+        self,
+        settings: PrivacySettings,
+        pruner: Pruner,
+        workshop: Workshop,
+        windows: Mapping[str, Tensor],
+        plans: Sequence[RoundPlan],
+        folder: Path,
+        seed: bytes,
+    ) -> None:
+        self._settings = settings
+        self._reads = pruner is not Pruner.MAGNITUDE
+        self._workshop = workshop
+        self._windows = windows
+        self._seed = seed
+        self._figures: dict[str, dict[str, Any]] = {}
+        self._units: dict[tuple[int, tuple[int, ...]], Any] = {}
+        self._ledgers = {}
+        for member in windows:
+            releases = sum(bool(plan.assignment.get(member)) for plan in plans) if self._reads else 0
+            steps = self._steps(releases)
+            terms = Terms(member, settings.epsilon, settings.delta, settings.clip, releases, steps)
+            self._ledgers[member] = Ledger.open(folder / f"{member}.json", terms)
+
+    def _steps(self, releases: int) -> int:
+        """The clip in steps of the noise's grid; 0 where nothing is released."""
+        if not releases:
+            return 0
+        needed = noise_multiplier(self._settings.epsilon, self._settings.delta, releases)
+        try:
+            return clip_steps(needed)
+        except ValueError as error:
+            raise UsageError(f"no noise fits this privacy budget: {error}", hint="choose another --dp-epsilon") from None
+
+    def statistics(
+        self, plan: RoundPlan, member: str, revision: Revision, folder: Path, progress: Progress
+    ) -> KnownStatistics | None:
+        """What `member` may know of its inputs in this round; None where it reads nothing.
+
+        folder: of the member's files of this round; a statistic that lies there is taken, and none is drawn.  Raises
+        PlanRefused where the privacy budget is spent, RecordDamaged, StorageError.
+        """
+        if not self._reads or not plan.assignment[member]:
+            return None
+        ledger, file = self._ledgers[member], folder / "noised.safetensors"
+        parts = layout(self._workshop, plan.assignment[member])
+        if not file.exists():
+            ledger.check_room(plan.number)
+            task = f"{member} reads its records, round {plan.number}"
+            save_noised(file, self._draw(plan, member, revision, parts, progress, task))
+        found = load_noised(file, parts[-1].stop)
+        ledger.enter(plan.number, sha256_file(file))  # before anything is derived from it
+        self._note(member, found)
+        known: dict[int, dict[str, Statistics]] = {}
+        for part in parts:
+            here = slice(part.start, part.stop)
+            norms = input_norms(found.noised[here], found.unit[here], found.steps, self._windows[member].numel())
+            norms.sum_squares = norms.sum_squares.to(self._workshop.skeleton.device)
+            known.setdefault(part.layer, {})[part.linear] = norms
+        return known
+
+    def _draw(
+        self, plan: RoundPlan, member: str, revision: Revision, parts: Sequence[Part], progress: Progress, task: str
+    ) -> NoisedStatistic:
+        """Walk, clip, add up and add noise: the one place where a record's influence is spent."""
+        windows = self._windows[member]
+        key = (plan.number, plan.assignment[member])
+        if key not in self._units:  # silos with the same layers share it
+            self._units = {key: public_unit(self._workshop, revision, parts, windows.shape[1], self._seed)}
+        unit = self._units[key] * (sqrt(parts[-1].stop) * self._settings.clip)
+        gathered = RecordSum.empty(parts[-1].stop, self._ledgers[member].terms.steps)
+        for vectors in record_vectors(self._workshop, revision, parts, windows, progress, task):
+            gathered.add(vectors / unit)
+        return NoisedStatistic(gathered.noised(), unit, gathered.steps, gathered.records, gathered.clipped)
+
+    def _note(self, member: str, found: NoisedStatistic) -> None:
+        known = self._figures.setdefault(member, {"records": found.records, "clipped": 0, "read": 0, "features": 0})
+        known["clipped"] += found.clipped
+        known["read"] += found.records
+        known["features"] = max(known["features"], len(found.noised))
+
+    def figures(self) -> dict[str, Any]:
+        """What was promised and spent, for the result: the terms, and of each member its noise, records and releases."""
+        return {
+            **self._settings.to_dict(),
+            "reads_text": self._reads,
+            "members": {member: self._member_figures(member) for member in self._ledgers},
+        }
+
+    def _member_figures(self, member: str) -> dict[str, Any]:
+        ledger, found = self._ledgers[member], self._figures.get(member)
+        multiplier = SIGMA / ledger.terms.steps if ledger.terms.steps else 0.0
+        return {
+            "epsilon": spent_epsilon(multiplier, len(ledger.spent), self._settings.delta),
+            "delta": self._settings.delta if ledger.spent else 0.0,
+            "clip": self._settings.clip,
+            "noise_multiplier": multiplier,
+            "sigma": multiplier * self._settings.clip,
+            "releases": len(ledger.spent),
+            "records": found["records"] if found else 0,
+            "features": found["features"] if found else 0,
+            "clipped_share": found["clipped"] / found["read"] if found else 0.0,
+        }

@@ -1,0 +1,135 @@
+"""Change logs, show two of them, kill whoever writes one, and write what came of it.
+
+    python scripts/audit_figures.py [--only TEXT] [--out FILE.md]
+
+It writes the section "The log and its audit" of docs/SECURITY_FIGURES.md, and nothing else of the page.  A row that was
+not run is left out, never carried over.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from figure_table import ROOT, SEED, Figure, run_python, table, where, with_section
+
+AUDIT_SECTION = "## The log and its audit\n"
+
+
+def audited(what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str) -> Callable[[], Figure]:
+    """A figure from a module of tests that prints it.  tell: what is said of it."""
+
+    def run() -> Figure:
+        words = ["-m", f"tests.figures.{module}", *arguments]
+        return figure(what, tell, words, json.loads(run_python(words)))
+
+    return run
+
+
+def figure(what: str, tell: Callable[[dict[str, Any]], str], words: list[str], found: dict[str, Any]) -> Figure:
+    """The row for what such a command has printed."""
+    for failure in found["failures"]:
+        print(failure, file=sys.stderr)
+    return Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])
+
+
+def tampering(found: dict[str, Any]) -> str:
+    """How many changes were found, of each kind, and by which steps."""
+    counts, kinds = dict(found["counts"]), dict[str, list[str]]()
+    for name, count in counts.items():
+        kind, _, how = name.partition(": ")
+        if how and kind != "not read":
+            kinds.setdefault(kind, []).append(f"{count:,} {how}")
+    unread = sum(count for name, count in counts.items() if name.startswith("not read: "))
+    told = "; ".join(f"{kind} — {', '.join(how)}" for kind, how in kinds.items())
+    return (
+        f"{counts['changes']:,} changes of {found['logs']} logs of {found['entries']:,} entries: {unread:,} in files "
+        f"that an audit does not read; of the other {counts['read']:,} found {counts['found']:,} "
+        f"({counts['found'] / counts['read']:.2%}). {told}"
+    )
+
+
+def split_views(found: dict[str, Any]) -> str:
+    """What came of each meeting of two histories."""
+    meetings: dict[str, list[str]] = {}
+    for name, count in found["counts"].items():
+        meeting, _, became = name.partition(": ")
+        if became:
+            meetings.setdefault(meeting, []).append(f"{count:,} {became}")
+    told = "; ".join(f"{meeting} — {', '.join(became)}" for meeting, became in meetings.items())
+    return (
+        f"{found['counts']['meetings']:,} meetings, {found['ways']} histories in each of {found['seeds']} federations, "
+        f"{len(found['failures'])} without a proof in the end: {told}"
+    )
+
+
+def log_tails(found: dict[str, Any]) -> str:
+    """Kills, and what was lost."""
+    counts = found["counts"]
+    of = ", ".join(f"{count:,} {name[9:]}" for name, count in counts.items() if name.startswith("kills of "))
+    again = f"{counts.get('killed once more', 0):,} more while starting again"
+    return f"{counts['kills']:,} kills ({of}), {again}: {len(found['failures'])} with an entry lost, or a torn log"
+
+
+AUDIT: dict[str, Callable[[], Figure]] = {
+    "tampering": audited("A published log is changed", tampering, "tampering", "1000", "10000", str(SEED)),
+    "split-views": audited("A server shows two histories", split_views, "split_views", "10", str(SEED)),
+    "log-tails": audited(
+        "kill -9 at every call that writes or publishes a log", log_tails, "log_tails", "5", str(SEED)
+    ),
+}
+
+
+def audit_page(figures: list[Figure]) -> str:
+    """The section about logs."""
+    return f"""{AUDIT_SECTION}
+`python scripts/audit_figures.py` runs this section again. Logs are those of real federations of five members with three
+witnesses, of whom one may be dishonest, so that all three have to cosign. {where()}
+
+{table(figures)}
+
+*Changes.* Two rounds are real ones; with everybody's keys the log is then made as long as six more rounds and entries
+about the program's version. A byte is changed in the files as they are published, any byte of them. Without keys:
+entries are dropped, exchanged or repeated, and the hashes made to fit. The operator signs everything anew that follows
+its change, and a checkpoint for it; then only what somebody else has signed can contradict it, and the figure asks that
+exactly this is named: the cosignatures of the policy, a checkpoint that a member shows, or those in the headers of
+packages that stand in later entries. Positions are drawn from what these have seen. Whatever the operator changes
+after all of them is another history that nobody has seen yet, and no audit can find it; a test makes such a change,
+and it passes. Files that an audit does not read are the partial tiles of the cosigned checkpoint, beside those of the
+newest one. Where more witnesses have cosigned than the policy asks for, a changed name makes a line one of a stranger,
+which counts for nothing, and the checkpoint stays good.
+
+*Two histories.* They part before the rounds, at a plan, after it, at a contribution, a survivor list or a result; the
+other one is shorter, as long, or longer than what was seen of the true one. A checkpoint without entries contradicts
+only one of the same size: who has nothing else, such as a witness, refuses what does not follow, and the proof comes
+when an auditor puts its checkpoint beside the entries, of whichever history is long enough. `audit verify` gives no
+proof file, but names the checkpoint; `audit compare` then makes one.
+
+*Killed.* The process is a real one, killed by signal 9 before, within or after each call that creates, writes, flushes,
+renames or removes a file, and before or after what SQLite commits. Pages that were not flushed are not lost, as they
+would be in a power cut.
+"""
+
+
+def main() -> int:
+    """Run the figures; returns 1 if one does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help=f"figures whose name holds this text: {', '.join(AUDIT)}")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
+    options = parser.parse_args()
+    text = options.out.read_text() if options.out.exists() else "# Security figures\n"
+    figures: list[Figure] = []
+    for name, run in AUDIT.items():
+        if options.only in name:
+            print(f"{name} …", file=sys.stderr, flush=True)
+            found = run()
+            print(f"{'holds' if found.holds else 'FAILS'}  {found.what}: {found.result}", flush=True)
+            figures.append(found)
+            options.out.write_text(with_section(text, AUDIT_SECTION, audit_page(figures)))
+    return 0 if all(found.holds for found in figures) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
