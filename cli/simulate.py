@@ -25,6 +25,7 @@ _GROUPS = {
     "Model and texts": ("model", "silos", "tests", "field", "out"),
     "Pruning": ("sparsity", "pattern", "rounds", "steps", "pruner", "damping", "samples", "seqlen"),
     "Silos and server": ("budgets", "spread", "min_cohort", "own", "strategy", "group", "seed"),
+    "Differential privacy": ("dp_epsilon", "dp_delta", "dp_clip"),
     "Secure aggregation": ("aggregation", "profile", "collude", "drops", "sum_bits"),
     "Measuring": ("compare", "test_tokens"),
     "This machine": ("device", "dtype", "activation_budget", "blocks"),
@@ -44,6 +45,9 @@ Example, three silos and 50 %:
 \b
 The same with secure aggregation: add
       --aggregation secagg
+\b
+With record-level differential privacy of every silo's choices, under either aggregation: add
+      --pruner wanda --dp-epsilon 8
 \b
 What the protocol costs a hundred members, without any model:
   fedprune simulate --members 100 --vector 10000 --strategy votes
@@ -120,6 +124,19 @@ What the protocol costs a hundred members, without any model:
     help="How many silos may work with the server.  [default: (n - 1) / 3 for the smallest cohort n, rounded down]",
 )
 @click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
+@click.option(
+    "--dp-epsilon",
+    type=float,
+    metavar="E",
+    help="Add noise to what each silo learns from its text; E is its privacy budget for the whole run.  Needs wanda.",
+)
+@click.option("--dp-delta", type=float, metavar="D", help="The delta of this budget.  [default: 1e-6]")
+@click.option(
+    "--dp-clip",
+    type=float,
+    metavar="C",
+    help="The most that one calibration window may count, in units of one of random tokens.  [default: 1]",
+)
 @click.option("--members", type=int, metavar="N", help="No model: one secure round of N members with made-up vectors.")
 @click.option("--vector", type=int, metavar="N", help="Weights of each of these vectors.")
 @field_option
@@ -135,6 +152,9 @@ def simulate(as_json: bool, **options: Any) -> None:
 
     With --aggregation secagg the server gets the sums from the real protocol, with real keys and packages, and the
     result says how exact they were and what they give away.
+
+    With --dp-epsilon each silo clips the influence of every calibration window and adds noise before it chooses.  Noise
+    comes from no seed, so two such runs differ.  It is for Wanda; what is promised stands in the report.
 
     A run that was interrupted continues when the same command is given again.
     """
@@ -156,6 +176,8 @@ def _measure(options: dict[str, Any], as_json: bool) -> None:
     """One secure round without a model."""
     if options["members"] is None or options["vector"] is None:
         raise UsageError("--members and --vector go together")
+    if _privacy(options) is not None:
+        raise UsageError("--members makes its own vectors, which nobody's text is in: leave --dp-epsilon away")
     if options["model"] is not None or options["silos"] or options["out"] is not None:
         raise UsageError("--members makes its own vectors: leave --model, --silo and --out away")
     from fedspallm_secure.app.rounds.scale import ScaleSettings, measure_round
@@ -178,6 +200,15 @@ def _secure(options: dict[str, Any]) -> Any:
     drops = parse_drops(options["drops"])
     profile = Profile(options["profile"] or Profile.THREE_TRIP)
     return SecureSettings(profile, options["collude"], int(options["sum_bits"] or 32), drops)
+
+
+def _privacy(options: dict[str, Any]) -> Any:
+    from fedspallm_secure.app.privacy.settings import PrivacySettings
+
+    terms = {name: options[f"dp_{name}"] for name in ("epsilon", "delta", "clip") if options[f"dp_{name}"] is not None}
+    if terms and "epsilon" not in terms:
+        raise UsageError("--dp-delta and --dp-clip without --dp-epsilon", hint="add --dp-epsilon, for example 8")
+    return PrivacySettings(**terms) if terms else None
 
 
 def _settings(options: dict[str, Any]) -> Any:
@@ -219,5 +250,6 @@ def _settings(options: dict[str, Any]) -> Any:
         damping=parse_damping(options["damping"]),
         compare=tuple(part for part in options["compare"].split(",") if part),
         secure=secure,
+        privacy=_privacy(options),
         compute=ComputeSettings(options["device"], options["dtype"], budget, options["blocks"]),
     )

@@ -34,6 +34,9 @@ def print_result(result: dict[str, Any]) -> None:
     if result["secagg"]:
         out.print()
         out.print(_secure(result, out.width))
+    if result.get("privacy"):
+        out.print()
+        out.print(_privacy(result["privacy"]))
     if result.get("federation"):
         out.print()
         out.print(_federation(result["federation"], out.width))
@@ -161,6 +164,29 @@ def _secure(result: dict[str, Any], width: int) -> Text:
     ]
     times = "" if len(rounds) == 1 else f", {len(rounds)} rounds"
     return _facts(f"Secure aggregation ({first['profile']}{times})", facts, width)
+
+
+def _privacy(told: dict[str, Any]) -> Group:
+    """What each silo spent of its privacy budget, and what its records came to."""
+    if not told["reads_text"]:
+        return Group(Text("Differential privacy: epsilon 0, because magnitude pruning reads no text"))
+    title = (
+        f"Differential privacy of single calibration windows in the keep-masks: at most epsilon {told['epsilon']:g}, "
+        f"delta {told['delta']:g} for each silo that clips and adds noise as published"
+    )
+    rows = [
+        [
+            silo,
+            f"{found['epsilon']:.3g}",
+            f"{found['records']:,}",
+            f"{found['sigma']:.3g}",
+            f"{found['releases']}",
+            f"{found['clipped_share']:.1%}",
+            f"{found['weight']:.1%}",
+        ]
+        for silo, found in told["members"].items()
+    ]
+    return table(title, ["silo", "epsilon", "windows", "sigma", "releases", "clipped", "told by text"], rows)
 
 
 def _of_what(result: dict[str, Any]) -> str:

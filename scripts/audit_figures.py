@@ -75,9 +75,9 @@ def log_tails(found: dict[str, Any]) -> str:
 
 AUDIT: dict[str, Callable[[], Figure]] = {
     "tampering": audited("A published log is changed", tampering, "tampering", "1000", "10000", str(SEED)),
-    "split-views": audited("A server shows two histories", split_views, "split_views", "10", str(SEED)),
+    "split-views": audited("A server shows two histories", split_views, "split_views", "5", str(SEED)),
     "log-tails": audited(
-        "kill -9 at every call that writes or publishes a log", log_tails, "log_tails", "5", str(SEED)
+        "kill -9 at every call that writes or publishes a log", log_tails, "log_tails", "3", str(SEED)
     ),
 }
 
@@ -90,7 +90,7 @@ witnesses, of whom one may be dishonest, so that all three have to cosign. {wher
 
 {table(figures)}
 
-*Changes.* Two rounds are real ones; with everybody's keys the log is then made as long as six more rounds and entries
+*Changes.* Two rounds are real ones; with everybody's keys the log is then made longer by two more rounds and by entries
 about the program's version. A byte is changed in the files as they are published, any byte of them. Without keys:
 entries are dropped, exchanged or repeated, and the hashes made to fit. The operator signs everything anew that follows
 its change, and a checkpoint for it; then only what somebody else has signed can contradict it, and the figure asks that

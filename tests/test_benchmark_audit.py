@@ -8,13 +8,15 @@ from benchmarks import audit_runs, p13_audit
 from fedspallm_secure.protocol.audit.entries import Entry
 from fedspallm_secure.storage.log_folder import FolderLog
 
-SIZE = 200
+SIZE, PREKEYS = 200, 16
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     found = tmp_path_factory.mktemp("log")
-    p13_audit.make(found, SIZE, 2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(p13_audit, "PREKEYS", PREKEYS)
+        p13_audit.make(found, SIZE, 2)
     return found
 
 
@@ -25,7 +27,7 @@ def test_the_log_passes_and_is_mostly_contributions_and_answers(folder):
     assert sum("head" in entry.data for entry in entries) > SIZE / 2
     uses = [use for entry in entries if entry.type == "plan" for use in _plan(folder, entry)["prekeys"]]
     assert len({(use["bundle"], use["index"]) for use in uses}) == len(uses)
-    assert max(use["index"] for use in uses) < p13_audit.PREKEYS
+    assert max(use["index"] for use in uses) < PREKEYS
 
 
 def _plan(folder, entry):

@@ -19,6 +19,7 @@ from fedspallm_secure.pruning.statistics import InputNorms
 SIGMA_BITS = MOST_BITS
 SIGMA = 1 << SIGMA_BITS  # standard deviation of the noise, in steps of the grid
 MOST_STEPS = 1 << 30  # the clip in steps, at most: its square fits 64 bits
+_SMALL = 1e-3  # of the mean over an input, below which no estimate lies
 _MARGIN = 2.0**-40  # kept free below the clip for the rounding of a length computed in floating point
 
 Vectors = NDArray[np.float64]
@@ -95,10 +96,22 @@ class RecordSum:
         return self.total + discrete_gaussian(len(self.total), SIGMA_BITS)
 
 
-def input_norms(noised: Integers, unit: Vectors, steps: int, tokens: int) -> InputNorms:
-    """What Wanda reads, from the noised sum of one input.  Post-processing: what noise made negative becomes zero.
+def record_weight(noised: Integers) -> float:
+    """How far the noised sums of one input tell features apart, 0 to 1: the share of their spread that is not noise's."""
+    spread = float(noised.astype(np.float64).var())
+    return max(0.0, 1.0 - SIGMA**2 / spread) if spread > 0 else 0.0
 
-    noised: (in,) in steps; unit: (in,), what one clip in each feature stands for; steps: the clip in steps.
+
+def input_norms(noised: Integers, unit: Vectors, tokens: int) -> InputNorms:
+    """What Wanda reads, from the noised sum of one input.  Post-processing: it spends nothing.
+
+    Features are drawn towards their mean by as much as noise spreads them; raw values would drop what noise made small,
+    and rank by it, where `unit` alone is a better guess.  What noise made negative becomes small.
+
+    noised: (in,) in steps; unit: (in,) > 0, the public scale of each feature.  Only ratios within one input matter.
     """
-    sum_squares = np.maximum(noised, 0) * (unit / steps)
-    return InputNorms(torch.from_numpy(sum_squares).float(), tokens)
+    values = noised.astype(np.float64)
+    mean = float(values.mean())
+    drawn = mean + record_weight(noised) * (values - mean)
+    relative = np.maximum(drawn / mean, _SMALL) if mean > 0 else np.ones(len(values))
+    return InputNorms(torch.from_numpy(relative * unit).float(), tokens)

@@ -30,7 +30,7 @@ from tests.figures.kills import fast
 from tests.storage.logs import files, opened, transaction
 
 WITNESSES = ("ada", "bo", "wyn")
-ROUNDS = 8  # in the first entries of a log; the others are about the program's version
+ROUNDS = 4  # spread over a log; the other entries are about the program's version
 LAG = 10  # entries that no witness has cosigned yet
 NOW = 1_900_000_000
 
@@ -64,10 +64,10 @@ class Parties:
 
 
 def play(entries: int, seed: int, rounds: int = ROUNDS) -> Parties:
-    """A log of so many entries.  rounds: how many at least, in so far as there is room for them."""
+    """A log of so many entries, in `rounds` rounds, 2 at least, where there is room for them."""
     with (
         tempfile.TemporaryDirectory(dir=fast()) as name,
-        played(Path(name), witnesses=WITNESSES, dishonest=1) as found,
+        played(Path(name), witnesses=WITNESSES, dishonest=1, prekeys=rounds) as found,
     ):
         log = read(found)
         cosigners = [(station._signer, station.statement.key) for station in found.witnesses.values()]

@@ -34,7 +34,7 @@ from tests.figures.laid_log import LAG, Parties, another, give, laid, last_shown
 from tests.figures.spread import show, spread
 from tests.figures.stage import tally
 
-AT_ONCE = 400  # positions of one log
+AT_ONCE = 500  # positions of one log
 BYTES = ("entries", "hashes", "checkpoint", "cosigned checkpoint", "documents")
 LEFT = {
     "witnesses": ("the cosigned checkpoint", "witnesses cosigned"),

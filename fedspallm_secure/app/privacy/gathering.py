@@ -20,7 +20,7 @@ from fedspallm_secure.pruning.statistics import Gram, InputNorms
 
 _HELD_BYTES = 1 << 29  # of vectors, float32, before they are clipped and added up
 _REFERENCE_WINDOWS = 8
-_LEAST = 0.01  # of the mean over an input, below which no feature's unit lies
+_LEAST = 1e-4  # of the mean over an input: less is taken for as much
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ def layout(workshop: Workshop, layers: Sequence[int]) -> list[Part]:
 def public_unit(workshop: Workshop, revision: Revision, parts: Sequence[Part], seqlen: int, seed: bytes) -> Vectors:
     """What a window of random tokens gives in every feature, (features,) > 0: a scale that no private text decides.
 
-    Features differ by orders of magnitude; in this unit they weigh alike, and noise blurs each by the same share.
+    Features differ by orders of magnitude, and random tokens tell roughly how.  The unit is the geometric mean of the
+    feature's own value and of the mean over its input, so that a feature the guess is wrong about does not rule a vector.
     """
     draws = PublicDraws(seed, "windows of random tokens")
     ids = [draws.below(workshop.skeleton.vocabulary) for _ in range(_REFERENCE_WINDOWS * seqlen)]
@@ -57,8 +58,8 @@ def public_unit(workshop: Workshop, revision: Revision, parts: Sequence[Part], s
     for part in parts:
         here = unit[part.start : part.stop]
         mean = float(here.mean())
-        least = _LEAST * mean if 0 < mean < np.inf else 1.0
-        unit[part.start : part.stop] = np.where(np.isfinite(here), np.maximum(here, least), 1.0)
+        usual = 0 < mean < np.inf
+        unit[part.start : part.stop] = np.sqrt(np.maximum(here, _LEAST * mean) * mean) if usual else 1.0
     return unit
 
 

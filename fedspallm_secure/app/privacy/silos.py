@@ -20,7 +20,7 @@ from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.plan import RoundPlan
-from fedspallm_secure.pruning.privacy import SIGMA, RecordSum, clip_steps, input_norms
+from fedspallm_secure.pruning.privacy import SIGMA, RecordSum, clip_steps, input_norms, record_weight
 from fedspallm_secure.pruning.pruners import Pruner, Statistics
 from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic, load_noised, save_noised
 from fedspallm_secure.storage.files import sha256_file
@@ -49,7 +49,7 @@ class PrivateSilos:
         self._workshop = workshop
         self._windows = windows
         self._seed = seed
-        self._figures: dict[str, dict[str, Any]] = {}
+        self._figures: dict[str, dict[str, Any]] = {}  # of each member's latest release
         self._units: dict[tuple[int, tuple[int, ...]], Any] = {}
         self._ledgers = {}
         for member in windows:
@@ -66,7 +66,9 @@ class PrivateSilos:
         try:
             return clip_steps(needed)
         except ValueError as error:
-            raise UsageError(f"no noise fits this privacy budget: {error}", hint="choose another --dp-epsilon") from None
+            raise UsageError(
+                f"no noise fits this privacy budget: {error}", hint="choose another --dp-epsilon"
+            ) from None
 
     def statistics(
         self, plan: RoundPlan, member: str, revision: Revision, folder: Path, progress: Progress
@@ -86,11 +88,11 @@ class PrivateSilos:
             save_noised(file, self._draw(plan, member, revision, parts, progress, task))
         found = load_noised(file, parts[-1].stop)
         ledger.enter(plan.number, sha256_file(file))  # before anything is derived from it
-        self._note(member, found)
+        self._note(member, found, parts)
         known: dict[int, dict[str, Statistics]] = {}
         for part in parts:
             here = slice(part.start, part.stop)
-            norms = input_norms(found.noised[here], found.unit[here], found.steps, self._windows[member].numel())
+            norms = input_norms(found.noised[here], found.unit[here], self._windows[member].numel())
             norms.sum_squares = norms.sum_squares.to(self._workshop.skeleton.device)
             known.setdefault(part.layer, {})[part.linear] = norms
         return known
@@ -109,11 +111,15 @@ class PrivateSilos:
             gathered.add(vectors / unit)
         return NoisedStatistic(gathered.noised(), unit, gathered.steps, gathered.records, gathered.clipped)
 
-    def _note(self, member: str, found: NoisedStatistic) -> None:
-        known = self._figures.setdefault(member, {"records": found.records, "clipped": 0, "read": 0, "features": 0})
-        known["clipped"] += found.clipped
-        known["read"] += found.records
-        known["features"] = max(known["features"], len(found.noised))
+    def _note(self, member: str, found: NoisedStatistic, parts: Sequence[Part]) -> None:
+        """Remember what the latest statistic of a member was like."""
+        told = sum((p.stop - p.start) * record_weight(found.noised[p.start : p.stop]) for p in parts)
+        self._figures[member] = {
+            "records": found.records,
+            "clipped_share": found.clipped / found.records,
+            "features": len(found.noised),
+            "weight": told / len(found.noised),
+        }
 
     def figures(self) -> dict[str, Any]:
         """What was promised and spent, for the result: the terms, and of each member its noise, records and releases."""
@@ -124,7 +130,7 @@ class PrivateSilos:
         }
 
     def _member_figures(self, member: str) -> dict[str, Any]:
-        ledger, found = self._ledgers[member], self._figures.get(member)
+        ledger = self._ledgers[member]
         multiplier = SIGMA / ledger.terms.steps if ledger.terms.steps else 0.0
         return {
             "epsilon": spent_epsilon(multiplier, len(ledger.spent), self._settings.delta),
@@ -133,7 +139,5 @@ class PrivateSilos:
             "noise_multiplier": multiplier,
             "sigma": multiplier * self._settings.clip,
             "releases": len(ledger.spent),
-            "records": found["records"] if found else 0,
-            "features": found["features"] if found else 0,
-            "clipped_share": found["clipped"] / found["read"] if found else 0.0,
+            **self._figures.get(member, {"records": 0, "clipped_share": 0.0, "features": 0, "weight": 0.0}),
         }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fedspallm_secure.app.reporting import processes
+from fedspallm_secure.app.reporting import privacy, processes
 from fedspallm_secure.app.reporting.numbers import count, listed, percent, plural
 from fedspallm_secure.app.reporting.text import Result
 
@@ -46,21 +46,21 @@ def _secrecy(result: Result) -> tuple[str, str]:
             "No secrecy from whoever ran this.",
             "A server and its silos ran as processes of their own, with real keys and the real protocol: the server "
             "got sums and no single contribution. But all their homes, with the password, lay in one folder. Between "
-            "institutions each is on a machine of its own. No differential privacy was in effect. A pruned model can "
-            "itself carry traces of the text it was pruned with.",
+            "institutions each is on a machine of its own. "
+            f"{privacy.noise(result)} A pruned model can itself carry traces of the text it was pruned with.",
         )
     if not result["secagg"]:
         return (
             "No privacy.",
             "This run used plain aggregation in one process. Every silo's text, keep-masks and weights lay on one "
-            "machine, and nothing was hidden from the server. No encryption, no secure aggregation and no differential "
-            "privacy was in effect. A pruned model can itself carry traces of the text it was pruned with.",
+            "machine, and nothing was hidden from the server. No encryption and no secure aggregation was in effect. "
+            f"{privacy.noise(result)} A pruned model can itself carry traces of the text it was pruned with.",
         )
     return (
         "No secrecy from whoever ran this.",
         "In this simulation all parties lay on one machine: every silo's text, contributions and keys. The protocol "
-        "was the real one, but what it promises holds between institutions with machines of their own. No "
-        "differential privacy was in effect. A pruned model can itself carry traces of the text it was pruned with.",
+        "was the real one, but what it promises holds between institutions with machines of their own. "
+        f"{privacy.noise(result)} A pruned model can itself carry traces of the text it was pruned with.",
     )
 
 

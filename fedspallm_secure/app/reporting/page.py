@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fedspallm_secure.app.reporting import claims, secure, tables, text
+from fedspallm_secure.app.reporting import claims, privacy, secure, tables, text
 from fedspallm_secure.app.reporting.charts import Bar, duration_panel, perplexity_panel, swatch
 from fedspallm_secure.app.reporting.layer_charts import Votes, agreement_chart, heat_map, keep_count_chart
 from fedspallm_secure.app.reporting.numbers import change, duration, plural, size
@@ -142,6 +142,7 @@ def _agreement(result: Result) -> dict[str, Any]:
         "claims": claims.claims(result),
         "no_claims": claims.no_claims(result),
         "secure": secure.section(result),
+        "privacy": privacy.section(result),
         "secure_claims": claims.secure_claims(result),
         "secure_no_claims": claims.secure_no_claims(result),
     }

@@ -28,6 +28,7 @@ _SETTINGS = {
     "strategy": "strategy of the server",
     "group": "compared within",
     "schedule": "sparsity of each pass",
+    "privacy": "differential privacy",
     "min_cohort": "silos per layer, at least",
     "spread": "layers spread over rounds",
     "samples": "calibration windows per silo",

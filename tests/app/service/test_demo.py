@@ -75,7 +75,7 @@ def test_the_text_that_explains_names_commands_that_there_are(town):
     town.explain()
     words = (town.folder.parent / "README.txt").read_text()
     lines = [line.split()[1:] for line in words.splitlines() if line.startswith("  fedprune ")]
-    assert len(lines) == 7
+    assert len(lines) == 9
     for line in lines:
         command, context = cli, click.Context(cli, info_name="fedprune")
         while isinstance(command, click.Group):
