@@ -1,10 +1,11 @@
 """Receipts: read from a member's home, handed to an auditor as files, and read back there (SPEC section 22.6)."""
 
 from pathlib import Path
+from typing import Final
 
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.errors import MissingInput
-from fedspallm_secure.protocol.limits import FOLDER_LIMIT, RECEIPT_LIMIT
+from fedspallm_secure.protocol.limits import RECEIPT_LIMIT
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
 from fedspallm_secure.storage.documents import read_document, write_document
@@ -12,10 +13,12 @@ from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.home_folder import REGISTER, read_identity
 from fedspallm_secure.storage.outside import entries
 
+_RECEIPTS: Final = 65_536  # files: one for each layer and round of each member
+
 
 def read_receipts(folder: Path) -> tuple[bytes, ...]:
     """All files of a folder, in the order of their names.  Raises MissingInput, HostileFile or LimitExceeded."""
-    return tuple(read_document(folder / name, RECEIPT_LIMIT) for name in entries(folder, "", FOLDER_LIMIT))
+    return tuple(read_document(folder / name, RECEIPT_LIMIT) for name in entries(folder, "", _RECEIPTS))
 
 
 def kept_receipts(home: Path) -> list[Receipt]:

@@ -63,7 +63,7 @@ class Scribe:
         """Whatever was published once is in the journal, too.  Raises RolledBack."""
         try:
             found = open_checkpoint(Note.parse(FolderLog(self.folder).note()), self.key)
-        except (MissingInput, FormatError, BadSignature):
+        except (MissingInput, FormatError, BadSignature, HostileFile, LimitExceeded):
             return  # it is written anew
         log = self.post.log
         if found.size > log.size or log.tree.root(found.size) != found.root:
@@ -163,16 +163,16 @@ class Scribe:
         return True
 
     def testify(self, proof: bytes) -> None:
-        """Somebody made two packages under one number; written once, however many came.
+        """Somebody made two packages under one number; written once for a key and a round, however often it did.
 
         proof: as of `equivocation_proof`.
         """
         heads = parse_canonical_json(proof, "a proof")["packages"]
-        header = decode_base64(heads[0]["header"], "a header")
-        if self._is_new(f"equivocation {document_name(header)}", True):
-            context = Header.parse(header).context
-            known = context.round <= self.post.journal.last_round()  # packages may name any round, and are kept unread
-            self.write(EntryType.EQUIVOCATION, context.sender, {"heads": heads}, context.round if known else 0)
+        context = Header.parse(decode_base64(heads[0]["header"], "a header")).context
+        known = context.round <= self.post.journal.last_round()  # packages may name any round, and are kept unread
+        round = context.round if known else 0
+        if self._is_new(f"equivocation {context.sender_key} {round}", True):
+            self.write(EntryType.EQUIVOCATION, context.sender, {"heads": heads}, round)
 
     def end(self, round: int, result: str, files: Sequence[Mapping[str, Any]], removed: Sequence[str]) -> None:
         """A round is over; inside of `post.at_once()`.

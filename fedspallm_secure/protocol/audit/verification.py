@@ -59,11 +59,13 @@ class _Verification:
         self._parties: KnownParties
         self._server: Party
         self._statement: NoteKeyStatement | None = None
+        self._shown: bytes | FedSpaError | None = None  # the cosigned checkpoint, or why it cannot be read
         self._seen: dict[bytes, int] = {}  # checkpoint in a head -> the first entry that shows it
         self._witnessed = 0
 
     def run(self) -> Report:
         """All steps."""
+        self._read_cosigned()
         checkpoint = self._read_checkpoint()
         if checkpoint is None:
             return Report(self._findings.steps(), 0, b"")
@@ -76,6 +78,19 @@ class _Verification:
             self._read_entries(checkpoint, key)
         rounds = len(self._grammar.rounds)
         return Report(self._findings.steps(), checkpoint.size, checkpoint.root, self._witnessed, rounds)
+
+    def _read_cosigned(self) -> None:
+        """Once, and before the checkpoint: a server that is at work publishes newer ones while its log is read."""
+        try:
+            self._shown = self._source.cosigned()
+        except FedSpaError as error:
+            self._shown = error
+
+    @property
+    def _cosigned(self) -> bytes | None:
+        if isinstance(self._shown, FedSpaError):
+            raise self._shown
+        return self._shown
 
     def _read_checkpoint(self) -> Checkpoint | None:
         try:
@@ -152,7 +167,7 @@ class _Verification:
 
     def _check_quorum(self, policy: TrustPolicy, checkpoint: Checkpoint, key: NoteKey) -> None:
         try:
-            shown = self._source.cosigned()
+            shown = self._cosigned
             for note in (self._note, *([] if shown is None else [Note.parse(shown)])):
                 if policy.satisfied(note):
                     self._witnessed = max(self._witnessed, open_checkpoint(note, key).size)
@@ -167,7 +182,7 @@ class _Verification:
         """Every checkpoint that somebody was shown is one of this log."""
         shown = [(note, "a checkpoint that was given") for note in self._given.checkpoints]
         try:
-            cosigned = self._source.cosigned()
+            cosigned = self._cosigned
         except FedSpaError as error:
             self._findings.add("V2", f"the cosigned checkpoint: {error}")
             cosigned = None
