@@ -15,9 +15,18 @@ from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64, parse_canonical_json
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.notes import Checkpoint, Note, open_checkpoint, sign_checkpoint
-from fedspallm_secure.errors import BadSignature, FormatError, KeyStoreError, LogRefused, MissingInput, RolledBack
+from fedspallm_secure.errors import (
+    BadSignature,
+    FormatError,
+    HostileFile,
+    KeyStoreError,
+    LimitExceeded,
+    LogRefused,
+    MissingInput,
+    RolledBack,
+)
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
-from fedspallm_secure.protocol.audit.log_bodies import ENTRIES_AT_ONCE, LogBody
+from fedspallm_secure.protocol.audit.log_bodies import ENTRIES_AT_ONCE, LogBody, fitting
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, note_key
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.recording import abort_of, document_name, drafts_of
@@ -27,7 +36,6 @@ from fedspallm_secure.protocol.rounds.records_server import GroupEnded, ListMade
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.storage.log_folder import FolderLog, publish
 
-_BYTES_AT_ONCE: Final = 1 << 26  # of entries in one package: as base64, less than half of what a package `log` holds
 _LOST: Final = "a server whose log key is lost enrols anew, under another id, with a new log"
 _PUT_BACK: Final = "stop: the journal of this server was put back.  Enrol a server under another id, with a new log"
 
@@ -251,7 +259,7 @@ class Scribe:
                 self.post.withdraw(listed.digest)
         start = self._seen_by(party)
         while True:
-            entries = _fitting(log.entries(start, min(start + ENTRIES_AT_ONCE, log.size)))
+            entries = fitting(log.entries(start, min(start + ENTRIES_AT_ONCE, log.size)))
             end = start + len(entries)
             shown = tuple(one.encode() for one in witnesses)
             body = LogBody(self.statement, shown, start, entries, self.checkpoint_at(end), cosigned)
@@ -286,14 +294,3 @@ class Scribe:
             names = sorted(map(document_name, documents))
             data = {"policy": document_name(policy), "note_keys": names}
             self.write(EntryType.WITNESSES, self.post.party, data, documents=(policy, *documents))
-
-
-def _fitting(entries: Iterable[bytes]) -> tuple[bytes, ...]:
-    """The first of them, as many as one package holds."""
-    found, room = [], _BYTES_AT_ONCE
-    for entry in entries:
-        room -= len(entry)
-        if found and room < 0:
-            break
-        found.append(entry)
-    return tuple(found)

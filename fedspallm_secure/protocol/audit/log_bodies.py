@@ -1,5 +1,6 @@
 """What a server tells a member about its log: the body of a package `log` (SPEC section 22.4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from fedspallm_secure.errors import FormatError
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 
 ENTRIES_AT_ONCE: Final = 4_096  # entries of one package; an array of canonical JSON has at most 10,000
+BYTES_AT_ONCE: Final = 1 << 26  # of these entries: as base64, less than half of what a package `log` may hold
 _WITNESSES_LIMIT: Final = 100
 _WHAT = "the package with the log"
 _SCHEMA: dict[str, type] = {
@@ -70,6 +72,18 @@ class LogBody:
             Note.parse(decode_base64(found["checkpoint"], f"{_WHAT}: checkpoint")),
             Note.parse(cosigned) if cosigned else None,
         )
+
+
+def fitting(entries: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The first of these entries, as many as one package holds: at least one."""
+    found: list[bytes] = []
+    room = BYTES_AT_ONCE
+    for entry in entries:
+        room -= len(entry)
+        if found and room < 0:
+            break
+        found.append(entry)
+    return tuple(found)
 
 
 def _octets(value: object, name: str) -> bytes:
