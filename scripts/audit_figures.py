@@ -93,13 +93,14 @@ witnesses, of whom one may be dishonest, so that all three have to cosign. {wher
 *Changes.* Two rounds are real ones; with everybody's keys the log is then made longer by two more rounds and by entries
 about the program's version. A byte is changed in the files as they are published, any byte of them. Without keys:
 entries are dropped, exchanged or repeated, and the hashes made to fit. The operator signs everything anew that follows
-its change, and a checkpoint for it; then only what somebody else has signed can contradict it, and the figure asks that
-exactly this is named: the cosignatures of the policy, a checkpoint that a member shows, or those in the headers of
-packages that stand in later entries. Positions are drawn from what these have seen. Whatever the operator changes
-after all of them is another history that nobody has seen yet, and no audit can find it; a test makes such a change,
-and it passes. Files that an audit does not read are the partial tiles of the cosigned checkpoint, beside those of the
-newest one. Where more witnesses have cosigned than the policy asks for, a changed name makes a line one of a stranger,
-which counts for nothing, and the checkpoint stays good.
+its change, and a checkpoint for it; then only what somebody else has signed contradicts the change as such: the
+cosignatures of the policy, a checkpoint that a member shows, or those in the headers of packages that stand in later
+entries. V2 has to name exactly this; "by another contradiction" is where it did not, since the change broke something
+else that stops it, such as the rosters by which headers are believed. Positions are drawn from what these have seen.
+Whatever the operator changes after all of them is another history that nobody has seen yet, and no audit can find it; a
+test makes such a change, and it passes. Files that an audit does not read are the partial tiles of the cosigned
+checkpoint, beside those of the newest one. Where more witnesses have cosigned than the policy asks for, a changed name
+makes a line one of a stranger, which counts for nothing, and the checkpoint stays good.
 
 *Two histories.* They part before the rounds, at a plan, after it, at a contribution, a survivor list or a result; the
 other one is shorter, as long, or longer than what was seen of the true one. A checkpoint without entries contradicts

@@ -38,7 +38,9 @@ class LocalPruning:
     """One member's pruning of some layers of one revision, with one set of calibration windows.
 
     known: layer -> first linear of each input -> its statistics, where they do not come from the windows, for example
-    because noise was added to them; then the model is not walked.  With several `ranks` every one is given the same arguments and sees the same model and revision; `run` is called on
+    because noise was added to them; then the model is not walked.
+
+    With several `ranks` every one is given the same arguments and sees the same model and revision; `run` is called on
     all of them.  Its files are written, and looked for, on rank 0 alone.
     """
 

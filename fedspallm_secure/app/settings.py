@@ -36,7 +36,8 @@ class SimulationSettings:
 
     schedule: target of each pass over the model; budgets: layers a silo prunes per round, all if absent;
     silo_patterns: silos that prune to a sparsity of their own; samples, seqlen: calibration windows per silo and
-    tokens per window; test_tokens: at most so many tokens of each test text are scored; secure: None for plain sums; privacy: None for no noise.
+    tokens per window; test_tokens: at most so many tokens of each test text are scored; secure: None for plain sums;
+    privacy: None for no noise.
     """
 
     model: Path

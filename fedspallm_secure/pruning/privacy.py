@@ -1,9 +1,9 @@
-"""Record-level differential privacy of input norms: clip each record, add up, add noise; all that follows is post-processing.
+"""Record-level differential privacy of input norms: clip each record, add up, add noise; the rest is post-processing.
 
-A *record* is one calibration window.  Its vector holds, for every input of every matrix that its silo prunes, the sum over
-its tokens of X_j squared, in a unit that is public.  Neighbouring: one window of the silo contributes nothing.  Vectors are
-cut to a length of at most the clip and counted in whole steps of a grid, of which the noise has 2^20 per sigma; from there on
-everything is integers, so the sensitivity is exact and so is the noise.  Accounting is elsewhere (`app/privacy`).
+A *record* is one calibration window.  Its vector holds, for every input of every matrix that its silo prunes, the sum
+over its tokens of X_j squared, in a unit that is public.  Neighbouring: one window of the silo contributes nothing.
+Vectors are cut to a length of at most the clip and counted in whole steps of a grid; sigma has 2^20 of them.  From
+there on all are integers, so the sensitivity is exact and so is the noise.  Accounting is elsewhere (`app/privacy`).
 """
 
 from dataclasses import dataclass, field
@@ -97,7 +97,7 @@ class RecordSum:
 
 
 def record_weight(noised: Integers) -> float:
-    """How far the noised sums of one input tell features apart, 0 to 1: the share of their spread that is not noise's."""
+    """How far the noised sums of one input tell features apart, 0 to 1: the share of their spread beyond noise's."""
     spread = float(noised.astype(np.float64).var())
     return max(0.0, 1.0 - SIGMA**2 / spread) if spread > 0 else 0.0
 

@@ -220,7 +220,7 @@ def judge(change: Change, error: FedSpaError | None, report: Report | None) -> t
         steps = () if report is None else report.steps
         said = [finding.text for one in steps if one.name == "V2" for finding in one.findings]
         if not any(text.startswith(LEFT[change.left]) for text in said):
-            return how, f"found by {error}, and not by what contradicts it"
+            return f"{how}, by another contradiction", ""
     return how, ""
 
 

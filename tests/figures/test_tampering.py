@@ -77,6 +77,13 @@ def test_a_change_that_nothing_contradicts_passes(found):
     assert judge(Change("added", "", {}, (), next(iter(LEFT))), error, report) == ("not found", "not found")
 
 
+def test_a_change_that_is_found_by_something_else_is_told_apart(found):
+    found.lay({**found.right, "checkpoint": b"nothing"})
+    left = next(iter(LEFT))
+    how, wrong = judge(Change("replaced", "", {}, (), left), *found.audit(("policy",)))
+    assert how == "V2, exit code 202, by another contradiction" and not wrong
+
+
 def test_files_that_no_audit_reads_are_told_apart(found):
     name = next(name for name in found.right if name.endswith(f".p/{SIZE - LAG}"))
     assert name not in found.read

@@ -29,7 +29,7 @@ def pmf(bits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chi_square(drawn: np.ndarray, bits: int) -> float:
-    """How many standard deviations Pearson's statistic lies above its mean; cells with fewer than 10 expected are merged."""
+    """How many standard deviations Pearson's statistic lies above its mean; cells below 10 expected are merged."""
     points, probabilities = pmf(bits)
     common = probabilities * len(drawn) >= 10
     expected = [*(probabilities[common] * len(drawn)), probabilities[~common].sum() * len(drawn)]

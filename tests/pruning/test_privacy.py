@@ -1,4 +1,4 @@
-"""Clipping, sensitivity and noise: what one record can do is bounded, exactly, and an attack finds no more than was claimed."""
+"""Clipping, sensitivity, noise: what one record can do is bounded, and an attack finds no more than was claimed."""
 
 import itertools
 import math
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fedspallm_secure.pruning import privacy
+from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from fedspallm_secure.pruning.privacy import (
     MOST_STEPS,
     SIGMA,
@@ -22,7 +23,6 @@ from fedspallm_secure.pruning.privacy import (
     record_weight,
 )
 from fedspallm_secure.pruning.pruners import LocalSpec, Matrix, Pruner, prune_together
-from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 
 FEATURES = 7
 STEPS = st.sampled_from([1, 2, 3, 1000, SIGMA, 1_521_206, MOST_STEPS])
@@ -156,7 +156,7 @@ TRIALS, DELTA, CONFIDENCE = 20_000, 1e-5, 1e-6
 
 
 def upper(rate: float) -> float:
-    """What a rate of `TRIALS` may truly be at most, but for a chance of `CONFIDENCE` (Chernoff's bound, by bisection)."""
+    """What a rate of `TRIALS` may truly be at most, but for a chance of `CONFIDENCE` (Chernoff, by bisection)."""
     low, high = rate, 1.0
     for _ in range(60):
         middle = (low + high) / 2

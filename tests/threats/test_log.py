@@ -16,6 +16,7 @@ from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.reports import Given
 from fedspallm_secure.protocol.audit.verification import verify_log
+from fedspallm_secure.protocol.limits import CLOCK_SKEW
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
 from fedspallm_secure.protocol.rounds.server_state import State
@@ -322,7 +323,7 @@ def test_an_entry_that_is_older_than_its_package(honest):
     """THREAT_MODEL T230: a server that dates entries back is found out by what others have signed; `AuditEntry`."""
     log = honest.copy()
     index = log.find(EntryType.CONTRIBUTION, 1)
-    log.head(index, lambda context: replace(context, created=context.created + 3_600))
+    log.head(index, lambda context: replace(context, created=context.created + 2 * CLOCK_SKEW))
     (found,) = audit(log)[AuditEntry.step]
     assert "seconds after the entry" in found
 
@@ -352,10 +353,10 @@ def test_a_log_that_grows_while_it_is_read(honest):
     assert audit(log, AtWork(log)) == {}
 
 
-def test_an_auditor_needs_no_numerical_library():
-    """THREAT_MODEL T232: a log is checked where nothing but cryptography is installed."""
+def test_an_auditor_needs_no_model_library():
+    """THREAT_MODEL T232: a log is checked on a machine without PyTorch, from what strangers handed in."""
     program = (
-        "import sys\nfor name in ('torch', 'numpy', 'transformers', 'safetensors'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('torch', 'transformers', 'safetensors'): sys.modules[name] = None\n"
         "import fedspallm_secure.app.audit.verifying, fedspallm_secure.app.audit.opening\n"
         "import fedspallm_secure.app.audit.comparing, fedspallm_secure.app.audit.proving\n"
     )
@@ -395,3 +396,13 @@ def test_a_receipt_that_was_lost(tmp_path):
         kept = [record.statement for record in records if isinstance(record, ReceiptHeld)]
         source, root = FolderLog(found.data(HUB) / "log"), found.post(HUB).home.trust.root.der
         assert verify_log(source, root, None, Given(receipts=tuple(kept[1:]))).passed
+
+
+@pytest.mark.xfail(strict=True, reason="list and result keep the signature of a key that no member accepts any more")
+def test_a_server_that_renews_before_everybody_has_the_result(tmp_path):
+    """THREAT_MODEL T238: members take the result that stands in their log, whichever key of the server signed it."""
+    with stations(tmp_path, **SMALL) as found:
+        drive(found, State.FINISHED)
+        renewed(found, HUB)
+        found.wait()
+        assert all(work.taken == [(1, 0)] for work in found.works.values())

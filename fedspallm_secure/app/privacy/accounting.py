@@ -1,7 +1,7 @@
 """Noise from a privacy budget, and what was spent of it: by the `dp-accounting` library, from the extra `dp`.
 
-Rényi accounting, because the bound alpha / (2 sigma^2) holds for the discrete Gaussian in any number of dimensions as it
-stands (Canonne, Kamath and Steinke 2020, theorem 4).  The tighter curve of the continuous Gaussian holds for it only nearly.
+Rényi accounting, because the bound alpha / (2 sigma^2) holds for the discrete Gaussian as it stands, in any number of
+dimensions (Canonne, Kamath and Steinke 2020).  The tighter curve of the continuous Gaussian holds for it only nearly.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def noise_multiplier(epsilon: float, delta: float, releases: int) -> float:
 
 
 def spent_epsilon(multiplier: float, releases: int, delta: float) -> float:
-    """The epsilon at `delta` of so many releases with a sigma of `multiplier` clips; 0 for none.  Raises MissingExtra."""
+    """The epsilon at `delta` of so many releases with a sigma of `multiplier` clips; 0 for none.  As above."""
     if releases == 0:
         return 0.0
     library = _library()

@@ -1,7 +1,7 @@
 """The vectors of records: one pass of every window, alone, through the model as the round found it.
 
 Nothing that a record does to the model comes back to another record: windows are walked one by one, and the weights are
-those that everybody has.  So each vector is a function of its own window and of public things, which is what clipping needs.
+those that everybody has.  So each vector is a function of its own window and of public things, as clipping needs it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,12 +49,12 @@ def public_unit(workshop: Workshop, revision: Revision, parts: Sequence[Part], s
     """What a window of random tokens gives in every feature, (features,) > 0: a scale that no private text decides.
 
     Features differ by orders of magnitude, and random tokens tell roughly how.  The unit is the geometric mean of the
-    feature's own value and of the mean over its input, so that a feature the guess is wrong about does not rule a vector.
+    feature's own value and of the mean over its input, so that a feature that was guessed badly does not rule a vector.
     """
     draws = PublicDraws(seed, "windows of random tokens")
     ids = [draws.below(workshop.skeleton.vocabulary) for _ in range(_REFERENCE_WINDOWS * seqlen)]
     windows = torch.tensor(ids, dtype=torch.int64).view(_REFERENCE_WINDOWS, seqlen)
-    unit = _walk(workshop, revision, parts, windows).mean(axis=0)
+    unit: Vectors = _walk(workshop, revision, parts, windows).mean(axis=0)
     for part in parts:
         here = unit[part.start : part.stop]
         mean = float(here.mean())

@@ -1,7 +1,7 @@
 """A member's privacy ledger: what it promised about its records, and each release that spent of it.  One JSON file.
 
-A release is entered once the noised statistic is on disk and before anything is derived from it, under its digest.  So a
-killed run finds its statistic again and draws no second noise; and a statistic that was lost cannot be had again for free.
+A release is entered, under the digest of its noised statistic, once that is on disk and before anything is derived from
+it.  So a killed run finds its statistic again and draws no second noise, and one that was lost cannot be had for free.
 """
 
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ _LIMIT = 1 << 20  # bytes
 class Terms:
     """What a member promises about its records, and how many releases that covers.
 
-    epsilon, delta: the privacy budget; clip: of a record; releases: rounds that it is spread over; steps: the clip in steps
-    of the noise's grid, which says how much noise there is.
+    epsilon, delta: the privacy budget; clip: of a record; releases: rounds that it is spread over; steps: the clip in
+    steps of the noise's grid, which says how much noise there is.
     """
 
     member: str
@@ -66,16 +66,17 @@ class Ledger:
         if number in self.spent:
             raise PlanRefused(
                 f"{self.terms.member} has spent for round {number} already, and its noised statistic is gone",
-                hint="put the folder `work` back as it was; fresh noise on the same records would have to be paid again",
+                hint="put the folder `work` back as it was; fresh noise on the same records would have its price",
             )
         if len(self.spent) >= self.terms.releases:
             raise PlanRefused(
-                f"{self.terms.member} has spent its privacy budget: {len(self.spent)} of {self.terms.releases} releases",
+                f"{self.terms.member} has spent its privacy budget: "
+                f"{len(self.spent)} of {self.terms.releases} releases",
                 hint="more rounds need a larger budget, or noise for more releases, from the beginning",
             )
 
     def enter(self, number: int, digest: str) -> None:
-        """Enter the release of round `number`, durably.  Raises PlanRefused, RecordDamaged if it is not that statistic."""
+        """Enter the release of round `number`, durably.  Raises PlanRefused, RecordDamaged for another statistic."""
         if number in self.spent:
             if self.spent[number] != digest:
                 raise RecordDamaged(f"the noised statistic of round {number} is not the one that {self.path} names")

@@ -1,7 +1,7 @@
-"""All silos of a simulation under differential privacy: each releases one noised statistic per round, and prunes by it.
+"""All silos of a simulation under differential privacy: each draws one noised statistic per round, and prunes by it.
 
-Where nothing is read (`magnitude`) nothing is spent.  Noise comes from the operating system and from no seed, so that two
-runs with the same settings differ; a run that is continued does not.
+Where nothing is read (`magnitude`) nothing is spent.  Noise comes from the operating system and from no seed: two runs
+with the same settings differ, and a run that is continued draws nothing twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -122,7 +122,7 @@ class PrivateSilos:
         }
 
     def figures(self) -> dict[str, Any]:
-        """What was promised and spent, for the result: the terms, and of each member its noise, records and releases."""
+        """What was promised and spent, for the result: the terms, and each member's noise, records and releases."""
         return {
             **self._settings.to_dict(),
             "reads_text": self._reads,

@@ -34,14 +34,15 @@ def terms(result: Result) -> list[str]:
         ]
     return [
         "Before it chose, each silo measured its inputs on the model as the round found it, window by window, cut the "
-        f"vector of each window to a length of {told['clip']:g}, added them up, and added Gaussian noise from the operating "
-        f"system to every feature. Its privacy budget for the whole run was ε = {told['epsilon']:g} at "
+        f"vector of each window to a length of {told['clip']:g}, added them up, and added Gaussian noise from the "
+        "operating system to every feature. "
+        f"Its privacy budget for the whole run was ε = {told['epsilon']:g} at "
         f"δ = {told['delta']:g}.",
         "A record is one calibration window. The unit of the clip is what a window of random tokens gives. Noise "
-        "comes from no seed: a run with the same settings gives another model. Told by text: how much of the spread between "
-        "features is more than noise; the rest of a silo's estimate is a public guess.",
+        "comes from no seed: a run with the same settings gives another model. Told by text: how much of the spread "
+        "between features is more than noise; the rest of a silo's estimate is a public guess.",
         "The share of clipped windows and the number of tokens are exact figures about the texts, and so are the "
-        "perplexities of the standalone and centralised models, which were pruned without noise. ε does not cover them.",
+        "perplexities of standalone and centralised models, which were pruned without noise. ε does not cover them.",
     ]
 
 
@@ -52,8 +53,8 @@ def claims(result: Result) -> list[str]:
         return ["ε = 0: no calibration text decided any keep-mask."]
     return [
         f"{_spent(found)} record-level differential privacy for the released keep-masks with respect to {member}'s "
-        f"calibration records, for {plural(found['releases'], 'round')}, assuming {member} runs the published clipping and "
-        "noise code."
+        f"calibration records, for {plural(found['releases'], 'round')}, assuming {member} runs the published clipping "
+        "and noise code."
         for member, found in told["members"].items()
         if found["releases"]
     ] + [

@@ -1,4 +1,4 @@
-"""Noise for a budget: enough by the exact formula of the Gaussian mechanism, and little more; the library may be missing."""
+"""Noise for a budget: enough by the exact formula of the Gaussian mechanism, and little more."""
 
 import math
 import sys
