@@ -45,11 +45,11 @@ def publish(store: LogStore, folder: Path, note: bytes, cosigned: bytes | None) 
             _put(store, folder / document_path(digest), partial(store.document, digest))
         for file in files:
             _put(store, folder / file.path, partial(_content, store, file))
+        _replace(folder / CHECKPOINT, note)  # first: what witnesses cosigned is never more than what is published
         if cosigned is None:
             _remove(folder / COSIGNED)
         else:
             _replace(folder / COSIGNED, cosigned)
-        _replace(folder / CHECKPOINT, note)
         for file in files:
             if file.width == TILE_WIDTH:
                 _remove_partial(folder / f"{file.path}.p")

@@ -367,7 +367,6 @@ def test_an_auditor_needs_no_model_library():
 # --- open -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="the server forgets how far it has come in a bundle that it has dropped")
 def test_prekeys_that_come_again_after_they_were_dropped(tmp_path):
     """THREAT_MODEL T233: no plan names a prekey twice, whatever a member offers."""
     with stations(tmp_path, **SMALL, schedule=("1/4", "1/2")) as found:
@@ -385,7 +384,6 @@ def test_prekeys_that_come_again_after_they_were_dropped(tmp_path):
         assert failures(found) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a receipt that never came makes an honest log fail V7")
 def test_a_receipt_that_was_lost(tmp_path):
     """THREAT_MODEL T234: who has no receipt for something that it did send makes no honest log fail."""
     with stations(tmp_path, members=4, layers=2) as found:
@@ -398,7 +396,6 @@ def test_a_receipt_that_was_lost(tmp_path):
         assert verify_log(source, root, None, Given(receipts=tuple(kept[1:]))).passed
 
 
-@pytest.mark.xfail(strict=True, reason="list and result keep the signature of a key that no member accepts any more")
 def test_a_server_that_renews_before_everybody_has_the_result(tmp_path):
     """THREAT_MODEL T238: members take the result that stands in their log, whichever key of the server signed it."""
     with stations(tmp_path, **SMALL) as found:

@@ -147,15 +147,21 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
         ("That keys are erased.", "Python cannot promise it. Secrets are dropped as soon as they are not needed."),
         (
             "That sums of different rounds cannot be combined.",
-            "Where no honest silo was in all of them, nobody sees that together they give one away. A log will.",
+            "Where no honest silo was in all of them, none sees by itself that together they give one away. The log of "
+            "a real server shows all.",
         ),
         (
             "That a seed is drawn once.",
             "A server can open one round after another until it likes the seed. Silos see the numbers it skipped.",
         ),
         (
-            "Protection from a server that never shows anybody a log.",
-            "Signed logs and their witnesses come with a later version.",
+            "Protection from a server that shows each silo another log, where nobody compares them.",
+            "Two histories leave a proof as soon as one party sees checkpoints of both; witnesses see to that. There is "
+            "no log where all parties lie in one process.",
+        ),
+        (
+            "That a log tells what was not written down, or that sums are those of the vectors.",
+            "A log has digests. Recomputing a round from the server's archive shows the latter.",
         ),
     ]
 

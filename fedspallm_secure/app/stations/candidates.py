@@ -73,7 +73,8 @@ class Candidates:
         if journal.recall("bundle", digest) is None:
             self._check_leaves(sender.id, bundle, digest)
             self._post.remember("bundle", digest, encode_base64(bundle.encode()))
-            self._post.remember("next prekey", digest, bundle.first)
+            if journal.recall("next prekey", digest) is None:  # one that a plan named, and that was dropped, comes again
+                self._post.remember("next prekey", digest, bundle.first)
         self._keep_newest(sender.id, digest)
 
     def _check_leaves(self, id: str, bundle: Prekeys, digest: str) -> None:
@@ -99,8 +100,9 @@ class Candidates:
         kept = [one for one in before if one in (offered, *before[1 - _KEPT :])]
         for old in set(before).difference(kept):
             self._points.pop(old, None)
+            if journal.recall("next prekey", old) == self._bundle(old).first:  # else a plan named it
+                self._post.forget("next prekey", old)
             self._post.forget("bundle", old)
-            self._post.forget("next prekey", old)
         self._post.remember("bundles of", id, [*kept, digest])
 
     def _bundle(self, digest: str) -> Prekeys:

@@ -217,6 +217,8 @@ class LogBook:
         for entry in fresh:
             log.stage(entry)
         if log.tree.root(found.size) != found.root:
+            # It may be one of another history: when the log has come so far, the two contradict each other.
+            log.keep_note(body.checkpoint.only(body.note_key.key).encode(), found.size, found.root, str(self.server))
             raise LogRefused("the entries do not have the root of the checkpoint", check="G4")
         self._take(fresh, before)
         for shown, size, its_root in list(log.notes()):

@@ -85,13 +85,20 @@ class Report:
 
 @dataclass(slots=True)
 class Findings:
-    """What was found so far, step by step; skipped: steps that are not run, with the reason.
+    """What was found so far, step by step; notes: what is to be known and is no fault; skipped: steps that are not run.
 
     Of each step the first `FINDINGS_LIMIT` are kept: a log can be wrong in every entry.
     """
 
     found: dict[str, list[Finding]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[Finding]] = field(default_factory=dict)
+
+    def note(self, step: str, text: str, *indices: int) -> None:
+        """Something that people should know, and that makes no step fail."""
+        noted = self.notes.setdefault(step, [])
+        if len(noted) < FINDINGS_LIMIT:
+            noted.append(Finding(text, indices))
 
     def add(self, step: str, text: str, *indices: int) -> None:
         """Something is wrong."""
@@ -120,5 +127,5 @@ class Findings:
             if name in self.skipped and not found:
                 steps.append(Step(name, title, None, (Finding(self.skipped[name]),)))
             else:
-                steps.append(Step(name, title, not found, found))
+                steps.append(Step(name, title, not found, (*found, *self.notes.get(name, ()))))
         return tuple(steps)

@@ -1,8 +1,10 @@
 """What the server of a round sends out, message by message, as a function of what it knows (SPEC 16.2 and 16.4)."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.signing import key_id
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Ballot
@@ -16,6 +18,7 @@ from fedspallm_secure.protocol.rounds.records_server import Received
 from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.protocol.rounds.survivors import encode_survivors
 from fedspallm_secure.protocol.rounds.unmasking import Endorser, ForwardedDeal, RequestedGroup, UnmaskRequest
+from fedspallm_secure.protocol.statements import Statement, make_statement
 from fedspallm_secure.secagg.thresholds import Profile
 
 
@@ -90,7 +93,7 @@ def reminders(server: ServerState) -> list[Outgoing]:
 
 def _lists(server: ServerState) -> list[Outgoing]:
     # Also to those who are on no list: what the sums of others give away about them goes into their ledgers.
-    body = encode_survivors(server.listed)
+    body = encode_survivors(replace(server.listed, statement=_signed(server, server.listed.statement)))
     return [Outgoing("survivors", party, body) for party in server.members() + server.witnesses()]
 
 
@@ -120,7 +123,15 @@ def _ends(server: ServerState) -> list[Outgoing]:
         body = Abort(None, list(server.ended.values())[-1].code).encode()
         return [Outgoing("abort", member, body) for member in server.members()]
     auditors = [entry.party for entry in server.own.trust.roster.entries if entry.party.role is Role.AUDITOR]
-    return [Outgoing("result", party, server.result.encode()) for party in server.members() + auditors]
+    body = replace(server.result, statement=_signed(server, server.result.statement)).encode()
+    return [Outgoing("result", party, body) for party in server.members() + auditors]
+
+
+def _signed(server: ServerState, statement: Statement) -> Statement:
+    """What the server has said, signed by the key that members accept now; its digest is the same."""
+    if statement.signatures[0][0] == key_id(server.own.signer.public):
+        return statement
+    return make_statement(statement.type, statement.value, [server.own.signer])
 
 
 def _member(id: str) -> Party:

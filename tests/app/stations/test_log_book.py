@@ -177,7 +177,17 @@ def test_g4_entries_of_another_root(found):
     refused = liar.show(replace(body, entries=tuple(liar.bodies[size:])))
     assert isinstance(refused, LogRefused) and refused.check == "G4"
     assert size_of(found) == size
-    assert liar.show(liar.body(size)) is None  # what follows what it had is taken in afterwards
+    assert isinstance(liar.show(liar.body(size)), SplitView)  # two checkpoints of as many entries
+
+
+def test_a_checkpoint_whose_entries_did_not_fit_is_remembered(found):
+    """A checkpoint of another history, shown with entries that are not its own."""
+    liar, size = forged(found), size_of(found)
+    liar.add()
+    truth = Liar(found)
+    truth.add()
+    assert isinstance(truth.show(truth.body(size, checkpoint=liar.note())), LogRefused)
+    assert isinstance(truth.show(truth.body(size)), SplitView)
 
 
 def forged(found):
