@@ -83,14 +83,8 @@ class RealRound:
         audit = audit_round(town, living)
         revision = Revisions(run.workshop.skeleton, town.data(SERVER), Silent()).revision
         account = round_account(town.config(SERVER), run, living)
-        found = {
-            **facts,
-            **same,
-            "audit": audit,
-            "silent": town.silent,
-            "carried": town.carried,
-            "folder": str(town.folder),
-        }
+        parties = {"silent": town.silent, "carried": town.carried, "folder": str(town.folder)}
+        found = {**facts, **same, **parties, "audit": audit}
         return Outcome(revision, found, [account])
 
     @property

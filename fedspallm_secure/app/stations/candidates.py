@@ -73,7 +73,7 @@ class Candidates:
         if journal.recall("bundle", digest) is None:
             self._check_leaves(sender.id, bundle, digest)
             self._post.remember("bundle", digest, encode_base64(bundle.encode()))
-            if journal.recall("next prekey", digest) is None:  # one that a plan named, and that was dropped, comes again
+            if journal.recall("next prekey", digest) is None:  # one that was dropped may come again
                 self._post.remember("next prekey", digest, bundle.first)
         self._keep_newest(sender.id, digest)
 
