@@ -156,8 +156,8 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
         ),
         (
             "Protection from a server that shows each silo another log, where nobody compares them.",
-            "Two histories leave a proof as soon as one party sees checkpoints of both; witnesses see to that. There is "
-            "no log where all parties lie in one process.",
+            "Two histories leave a proof as soon as one party sees checkpoints of both; witnesses see to that. There "
+            "is no log where all parties lie in one process.",
         ),
         (
             "That a log tells what was not written down, or that sums are those of the vectors.",
