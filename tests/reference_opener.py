@@ -33,7 +33,7 @@ beacon witness server json 20, plan server (member|auditor) json 28, contributio
 receipt server member bytes 20, survivors server (member|witness) json 26, endorsement (member|witness) server json 20,
 unmask-request server member json 28, unmask-response member server json 28, result server (member|auditor) bytes 36,
 layer server (member|auditor) bytes 36, abort server * json 20, log server (member|auditor) json 28,
-checkpoint server witness json 20, cosignature witness server json 20"""
+checkpoint server witness json 20, cosignature witness server json 20, decline member server json 20"""
 TYPES = {name: row for name, *row in (line.replace("*", ROLE).split() for line in TYPES.split(","))}  # log2 of size
 OUTSIDE = ("file", "prekeys", "offer", "log", "checkpoint", "cosignature")  # of rounds
 PROFILE = {x509.BasicConstraints(False, None): True, x509.KeyUsage(True, *[False] * 8): True}  # value: critical
