@@ -118,5 +118,13 @@ class Ceremony:
         self.take(name, self.sign(self.request(name)))
         return open_home(self.home(name))
 
+    def enrol_all(self, *names: str) -> None:
+        """Everybody, and the roster of all of them."""
+        for name in names:
+            self.enrol(name)
+        roster = self.roster()
+        for name in names:
+            self.take(name, roster)
+
     def open(self, name: str) -> Home:
         return open_home(self.home(name))

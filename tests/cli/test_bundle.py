@@ -9,7 +9,7 @@ import time
 
 import pytest
 from fedprune_cli.bundle import bundle
-from fedprune_cli.main import cli, run
+from fedprune_cli.main import cli
 
 from fedspallm_secure.app.configuration import templates
 from fedspallm_secure.app.service.live import Live
@@ -56,16 +56,6 @@ def place(enrolled, tmp_path, monkeypatch):
     monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
     monkeypatch.setitem(cli.commands, "bundle", bundle)
     return folder
-
-
-@pytest.fixture
-def fedprune(place, capfd):
-    def call(*words):
-        capfd.readouterr()
-        code = run(words)
-        return code, *capfd.readouterr()
-
-    return call
 
 
 HUB, NORTH = ("--config", "hub/federation.toml"), ("--config", "north/member.toml")

@@ -13,7 +13,7 @@ import click
 import pytest
 from fedprune_cli import logs
 from fedprune_cli.client import client
-from fedprune_cli.main import cli, run
+from fedprune_cli.main import cli
 from fedprune_cli.server import server
 
 from fedspallm_secure.app.configuration.federation import read_federation
@@ -46,23 +46,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def enrolled(place: Path) -> Ceremony:
     """A federation on disk: a server, three members and a witness."""
     ceremony = Ceremony(place)
-    for name in PARTIES:
-        ceremony.enrol(name)
-    roster = ceremony.roster()
-    for name in PARTIES:
-        ceremony.take(name, roster)
+    ceremony.enrol_all(*PARTIES)
     return ceremony
-
-
-@pytest.fixture
-def fedprune(place: Path, capfd: pytest.CaptureFixture[str]) -> Fedprune:
-    def call(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run(words)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 def refused(result: tuple[int, str, str], code: int, *words: str) -> None:

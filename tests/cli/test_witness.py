@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fedprune_cli.main import run
 
 from fedspallm_secure.app.configuration.witness import read_witness
 from fedspallm_secure.app.courier.exporting import export
@@ -39,23 +38,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
     ceremony = Ceremony(tmp_path)
-    for name in PARTIES:
-        ceremony.enrol(name)
-    roster = ceremony.roster()
-    for name in PARTIES:
-        ceremony.take(name, roster)
+    ceremony.enrol_all(*PARTIES)
     return tmp_path
-
-
-@pytest.fixture
-def fedprune(place: Path, capfd: pytest.CaptureFixture[str]) -> Fedprune:
-    def call(*words: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run(words)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedspallm_secure.app.audit.replay_log import Sent
+from fedspallm_secure.app.rounds.streams import TileHashes
+from fedspallm_secure.app.stations.archive import tiles_file
 from fedspallm_secure.crypto import merkle
 from fedspallm_secure.crypto.body import CHUNK_SIZE, ENCRYPTED_CHUNK_SIZE
 from fedspallm_secure.crypto.chunks import PREFIX_SIZE, ChunkDecryptor, chunk_place, chunks_of
@@ -101,13 +103,13 @@ class Archive:
             reader.decrypt(self._secret(reader.head), body.extend, lambda _: None)
             return reader.head, bytes(body)
 
-    def tile_hashes(self, gid: int) -> tuple[list[bytes], list[bytes]]:
+    def tile_hashes(self, gid: int) -> TileHashes:
         """Leaf hashes of the unmasked streams of a group, as they were kept.  Raises MissingInput, ForeignFile."""
-        path = self._folder / "tiles" / f"{gid:04d}.json"
+        path = tiles_file(self._folder, gid)
         found = read_json(path)
         if not isinstance(found, dict) or set(found) != {"counts", "sums"}:
             raise ForeignFile(f"{path} does not hold the tile hashes of a group")
-        return _hashes(found["counts"], path), _hashes(found["sums"], path)
+        return TileHashes(_hashes(found["counts"], path), _hashes(found["sums"], path))
 
     @contextmanager
     def _open(self, kind: str, sent: Sent) -> Iterator[tuple[OutsideFile, PackageReader]]:

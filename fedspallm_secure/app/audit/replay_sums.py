@@ -7,12 +7,9 @@ from fedspallm_secure.app.audit.replay_archive import Archive
 from fedspallm_secure.app.audit.replay_book import CONTRIBUTIONS, SUMS, Book
 from fedspallm_secure.app.audit.replay_log import LoggedRound, Sent
 from fedspallm_secure.app.rounds.streams import Streams, SumFigures, word_sizes
-from fedspallm_secure.crypto import merkle
 from fedspallm_secure.errors import TileMismatch
-from fedspallm_secure.protocol.limits import TILE_SIZE
-from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.answers import Unmasking
-from fedspallm_secure.protocol.rounds.deals import Handover, handover_size
+from fedspallm_secure.protocol.rounds.deals import Handover, VectorHasher, handover_size
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.survivors import EndCode
 from fedspallm_secure.secagg.masking import add_into, add_keystreams
@@ -40,8 +37,7 @@ class Adding:
         self._parts = list(zip(total.parts, word_sizes(group), strict=True))
         self._at = 0  # bytes of the present stream that were added
         self._held = b""  # less than a word
-        self._tile = bytearray()
-        self._leaves: list[bytes] = []
+        self._hasher = VectorHasher()
 
     def write(self, piece: memoryview) -> None:
         """The next piece.  Raises TileMismatch for more than the plan has room for."""
@@ -49,7 +45,7 @@ class Adding:
         if missing:
             self.handover += piece[:missing]
             piece = piece[missing:]
-        self._hash(piece)
+        self._hasher.write(piece)
         while piece:
             if not self._parts:
                 raise TileMismatch("the vector is longer than the plan says")
@@ -70,21 +66,11 @@ class Adding:
         self._at += whole
         self._held = bytes(data[whole:])
 
-    def _hash(self, piece: memoryview) -> None:
-        while piece:
-            room = TILE_SIZE - len(self._tile)
-            self._tile += piece[:room]
-            piece = piece[room:]
-            if len(self._tile) == TILE_SIZE:
-                self._leaves.append(merkle.leaf_hash(self._tile))
-                self._tile.clear()
-
     def root(self) -> bytes:
         """The vector root, 32 bytes.  Raises TileMismatch where the vector is shorter than the plan says."""
         if self._parts:
             raise TileMismatch("the vector is shorter than the plan says")
-        last = [merkle.leaf_hash(self._tile)] if self._tile else []
-        return merkle.root([*self._leaves, *last])
+        return self._hasher.root
 
 
 def sum_again(archive: Archive, unmasking: Unmasking, sent: Mapping[str, Sent], book: Book) -> Summed | None:
@@ -133,8 +119,7 @@ def compare_sums(logged: LoggedRound, archive: Archive, summed: Summed, book: Bo
             text = f"group {gid}: {summed.figures.violations} sums are out of range, and the result does not say so"
             book.differs(SUMS, text, group=gid)
         kept = summed.streams.tile_hashes
-        counts = merkle.root(kept[0]).hex()
-        sums = merkle.root(kept[1]).hex() if kept[1] else NONE
+        counts, sums = kept.roots
         here = (summed.group.weights, summed.survivors, counts, sums, summed.figures.unanimous, summed.figures.single)
         there = (said.weights, said.survivors, said.counts, said.sums, said.unanimous, said.single)
         for name, one, other in zip(

@@ -113,7 +113,7 @@ class ServerParty(Correspondent):
                 out_of_range[gid] = found.violations
                 continue
             self.released[gid] = found
-            counts, sums = found.streams.hashes
+            counts, sums = found.streams.tile_hashes.roots
             weights, survivors = found.group.weights, found.survivors
             results.append(GroupResult(gid, weights, survivors, counts, sums, found.unanimous, found.single))
         self.say(self.machine.finish(results, out_of_range))

@@ -5,7 +5,7 @@ Nothing here knows tensors: whoever adds up or audits needs no torch for it.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ from fedspallm_secure.secagg.fields import check_range
 
 Octets = NDArray[np.uint8]
 _TILE: Final = 1 << 18  # weights that are checked at once; even, so that none begins within a byte of counts
+
+
+class TileHashes(NamedTuple):
+    """Leaf hashes of the tiles of 2^20 bytes of count and sum stream, 32 bytes each; none where there is no stream."""
+
+    counts: list[bytes]
+    sums: list[bytes]
+
+    @property
+    def roots(self) -> tuple[str, str]:
+        """Their roots in hex; `*` where there is no stream (SPEC section 16.4)."""
+        return merkle.root(self.counts).hex(), merkle.root(self.sums).hex() if self.sums else NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +51,9 @@ class Streams:
         return (self.count,) if self.total is None else (self.count, self.total)
 
     @property
-    def hashes(self) -> tuple[str, str]:
-        """Roots over the tiles of count and sum stream in hex; `*` where there is none (SPEC section 16.4)."""
-        counts, sums = self.tile_hashes
-        return merkle.root(counts).hex(), merkle.root(sums).hex() if sums else NONE
-
-    @property
-    def tile_hashes(self) -> tuple[list[bytes], list[bytes]]:
-        """Leaf hashes of the tiles of 2^20 bytes of count and sum stream, 32 bytes each; none where there is none."""
-        return tile_hashes(self.count.data), [] if self.total is None else tile_hashes(self.total.data)
+    def tile_hashes(self) -> TileHashes:
+        """One pass over both."""
+        return TileHashes(tile_hashes(self.count.data), [] if self.total is None else tile_hashes(self.total.data))
 
     @property
     def hash(self) -> bytes:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fedspallm_secure.app.rounds.streams import Streams
+from fedspallm_secure.app.rounds.streams import TileHashes
 from fedspallm_secure.storage.files import disk_errors, write_json
 
 
@@ -11,10 +11,9 @@ def tiles_file(folder: Path, gid: int) -> Path:
     return folder / "tiles" / f"{gid:04d}.json"
 
 
-def keep_tile_hashes(folder: Path, gid: int, streams: Streams) -> None:
-    """Write the leaf hashes of unmasked streams, durably.  folder: of the round.  Raises StorageError."""
+def keep_tile_hashes(folder: Path, gid: int, hashes: TileHashes) -> None:
+    """Write the leaf hashes of unmasked sums, durably.  folder: of the round.  Raises StorageError."""
     path = tiles_file(folder, gid)
     with disk_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    counts, sums = streams.tile_hashes
-    write_json(path, {"counts": [one.hex() for one in counts], "sums": [one.hex() for one in sums]})
+    write_json(path, {"counts": [one.hex() for one in hashes.counts], "sums": [one.hex() for one in hashes.sums]})

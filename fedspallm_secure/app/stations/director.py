@@ -148,7 +148,9 @@ class Director:
             self.scribe.note_witnesses()
             if self.station is not None and self.station.machine.state is State.UNMASKING:
                 self.station.tell_log()
-        self.scribe.ask_witnesses()  # it may have begun from another size, or not have seen the newest entries
+        # It may have begun from another size, or not have seen the newest entries.
+        for party, error in self.scribe.ask_witnesses():
+            self.news.append(f"{party} cannot be asked to cosign the log: {error}")
 
     # Time
 

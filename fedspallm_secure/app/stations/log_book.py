@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from fedspallm_secure.app.stations.evidence import keep_split_view
+from fedspallm_secure.app.stations.note_statements import check_stated, pin, pinned_statement
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import NotYet
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
@@ -46,8 +47,9 @@ class LogBook:
         self.server = server
         self.policy = policy
         self._deals = deals
-        if self._pinned is not None and self._pinned.party != server:
-            said = f"{post.home.path} has followed the log of {self._pinned.party}; it cannot follow that of {server}"
+        pinned = pinned_statement(post)
+        if pinned is not None and pinned.party != server:
+            said = f"{post.home.path} has followed the log of {pinned.party}; it cannot follow that of {server}"
             raise LogRefused(said, check="G1", hint=_ONE_LOG)
         self._learn_all()
         post.keeper = self
@@ -72,13 +74,8 @@ class LogBook:
     @property
     def key(self) -> NoteKey | None:
         """The log's key, as it was pinned."""
-        statement = self._pinned
+        statement = pinned_statement(self.post)
         return None if statement is None else statement.key
-
-    @property
-    def _pinned(self) -> NoteKeyStatement | None:
-        kept = self.post.journal.recall("note key", "pinned")
-        return None if kept is None else NoteKeyStatement.parse(decode_base64(kept, "the pinned key of the log"))
 
     def checkpoint(self) -> bytes:
         """The newest checkpoint that was checked, empty before the first one."""
@@ -175,21 +172,13 @@ class LogBook:
             self.post.log.drop_staged()
             self._learn_all()
             raise
-        if self._pinned is None:
-            self.post.remember("note key", "pinned", encode_base64(body.note_key.encode()))
+        pin(self.post, body.note_key)
         for note in (body.checkpoint, body.cosigned):  # a policy may ask for nobody's cosignature
             self._check_cosigned(note, key)
 
     def _check_key(self, statement: NoteKeyStatement) -> NoteKey:
         """G1."""
-        pinned, trust = self._pinned, self.post.trust
-        if pinned is None:
-            try:
-                statement.check(trust.roster.entry(self.server).leaf.public, trust.roster.federation, self.server)
-            except FedSpaError as error:
-                raise LogRefused(str(error), check="G1") from None
-        elif pinned.key != statement.key:
-            raise LogRefused(f"the log has another key than {pinned.key.vkey}, which I pinned", check="G1")
+        check_stated(self.post, self.server, statement, "G1")
         if self.policy is not None and statement.key not in self.policy.logs:
             raise LogRefused(f"my policy does not name the log {statement.key.vkey}", check="G1")
         return statement.key
@@ -280,7 +269,7 @@ class LogBook:
 
         against: the checkpoint that contradicts it; None for the newest one that was checked.
         """
-        tree, statement, kept = self.post.log.tree, self._pinned, self.checkpoint()
+        tree, statement, kept = self.post.log.tree, pinned_statement(self.post), self.checkpoint()
         proof: SplitViewProof | None = None
         if statement is not None and kept:
             other = Note.parse(kept) if against is None else against

@@ -5,21 +5,20 @@ A package that leaves carries the newest checkpoint, which stands for everything
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.stations.cosigners import Cosigners
+from fedspallm_secure.app.stations.note_statements import own_statement
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.crypto.encoding import decode_base64, encode_base64, parse_canonical_json
+from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.notes import Checkpoint, Note, open_checkpoint, sign_checkpoint
 from fedspallm_secure.errors import (
     BadSignature,
     FormatError,
     HostileFile,
-    KeyStoreError,
     LimitExceeded,
     LogRefused,
     MissingInput,
@@ -27,7 +26,7 @@ from fedspallm_secure.errors import (
 )
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.log_bodies import ENTRIES_AT_ONCE, LogBody, fitting
-from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, note_key
+from fedspallm_secure.protocol.audit.note_keys import note_key
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.recording import abort_of, document_name, drafts_of
 from fedspallm_secure.protocol.packages import Head, Header
@@ -49,7 +48,7 @@ class Scribe:
     def __init__(self, post: Post, folder: Path, witnesses: Collection[str] = (), dishonest: int = 0) -> None:
         """folder: where the log is published; witnesses: ids of those who cosign it; dishonest: how many may be.
 
-        Raises MissingInput for a party without a key for a log.
+        Raises MissingInput for a party without a key for a log, KeyStoreError for one whose key is another than before.
         """
         if post.note_signer is None:
             raise MissingInput(f"{post.home.path} has no key for a log")
@@ -64,7 +63,7 @@ class Scribe:
         post.keeper = self
         self._check_published()
         with post.at_once():
-            self.statement = self._state_key()
+            self.statement = own_statement(post, self._signer, _LOST)
             self.sync()
 
     def _check_published(self) -> None:
@@ -81,21 +80,6 @@ class Scribe:
         log = self.post.log
         last = next(iter(log.entries(log.size - 1, log.size)), None) if log.size else None
         return 0 if last is None else Entry.parse(last).at
-
-    def _state_key(self) -> NoteKeyStatement:
-        """Who holds the key, signed by the present signing key."""
-        post, kept = self.post, self.post.journal.recall("note key", "own")
-        federation = post.trust.roster.federation
-        if kept is not None:
-            found = NoteKeyStatement.parse(decode_base64(kept, "the own statement"))
-            if found.key != self.key:
-                raise KeyStoreError(f"the log of {post.party} was written with another key than it has now", hint=_LOST)
-            with suppress(BadSignature):  # it was made before a renewal of the certificates
-                found.check(post.signer.public, federation, post.party)
-                return found
-        made = NoteKeyStatement.make(post.signer, federation, post.party, self.key, post.now())
-        post.remember("note key", "own", encode_base64(made.encode()))
-        return made
 
     # Writing
 

@@ -235,10 +235,10 @@ class ServerStation:
         found = add_up(unmasking, self.vault)
         if found.violations:
             return found.violations
-        counts, sums = found.streams.hashes
-        group = found.group
+        group, hashes = found.group, found.streams.tile_hashes
+        counts, sums = hashes.roots
         if self.post.archive is not None:
-            keep_tile_hashes(self.post.archive / f"round-{self.plan.round}", group.gid, found.streams)
+            keep_tile_hashes(self.post.archive / f"round-{self.plan.round}", group.gid, hashes)
         layer = self.finisher.layer(self.plan, found)
         return GroupResult(
             group.gid, group.weights, found.survivors, counts, sums, found.unanimous, found.single, layer

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from fedspallm_secure.app.rounds.vault import FolderVault
 from fedspallm_secure.app.rounds.vectors import Streams
-from fedspallm_secure.crypto import merkle
-from fedspallm_secure.protocol.limits import TILE_SIZE
+from fedspallm_secure.protocol.rounds.deals import VectorHasher
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.storage.files import atomic_write, disk_errors, sync_folder
 
@@ -28,8 +27,7 @@ class Inflow:
         self.handover = bytearray()
         self._before = before
         self._descriptor = descriptor
-        self._tile = bytearray()
-        self._leaves: list[bytes] = []
+        self._hasher = VectorHasher()
 
     def write(self, piece: memoryview) -> None:
         """The next piece of the plaintext."""
@@ -40,19 +38,12 @@ class Inflow:
         rest = piece
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
-        while piece:
-            room = TILE_SIZE - len(self._tile)
-            self._tile += piece[:room]
-            piece = piece[room:]
-            if len(self._tile) == TILE_SIZE:
-                self._leaves.append(merkle.leaf_hash(self._tile))
-                self._tile.clear()
+        self._hasher.write(piece)
 
     @property
     def root(self) -> bytes:
         """`deals.vector_root` of the streams, 32 bytes."""
-        last = [merkle.leaf_hash(self._tile)] if self._tile else []
-        return merkle.root([*self._leaves, *last])
+        return self._hasher.root
 
 
 class DiskVault(FolderVault):

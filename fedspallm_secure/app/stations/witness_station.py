@@ -7,6 +7,7 @@ from typing import Final
 
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.evidence import keep_split_view
+from fedspallm_secure.app.stations.note_statements import check_stated, own_statement, pin, pinned_statement
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import arrived_of, take_in
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
@@ -17,14 +18,12 @@ from fedspallm_secure.errors import (
     BadSignature,
     FedSpaError,
     FormatError,
-    KeyStoreError,
     LogRefused,
     MissingInput,
     NotAwaited,
     SplitView,
 )
 from fedspallm_secure.protocol.audit.cosigning import Answer, Cosigner, Shown
-from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, note_key
 from fedspallm_secure.protocol.audit.split_view import SplitViewProof
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited
@@ -50,29 +49,9 @@ class WitnessStation:
         self.server = server
         self.told: list[tuple[Arrived, FedSpaError]] = []
         self._signer: Signer = post.note_signer
-        self.statement = self._stated()
+        self.statement = own_statement(post, post.note_signer, _LOST)
         post.keeper = self
         self._seal_again()
-
-    def _stated(self) -> NoteKeyStatement:
-        """Who holds the key, signed by the present signing key."""
-        post, kept = self.post, self.post.journal.recall("note key", "own")
-        federation, public = post.trust.roster.federation, self._signer.public
-        if kept is not None:
-            found = NoteKeyStatement.parse(decode_base64(kept, "the own statement"))
-            if found.key.public != public:
-                raise KeyStoreError(f"{post.party} has cosigned with another key than it has now", hint=_LOST)
-            try:
-                found.check(post.signer.public, federation, post.party)
-            except BadSignature:
-                pass  # it was made before a renewal of the certificates
-            else:
-                return found
-        key = note_key(federation, post.party, public)
-        made = NoteKeyStatement.make(post.signer, federation, post.party, key, post.now())
-        with post.at_once():
-            post.remember("note key", "own", encode_base64(made.encode()))
-        return made
 
     # Messages
 
@@ -110,7 +89,8 @@ class WitnessStation:
     def _on_checkpoint(self, incoming: Incoming) -> None:
         """Cosign a checkpoint that extends the newest one; answer with the newest in any case."""
         shown = Shown.parse(incoming.body)
-        self._pin(shown.note_key)
+        check_stated(self.post, self.server, shown.note_key)
+        pin(self.post, shown.note_key)
         cosigner = self._cosigner_of(shown.note_key.key)
         verdict = cosigner.on_checkpoint(shown, self.post.now())
         if verdict.signed and verdict.newest is not None:
@@ -128,29 +108,8 @@ class WitnessStation:
     @property
     def newest(self) -> Note | None:
         """The newest checkpoint that was cosigned, with the log's signature and the own one."""
-        pinned = self._pinned
+        pinned = pinned_statement(self.post)
         return None if pinned is None else self._cosigner_of(pinned.key).newest
-
-    @property
-    def _pinned(self) -> NoteKeyStatement | None:
-        kept = self.post.journal.recall("note key", "pinned")
-        return None if kept is None else NoteKeyStatement.parse(decode_base64(kept, "the pinned key of the log"))
-
-    def _pin(self, stated: NoteKeyStatement) -> None:
-        """Whether this is the key that the server stated first.  Raises LogRefused; another one is kept as evidence."""
-        pinned, trust = self._pinned, self.post.trust
-        if pinned == stated:
-            return
-        try:
-            stated.check(trust.roster.entry(self.server).leaf.public, trust.roster.federation, self.server)
-        except FedSpaError as error:
-            raise LogRefused(str(error)) from None
-        kept = encode_base64(stated.encode())
-        if pinned is None:
-            self.post.remember("note key", "pinned", kept)
-        elif pinned.key != stated.key:
-            self.post.remember("note key refused", stated.statement.digest.hex(), kept)
-            raise LogRefused(f"{self.server} states another key of its log than {pinned.key.vkey}, which I pinned")
 
     def _cosigner_of(self, log: NoteKey) -> Cosigner:
         """The machine for one log, as the journal has it."""
@@ -167,7 +126,7 @@ class WitnessStation:
 
     def _split(self, *notes: Note) -> SplitView:
         """Keep the proof of two histories; what to raise."""
-        pinned = self._pinned
+        pinned = pinned_statement(self.post)
         if pinned is None:
             raise RuntimeError("nothing is cosigned before the key of the log is pinned")
         first, second = (note.only(pinned.key) for note in notes)
@@ -178,12 +137,12 @@ class WitnessStation:
 
     def checkpoint(self) -> bytes:
         """The newest checkpoint, as every package carries it; empty before the first."""
-        newest, pinned = self.newest, self._pinned
+        newest, pinned = self.newest, pinned_statement(self.post)
         return b"" if newest is None or pinned is None else newest.only(pinned.key).encode()
 
     def heed(self, head: Head) -> None:
         """The checkpoint in the header of one of the server's packages.  Raises LogRefused or SplitView."""
-        shown, pinned = head.context.checkpoint, self._pinned
+        shown, pinned = head.context.checkpoint, pinned_statement(self.post)
         if not shown or pinned is None or head.context.sender != self.server:
             return
         try:

@@ -133,21 +133,35 @@ def tile_hashes(stream: memoryview) -> list[bytes]:
 
 def vector_root(streams: Sequence[memoryview]) -> bytes:
     """Root over tiles of 2^20 bytes of the streams, one after the other; 32 bytes."""
-    hashes: list[bytes] = []
-    carried = bytearray()
+    hasher = VectorHasher()
     for stream in streams:
-        view = stream.cast("B")
-        if carried:
-            missing = min(TILE_SIZE - len(carried), len(view))
-            carried += view[:missing]
+        hasher.write(stream)
+    return hasher.root
+
+
+class VectorHasher:
+    """The vector root of streams that come piece by piece, in any pieces."""
+
+    def __init__(self) -> None:
+        self._leaves: list[bytes] = []
+        self._tile = bytearray()  # what the last tile has so far
+
+    def write(self, piece: memoryview) -> None:
+        """The next piece."""
+        view = piece.cast("B")
+        if self._tile:
+            missing = min(TILE_SIZE - len(self._tile), len(view))
+            self._tile += view[:missing]
             view = view[missing:]
-            if len(carried) < TILE_SIZE:
-                continue
-            hashes.append(merkle.leaf_hash(carried))
-            carried = bytearray()
+            if len(self._tile) == TILE_SIZE:
+                self._leaves.append(merkle.leaf_hash(self._tile))
+                self._tile = bytearray()
         whole = len(view) - len(view) % TILE_SIZE
-        hashes += tile_hashes(view[:whole])
-        carried = bytearray(view[whole:])
-    if carried:
-        hashes.append(merkle.leaf_hash(carried))
-    return merkle.root(hashes)
+        self._leaves += tile_hashes(view[:whole])  # as they lie: nothing is copied
+        self._tile += view[whole:]
+
+    @property
+    def root(self) -> bytes:
+        """`vector_root` of what came, 32 bytes."""
+        last = [merkle.leaf_hash(self._tile)] if self._tile else []
+        return merkle.root([*self._leaves, *last])

@@ -48,7 +48,7 @@ def test_the_sum_is_that_of_the_words(tmp_path, monkeypatch, kind, case):
     total = vault.total(plan, chosen)
     sums = [np.frombuffer(part, f"<u{size}").tolist() for part, size in zip(total.parts, word_sizes(plan), strict=True)]
     assert sums == plain(plan, [vectors[name] for name in chosen])
-    assert vault.total(plan, chosen).hashes == total.hashes, "adding up takes nothing away"
+    assert vault.total(plan, chosen).tile_hashes == total.tile_hashes, "adding up takes nothing away"
 
 
 @pytest.mark.parametrize("kind", VAULTS)
@@ -70,7 +70,7 @@ def test_a_file_that_was_cut_is_noticed_and_one_that_was_changed_gives_another_s
     content[-cut] ^= 1
     file.write_bytes(content)
     # The vault cannot tell: its digest was checked when the package came, and what is wrong now shows in the sum only.
-    assert vault.total(plan, ["ann", "ben"]).hashes != right.hashes
+    assert vault.total(plan, ["ann", "ben"]).tile_hashes != right.tile_hashes
     file.write_bytes(content[:-cut])
     with pytest.raises(RecordDamaged, match="does not have the"):
         vault.total(plan, ["ann", "ben"])
@@ -110,7 +110,7 @@ def test_many_files_are_added_a_few_at_a_time(tmp_path, monkeypatch):
         for vault in (memory, folder):
             vault.keep(plan.gid, name, random_streams(plan, seed))
     for count in range(1, len(NAMES) + 1):
-        assert folder.total(plan, NAMES[:count]).hashes == memory.total(plan, NAMES[:count]).hashes
+        assert folder.total(plan, NAMES[:count]).tile_hashes == memory.total(plan, NAMES[:count]).tile_hashes
 
 
 def test_a_file_may_hold_something_else_before_its_streams(tmp_path):
@@ -139,7 +139,7 @@ def test_what_is_kept_durably_is_whole_and_on_disk(tmp_path, monkeypatch):
     vault = FolderVault(tmp_path / "lasting", durable=True)
     vault.keep(plan.gid, "ann", streams)
     assert len(synced) == 2, "the file, then the folder with its name"
-    assert vault.total(plan, ["ann"]).hashes == streams.hashes
+    assert vault.total(plan, ["ann"]).tile_hashes == streams.tile_hashes
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "no space")

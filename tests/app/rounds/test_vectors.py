@@ -131,10 +131,10 @@ def test_hashes_are_those_of_the_streams():
     count, total = streams.count.tobytes(), streams.total.tobytes()
     leaves = tuple([hashlib.sha256(b"\0" + part).digest()] for part in (count, total))
     assert streams.tile_hashes == leaves, "one tile each"
-    assert streams.hashes == tuple(leaf.hex() for (leaf,) in leaves)
+    assert streams.tile_hashes.roots == tuple(leaf.hex() for (leaf,) in leaves)
     assert streams.hash == hashlib.sha256(count + total).digest()
     votes = Streams(streams.count, None)
-    assert votes.hashes == (streams.hashes[0], "*")
+    assert votes.tile_hashes.roots == (streams.tile_hashes.roots[0], "*")
     assert votes.tile_hashes == (streams.tile_hashes[0], [])
 
 
@@ -142,13 +142,13 @@ def test_hashes_are_those_of_the_streams():
 def test_streams_of_several_tiles_have_the_root_over_them(size):
     data = np.random.default_rng(size).integers(0, 256, size, np.uint8)
     streams = Streams(data, ~data)
-    for part, leaves, root in zip(streams.parts, streams.tile_hashes, streams.hashes, strict=True):
+    for part, leaves, root in zip(streams.parts, streams.tile_hashes, streams.tile_hashes.roots, strict=True):
         raw = part.tobytes()
         tiles = [hashlib.sha256(b"\0" + raw[start : start + TILE]).digest() for start in range(0, size, TILE)]
         assert leaves == tiles
         assert root == tree_root(tiles).hex()
         assert root != hashlib.sha256(raw).hexdigest()
-    assert streams.hashes[0] != streams.hashes[1]
+    assert streams.tile_hashes.roots[0] != streams.tile_hashes.roots[1]
 
 
 @given(st.integers(0, 1000))

@@ -122,6 +122,8 @@ def test_g1_another_key_of_the_log(found, start):
     statement = NoteKeyStatement.make(liar.post.signer, "lungs.example", liar.post.party, key, found.now)
     refused = liar.show(liar.body(start, note_key=statement))
     assert isinstance(refused, LogRefused) and refused.check == "G1"
+    kept = found.members["north"].post.journal.recall_all("note key refused")  # beside the pinned one it is a proof
+    assert kept == {statement.statement.digest.hex(): encode_base64(statement.encode())}
 
 
 def test_g1_a_key_that_somebody_else_states(tmp_path):
