@@ -46,8 +46,8 @@ def compare(places: tuple[Path, ...], vkey: str | None, out: Path | None, check:
     from fedspallm_secure.app.audit.comparing import compare as compare_views
     from fedspallm_secure.app.audit.comparing import read_view
 
-    views = [read_view(place) for place in places]
-    found = compare_views(views, None if vkey is None else read_vkey(vkey))
+    key = None if vkey is None else read_vkey(vkey)
+    found = compare_views([read_view(place) for place in places], key)
     if found.proof is not None:
         return _tell_split(found, out, as_json)
     if as_json:
@@ -99,11 +99,13 @@ def _tell_split(found: "Comparison", out: Path | None, as_json: bool) -> int:
 
 
 def _check(path: Path, as_json: bool) -> None:
+    from fedspallm_secure.app.audit.opening import naming
     from fedspallm_secure.protocol.audit.split_view import SPLIT_VIEW_LIMIT, SplitViewProof
     from fedspallm_secure.storage.documents import read_document
 
-    proof = SplitViewProof.parse(read_document(path, SPLIT_VIEW_LIMIT))
-    sentences = _words(proof)
+    with naming(path):
+        proof = SplitViewProof.parse(read_document(path, SPLIT_VIEW_LIMIT))
+        sentences = _words(proof)
     if as_json:
         console.print_json({"file": str(path), "proves": True, "says": sentences, "vkey": proof.note_key.key.vkey})
         return

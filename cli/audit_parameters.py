@@ -1,6 +1,6 @@
 """What the commands of `fedprune audit` have in common: the log, what an audit relies on, progress."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
@@ -88,6 +88,12 @@ def _ask(root: bytes) -> None:
 
     how = "This root comes with the log.  Compare it with the one that the federation's authority told you."
     ask_about("the root in this log", fingerprint(root), how, "--fingerprint")
+
+
+def rounds_hint(rounds: Iterable[int]) -> str:
+    """Which rounds there are instead of the one that was asked for."""
+    numbers = [str(number) for number in rounds]
+    return f"it has round {', '.join(numbers)}" if numbers else "it has no round"
 
 
 @contextmanager

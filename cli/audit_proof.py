@@ -87,13 +87,16 @@ def _make(log: Path, wanted: "Wanted", out: Path, as_json: bool) -> None:
 
 
 def _check(path: Path, policy: Path | None, vkey: str | None, as_json: bool) -> None:
+    from fedspallm_secure.app.audit.opening import naming
     from fedspallm_secure.app.audit.proving import check_proof
     from fedspallm_secure.app.audit.verifying import read_policy
     from fedspallm_secure.protocol.audit.inclusion import PROOF_LIMIT
     from fedspallm_secure.storage.documents import read_document
 
     data = read_document(path, PROOF_LIMIT)
-    proven = check_proof(data, None if vkey is None else read_vkey(vkey), read_policy(policy))
+    key, found = None if vkey is None else read_vkey(vkey), read_policy(policy)
+    with naming(path):
+        proven = check_proof(data, key, found)
     if as_json:
         console.print_json({"file": str(path), **proven.to_dict()})
         return

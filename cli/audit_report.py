@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 from fedprune_cli import console
-from fedprune_cli.audit_parameters import Basis, basis_options, log_argument, opened, progress, verified
+from fedprune_cli.audit_parameters import Basis, basis_options, log_argument, opened, progress, rounds_hint, verified
 from fedprune_cli.documents import check_free
 from fedprune_cli.parameters import json_option
 
@@ -38,7 +38,7 @@ def report(log: Path, basis: Basis, out: Path, number: int | None, as_json: bool
         with progress("read") as told:
             story = _story(found, told)
     if number is not None and number not in story.rounds:
-        raise MissingInput(f"the log has no round {number}", hint=f"it has {len(story.rounds)} rounds")
+        raise MissingInput(f"the log has no round {number}", hint=rounds_hint(story.rounds))
     write_audit(
         out,
         Audited(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 from fedprune_cli import console
-from fedprune_cli.audit_parameters import log_argument, opened, progress
+from fedprune_cli.audit_parameters import log_argument, opened, progress, rounds_hint
 from fedprune_cli.parameters import json_option
 from fedprune_cli.services import text_table
 from fedprune_cli.spelling import span
@@ -32,7 +32,7 @@ def show(log: Path, number: int | None, as_json: bool) -> None:
         story = read_story(found.source, checkpoint.origin, checkpoint.size, told)
     if number is not None:
         if number not in story.rounds:
-            raise MissingInput(f"the log has no round {number}", hint=f"it has {len(story.rounds)} rounds")
+            raise MissingInput(f"the log has no round {number}", hint=rounds_hint(story.rounds))
         story.rounds = {number: story.rounds[number]}
         story.outside = []
     if as_json:

@@ -9,7 +9,7 @@ from fedprune_cli.documents import check_free, next_step, write
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, server_url
+from fedprune_cli.services import ServiceGroup, config_option, server_url, tell_to_carry
 from fedprune_cli.status import show_status, watch_option
 
 FILE = "witness.toml"
@@ -93,7 +93,9 @@ def run(config: Path | None, once: bool, json_log: bool, password: PasswordSourc
 
     path = find(config, WITNESS)
     with logs.service_output(json_log, False):
-        return run_witness(path, password.read, once)
+        code = run_witness(path, password.read, once)
+    tell_to_carry(path, once, json_log)
+    return code
 
 
 @witness.command(epilog="Example: fedprune bundle import --from /media/courier && fedprune witness cosign")

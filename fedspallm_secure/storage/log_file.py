@@ -66,7 +66,7 @@ class FileLog(LogReader):
 
 def _places(file: OutsideFile) -> dict[bytes, tuple[int, int]]:
     """Name of a file -> where its bytes begin, and how many they are."""
-    if file.read_exactly(min(len(_MAGIC), file.size)) != _MAGIC:
+    if not _begins(file):
         raise FormatError(f"{file.name} is not a log in one file")
     places: dict[bytes, tuple[int, int]] = {}
     at, before = len(_MAGIC), b""
@@ -85,6 +85,16 @@ def _places(file: OutsideFile) -> dict[bytes, tuple[int, int]]:
             raise FormatError(f"{file.name} ends before the log does")
         file.seek(at)
     return places
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the file begins as such a one does.  Raises MissingInput, HostileFile."""
+    with open_outside(path, _FILE_LIMIT) as file:
+        return _begins(file)
+
+
+def _begins(file: OutsideFile) -> bool:
+    return file.read_exactly(min(len(_MAGIC), file.size)) == _MAGIC
 
 
 def pack(folder: Path, out: Path) -> None:

@@ -22,6 +22,7 @@ from fedspallm_secure.storage.log_reader import CHECKPOINT, COSIGNED, LogReader,
 from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.outside import open_entry, open_folder, open_outside, printable
 
+LOG_FOLDER: Final = "log"  # in a server's work folder
 _INNER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKED: Final = {errno.ENOTDIR, errno.ELOOP}  # what opening a folder so says of a link
 _PIECE: Final = 1 << 20  # bytes that are compared at once

@@ -6,10 +6,10 @@ A log whose key has signed two histories is caught by whoever holds both: the pr
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fedspallm_secure.app.audit.homes import open_home_log
-from fedspallm_secure.app.audit.opening import OpenLog, open_log_at
+from fedspallm_secure.app.audit.opening import OpenLog, naming, open_log_at
 from fedspallm_secure.crypto.merkle import Tree
 from fedspallm_secure.crypto.notes import NOTE_LIMIT, Checkpoint, Note, NoteKey, open_checkpoint
 from fedspallm_secure.errors import AuditIncomplete, FedSpaError, LogRefused, UsageError
@@ -18,9 +18,7 @@ from fedspallm_secure.protocol.audit.split_view import SplitViewProof
 from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import is_folder
 from fedspallm_secure.storage.home_folder import is_home
-from fedspallm_secure.storage.outside import open_outside
-
-_MAGIC: Final = b"FSLOG1\n"
+from fedspallm_secure.storage.log_file import is_packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +68,11 @@ def read_view(path: Path) -> View:
         with open_home_log(path) as home:
             tree = Tree(home.leaves(home.size)) if home.size else None
             return View(name, tuple(map(Note.parse, home.kept)), tree, home.statement)
-    if is_folder(path) or _is_packed(path):
+    if is_folder(path) or is_packed(path):
         with open_log_at(path) as log:
             return _log_view(name, log)
-    return View(name, (Note.parse(read_document(path, NOTE_LIMIT)),))
-
-
-def _is_packed(path: Path) -> bool:
-    with open_outside(path, 1 << 62) as file:
-        return file.read_exactly(min(file.size, len(_MAGIC))) == _MAGIC
+    with naming(path):
+        return View(name, (Note.parse(read_document(path, NOTE_LIMIT)),))
 
 
 def _log_view(name: str, log: OpenLog) -> View:

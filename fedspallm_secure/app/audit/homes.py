@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedspallm_secure.app.service.watched import Watched
+from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
 from fedspallm_secure.crypto.encoding import decode_base64
 from fedspallm_secure.crypto.identity import Role
@@ -99,7 +100,7 @@ def open_home_log(path: Path) -> Iterator[HomeLog]:
             raise MissingInput(
                 f"{path}, the home of {identity}, has seen nothing of a log yet", hint="name the log, or another home"
             )
-        statement = NoteKeyStatement.parse(decode_base64(stated, "the statement about the log's key"))
+        statement = read_stated(stated)
         store = LogStore(connection, register)
         root = read_own(path / folder.ROOT, 2 * CERTIFICATE_LIMIT)
         pinned = decode_pem(root, CERTIFICATE, folder.ROOT)

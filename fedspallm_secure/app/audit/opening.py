@@ -9,7 +9,7 @@ from typing import Final
 from fedspallm_secure.app.audit.homes import HomeLog, open_home_log
 from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
 from fedspallm_secure.crypto.notes import Checkpoint, Note
-from fedspallm_secure.errors import ForeignFile, MissingInput
+from fedspallm_secure.errors import BadSignature, ForeignFile, FormatError, MissingInput
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.reports import LogSource
@@ -18,11 +18,10 @@ from fedspallm_secure.storage.documents import read_document
 from fedspallm_secure.storage.files import is_file, is_folder
 from fedspallm_secure.storage.home_folder import is_home
 from fedspallm_secure.storage.log_file import FileLog
-from fedspallm_secure.storage.log_folder import FolderLog
+from fedspallm_secure.storage.log_folder import LOG_FOLDER, FolderLog
 from fedspallm_secure.storage.log_reader import CHECKPOINT
 from fedspallm_secure.storage.pem import CERTIFICATE, decode_pem, pem_label
 
-LOG: Final = "log"  # the folder of the log in a server's work folder
 _PEM_LIMIT: Final = 2 * CERTIFICATE_LIMIT  # bytes
 
 
@@ -63,6 +62,15 @@ class OpenLog:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of which file somebody named it is true that its bytes are not what they should be."""
+    try:
+        yield
+    except (FormatError, BadSignature) as error:
+        raise type(error)(f"{path}: {error}", hint=error.hint) from None
+
+
+@contextmanager
 def open_log_at(path: Path) -> Iterator[OpenLog]:
     """Open what was named.  Raises MissingInput, FormatError, HostileFile, LimitExceeded, or as `open_home_log`."""
     if is_home(path):
@@ -78,7 +86,7 @@ def open_log_at(path: Path) -> Iterator[OpenLog]:
 
 def log_folder(path: Path) -> Path:
     """The folder of the log: this one, or the one in it.  Raises MissingInput."""
-    for folder in (path, path / LOG):
+    for folder in (path, path / LOG_FOLDER):
         if is_file(folder / CHECKPOINT):
             return folder
     raise MissingInput(

@@ -29,7 +29,7 @@ from fedspallm_secure.protocol.rounds.answers import Unmasking
 from fedspallm_secure.storage.files import disk_errors, is_folder, sha256_file
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
 from fedspallm_secure.storage.home_folder import RECIPIENT_KEY
-from fedspallm_secure.storage.log_folder import FolderLog
+from fedspallm_secure.storage.log_folder import LOG_FOLDER, FolderLog
 
 if TYPE_CHECKING:
     from fedspallm_secure.app.audit.replay_model import ModelReplay
@@ -83,7 +83,7 @@ def replay(site: Site, number: int, sample: Sample | None, progress: Progress) -
 
 def _read_log(site: Site, number: int, book: Book, progress: Progress) -> LoggedRound | None:
     """The round, if its log passes."""
-    source, root = FolderLog(site.data / "log"), site.home.root
+    source, root = FolderLog(site.data / LOG_FOLDER), site.home.root
     with book.on(LOG):
         given = Given(checkpoints=(), receipts=None, documents=True)
         checked = verify_log(

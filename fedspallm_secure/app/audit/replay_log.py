@@ -89,7 +89,7 @@ class _Entries:
         """The document that an entry names.  Raises as `LogReader.document`."""
         return self.source.document(entry.data["document"], limit)
 
-    def plan(self, number: int) -> tuple[bytes, Plan]:
+    def plan(self, number: int) -> tuple[Entry, bytes, Plan]:
         """The plan of a round.  Raises MissingInput, FormatError."""
         entry = self.one(number, EntryType.PLAN)
         if entry is None:
@@ -97,7 +97,7 @@ class _Entries:
         document = self.document(entry)
         plan = Plan.from_dict(parse_canonical_json(document, "the plan"))
         _check_named(entry, plan.hash, "plan")
-        return document, plan
+        return entry, document, plan
 
     def result(self, number: int) -> Result:
         """The result of a round.  Raises MissingInput, FormatError."""
@@ -127,7 +127,7 @@ def read_round(source: LogReader, size: int, root: Root, number: int, told: Told
     belong together, and what reading the log raises.
     """
     found = _Entries(source, size, told)
-    document, plan = found.plan(number)
+    plan_entry, document, plan = found.plan(number)
     result, survivors = found.result(number), found.survivors(number)
     about = (number, plan.hash)
     if (survivors.round, survivors.plan_hash) != about or (result.round, result.plan_hash) != about:
@@ -140,11 +140,9 @@ def read_round(source: LogReader, size: int, root: Root, number: int, told: Told
             reason = f"of round {number} no {entry.data['removed']} were kept: {entry.data['reason']}"
             raise MissingInput(reason, hint="only rounds that were archived can be replayed: [limits] archive = true")
     rosters = [Roster.parse(found.document(entry, ROSTER_LIMIT), root) for entry in found.rosters]
-    plan_entry, model = found.one(number, EntryType.PLAN), found.one(number, EntryType.MODEL)
+    model = found.one(number, EntryType.MODEL)
     if model is not None and model.data["result"] != result.hash:
         raise FormatError(f"the model of round {number} is that of another result")
-    if plan_entry is None:
-        raise MissingInput(f"the log has no round {number}")
     return LoggedRound(
         number=number,
         server=plan_entry.actor,
@@ -194,5 +192,5 @@ def _layers_before(found: _Entries, plan: Plan) -> dict[int, int]:
         for group in found.result(number).groups:
             if group.layer != NONE:
                 layers.setdefault(group.gid, number)
-        previous, before = found.plan(number)[1].previous, number
+        previous, before = found.plan(number)[2].previous, number
     return layers

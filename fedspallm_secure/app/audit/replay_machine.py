@@ -74,8 +74,7 @@ def _handover(logged: LoggedRound, archive: Archive, links: Links, member: str, 
     if sent is None:
         raise MissingInput("it does not stand in the log")
     with archive.contribution(sent) as sealed:
-        if check_sender(sealed.head, logged.number, logged.plan.hash, {group.gid: group}) is not group:
-            raise ForeignFile("it is for another group")
+        check_sender(sealed.head, logged.number, logged.plan.hash, {group.gid: group})
         body = sealed.plain(0, handover_size(group.neighbours))
     dealt = Handover.parse(body, group.neighbours).deal
     roster = logged.roster_of(sent.head.context.roster)

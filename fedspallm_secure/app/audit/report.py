@@ -17,6 +17,8 @@ from markupsafe import Markup
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.audit import claims
 from fedspallm_secure.app.audit.charts import legend_mark
+from fedspallm_secure.app.audit.quality import ABSENT
+from fedspallm_secure.app.audit.quality import RESULT as QUALITY_FILE
 from fedspallm_secure.app.audit.report_rounds import overview, section
 from fedspallm_secure.app.audit.sayings import entries, moment
 from fedspallm_secure.app.audit.timeline import Story
@@ -136,8 +138,16 @@ def _facts(audited: Audited) -> list[tuple[str, str]]:
         ("Rounds", count(len(audited.story.rounds))),
         ("Root certificate", fingerprint(audited.root)),
         ("Witnesses", _witnesses(policy, report)),
-        ("Documents", "all looked at" if audited.documents else "not looked at: this is a copy without them"),
+        ("Documents", _documents(audited)),
     ]
+
+
+def _documents(audited: Audited) -> str:
+    """Whether what entries name was looked at: V4 is the step that does it."""
+    if not audited.documents:
+        return "not looked at: this is a copy without them"
+    looked = {step.name: step.passed for step in audited.report.steps}.get("V4")
+    return "all looked at" if looked else "not looked at, or not all of them: see V4"
 
 
 def _witnesses(policy: TrustPolicy | None, report: Report) -> str:
@@ -147,6 +157,8 @@ def _witnesses(policy: TrustPolicy | None, report: Report) -> str:
         return "the policy asks for no cosignature"
     group = policy.groups.get(policy.quorum)
     many = f"{group.threshold} of {len(group.members)}" if group is not None else policy.quorum
+    if not report.witnessed:
+        return f"the policy asks for {many}; no checkpoint was found that they cosigned"
     return f"the policy asks for {many}; they cosigned the first {count(report.witnessed)} entries"
 
 
@@ -171,7 +183,12 @@ def _finding(finding: Finding) -> str:
 
 
 def _footer(audited: Audited) -> list[str]:
+    used = ["the log", "the root certificate"]
+    used += ["the policy"] if audited.policy is not None else []
+    used += ["the receipts"] if audited.receipts else []
+    used += [QUALITY_FILE] if audited.quality != ABSENT else []
+    made_from = f"{', '.join(used[:-1])} and {used[-1]}"
     return [
-        f"Made {moment(audited.made)} by {SOFTWARE} from the log alone.",
-        "Anybody who has the log and the root certificate can make it again: fedprune audit report.",
+        f"Made {moment(audited.made)} by {SOFTWARE} from {made_from}.",
+        "Anybody who has these can make it again: fedprune audit report.",
     ]

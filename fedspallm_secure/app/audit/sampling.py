@@ -5,6 +5,7 @@ ones with a chance of at most (1 - k/n)^s; the archived tile hashes are not trus
 recomputed tile to the root that the server has signed.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +30,7 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.secagg.masking import Term, add_into, add_keystreams
 
 _AT_ONCE: Final = 32  # tiles of a sum in memory
+_SHARE: Final = re.compile(r"[0-9]{1,3}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,8 @@ class Sample:
 def parse_share(text: str) -> Fraction:
     """Read `5%` or `0.05`.  Raises UsageError."""
     number, percent = text.removesuffix("%"), text.endswith("%")
-    try:
-        share = Fraction(number) / (100 if percent else 1)
-    except (ValueError, ZeroDivisionError):
-        share = Fraction(0)
-    if not 0 < share <= 1 or not number.replace(".", "", 1).isdecimal():
+    share = Fraction(number) / (100 if percent else 1) if _SHARE.fullmatch(number) else Fraction(0)
+    if not 0 < share <= 1:
         raise UsageError(f"a share of the tiles is written 5% or 0.05, got {text[:40]!r}")
     return share
 

@@ -7,7 +7,7 @@ left out here and listed.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from fedspallm_secure.app.audit.sayings import package_size, say
 from fedspallm_secure.crypto.encoding import parse_canonical_json
@@ -16,11 +16,11 @@ from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.reports import LogSource
 from fedspallm_secure.protocol.limits import RESULT_LIMIT, SURVIVORS_LIMIT
+from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.survivors import SurvivorList
 
-PLAN_LIMIT: Final = 1 << 26  # bytes of the document
 T = TypeVar("T")
 
 
@@ -153,7 +153,7 @@ def _take(story: Story, source: LogSource, index: int, entry: Entry) -> None:
         found.hashes[entry.type] = entry.data["hash"]
     match entry.type:
         case EntryType.PLAN:
-            found.plan = _document(story, source, entry, PLAN_LIMIT, _plan)
+            found.plan = _document(story, source, entry, PACKAGE_TYPES["plan"].plaintext_limit, _plan)
         case EntryType.SURVIVORS:
             found.listed = _document(story, source, entry, SURVIVORS_LIMIT, SurvivorList.parse)
         case EntryType.RESULT:

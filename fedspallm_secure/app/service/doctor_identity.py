@@ -8,13 +8,12 @@ from fedspallm_secure.app.expiry import home_warnings, list_is_old
 from fedspallm_secure.app.service.findings import Findings, Patient, bad, good, note
 from fedspallm_secure.app.service.log_policies import read_log_policy
 from fedspallm_secure.app.service.watched import watch
+from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import JOURNAL_KEY, NOTE_KEYS
 from fedspallm_secure.crypto.certificate_fields import day
-from fedspallm_secure.crypto.encoding import decode_base64
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.passwords import PasswordKey
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW
-from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import NO_QUORUM
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.home import Home, Unlocking
@@ -170,7 +169,7 @@ def log_policy(patient: Patient) -> Findings:
         return
     with watch(patient.home.path / folder.REGISTER) as watched:
         kept = watched.fact("note key", "pinned") if watched.has_begun() else None
-    pinned = None if kept is None else NoteKeyStatement.parse(decode_base64(kept, "the pinned key of the log")).key
+    pinned = None if kept is None else read_stated(kept).key
     if pinned is not None and pinned not in found.logs:
         text = f"it does not name the key that this member has pinned, {pinned.vkey}"
         yield bad("log policy", text, "ask the witnesses which key they were shown; if it is another, tell the auditor")

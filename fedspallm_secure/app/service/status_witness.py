@@ -5,9 +5,9 @@ from typing import Any, Final
 from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.service.visits import server_of
 from fedspallm_secure.app.service.watched import Watched
+from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.crypto.encoding import decode_base64
 from fedspallm_secure.crypto.notes import Checkpoint, Note, cosigned_at
-from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.rounds.witness import WitnessSigned
 from fedspallm_secure.storage.home import Home
 
@@ -27,7 +27,7 @@ def witness_facts(watched: Watched, config: WitnessConfig, home: Home, now: int)
         "server": server,
         "by_hand": not config.server.url,
         "round": None,
-        "vkey": "" if own is None else _statement(own).key.vkey,
+        "vkey": "" if own is None else read_stated(own).key.vkey,
         "log": log,
         "signed": {"round": number, "types": sorted(one.type for one in signed)} if number else None,
         "evidence": evidence,
@@ -49,13 +49,9 @@ def _log(watched: Watched) -> dict[str, Any] | None:
     own, pinned = watched.fact("note key", "own"), watched.fact("note key", "pinned")
     if own is None or pinned is None:
         return None
-    origin = _statement(pinned).key.name
+    origin = read_stated(pinned).key.name
     kept = watched.fact(f"cosigned {origin}", str(watched.fact("cosigned", origin)))
     if kept is None:
         return None
     note = Note.parse(decode_base64(kept, "a cosigned checkpoint"))
-    return {**checkpoint_facts(note), "at": cosigned_at(note, _statement(own).key)}
-
-
-def _statement(kept: str) -> NoteKeyStatement:
-    return NoteKeyStatement.parse(decode_base64(kept, "a statement"))
+    return {**checkpoint_facts(note), "at": cosigned_at(note, read_stated(own).key)}

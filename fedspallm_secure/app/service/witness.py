@@ -10,19 +10,26 @@ from typing import Any
 
 from fedspallm_secure.app.configuration.witness import WitnessConfig, read_witness
 from fedspallm_secure.app.service.live import Live
-from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused
+from fedspallm_secure.app.service.loops import (
+    Stop,
+    Watch,
+    check_not_withdrawn,
+    renewed,
+    stopping,
+    tell_refused,
+    tell_warnings,
+)
 from fedspallm_secure.app.service.networks import Visiting
-from fedspallm_secure.app.service.status_witness import checkpoint_facts
 from fedspallm_secure.app.service.visits import Visits, server_of, visiting
 from fedspallm_secure.app.service.watched import watch
+from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.witness_station import WitnessStation
-from fedspallm_secure.crypto.encoding import decode_base64
 from fedspallm_secure.crypto.identity import Role
-from fedspallm_secure.crypto.notes import NoteKey
+from fedspallm_secure.crypto.notes import Checkpoint, NoteKey
 from fedspallm_secure.errors import MissingInput
-from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.home import open_home
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +38,13 @@ def run_witness(path: Path, unlock: Unlock, once: bool) -> int:
     """Cosign and endorse until somebody stops the service; the exit code.
 
     path: of witness.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron.
-    Raises what reading the configuration and the home raises; RolledBack; StorageError.
+    Raises what reading the configuration and the home raises; CertificateRevoked; RolledBack; StorageError.
     """
     config = read_witness(path)
+    check_role(config.witness.home, Role.WITNESS)
+    home = open_home(config.witness.home)
+    check_not_withdrawn(home)
+    tell_warnings(home)
     live = Live(config.witness.data / "live.json")
     with stopping() as stop, _station(config, unlock) as station:
         network = visiting(config.server, station.post, live, once)
@@ -79,7 +90,7 @@ class _Loop:
         return moved
 
     def _say(self) -> None:
-        size = station_size(self._station)
+        size = _size(self._station)
         text = "waiting for a checkpoint" if size is None else f"{size} entries of the log are cosigned"
         if text != self._said:
             self._said = text
@@ -115,7 +126,7 @@ def cosign_arrived(path: Path, unlock: Unlock) -> Signed:
         for listed in station.post.spool.outgoing():
             if not listed.departed:
                 waiting[listed.type] = waiting.get(listed.type, 0) + 1
-        return Signed(settled, refused, dict(sorted(waiting.items())), station_size(station))
+        return Signed(settled, refused, dict(sorted(waiting.items())), _size(station))
 
 
 def make_key(config: WitnessConfig, unlock: Unlock) -> NoteKey:
@@ -136,11 +147,7 @@ def keys_of(path: Path) -> tuple[NoteKey, NoteKey | None]:
         own, pinned = [watched.fact("note key", name) if begun else None for name in ("own", "pinned")]
     if own is None:
         raise MissingInput("this witness has made no key yet", hint="fedprune witness run makes it")
-    return _key(own), None if pinned is None else _key(pinned)
-
-
-def _key(kept: str) -> NoteKey:
-    return NoteKeyStatement.parse(decode_base64(kept, "a statement")).key
+    return read_stated(own).key, None if pinned is None else read_stated(pinned).key
 
 
 @contextmanager
@@ -150,7 +157,7 @@ def _station(config: WitnessConfig, unlock: Unlock) -> Iterator[WitnessStation]:
         yield WitnessStation(post, server_of(config.server))
 
 
-def station_size(station: WitnessStation) -> int | None:
+def _size(station: WitnessStation) -> int | None:
     """Entries of the log that are cosigned, None before the first checkpoint."""
     newest = station.newest
-    return None if newest is None else int(checkpoint_facts(newest)["size"])
+    return None if newest is None else Checkpoint.parse(newest.text).size

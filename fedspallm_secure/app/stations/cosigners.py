@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
 from fedspallm_secure.crypto.identity import Party, Role
@@ -29,7 +30,7 @@ class Cosigners:
         """Id of a witness -> who holds its key, for those that have said so."""
         kept = {**self.post.journal.recall_all("cosigner"), **self._stated}
         ids = [party.id for party in self._parties]
-        return {id: NoteKeyStatement.parse(decode_base64(kept[id], "a statement")) for id in ids if id in kept}
+        return {id: read_stated(kept[id]) for id in ids if id in kept}
 
     def ask(self, statement: NoteKeyStatement, note: Note, log: LogStore) -> list[tuple[Party, Exception]]:
         """Show the newest checkpoint to everybody who has not seen it; inside of `post.at_once()`.

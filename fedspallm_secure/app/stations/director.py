@@ -34,6 +34,7 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.secagg.disclosure import HONEST
+from fedspallm_secure.storage.log_folder import LOG_FOLDER
 from fedspallm_secure.storage.spool import Arrived
 
 _OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature"})
@@ -75,7 +76,7 @@ class Director:
         self.waiting, self.done = "", False
         self.told: list[tuple[Arrived, FedSpaError]] = []
         self.news: list[str] = []
-        self.scribe = Scribe(post, folder / "log", agenda.witnesses, agenda.dishonest)
+        self.scribe = Scribe(post, folder / LOG_FOLDER, agenda.witnesses, agenda.dishonest)
         least = max(agenda.min_cohort, agenda.terms.colluders + HONEST)
         self.candidates = Candidates(post, agenda.members, least, agenda.open_after)
         self._own = self._new_own()

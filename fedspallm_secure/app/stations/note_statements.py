@@ -12,6 +12,11 @@ from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, note_key
 _KIND = "note key"
 
 
+def read_stated(kept: str) -> NoteKeyStatement:
+    """A statement as a journal keeps it."""
+    return NoteKeyStatement.parse(decode_base64(kept, "a statement about a key of notes"))
+
+
 def own_statement(post: Post, signer: Signer, lost: str) -> NoteKeyStatement:
     """Who holds the key of `signer`, signed by the present signing key: made once, and again after a renewal.
 
@@ -20,7 +25,7 @@ def own_statement(post: Post, signer: Signer, lost: str) -> NoteKeyStatement:
     federation, kept = post.trust.roster.federation, post.journal.recall(_KIND, "own")
     key = note_key(federation, post.party, signer.public)
     if kept is not None:
-        found = NoteKeyStatement.parse(decode_base64(kept, "the own statement"))
+        found = read_stated(kept)
         if found.key != key:
             raise KeyStoreError(f"{post.party} has signed notes with another key than it has now", hint=lost)
         with suppress(BadSignature):  # it was made before a renewal of the certificates
@@ -35,7 +40,7 @@ def own_statement(post: Post, signer: Signer, lost: str) -> NoteKeyStatement:
 def pinned_statement(post: Post) -> NoteKeyStatement | None:
     """What the server of the log said of its key first."""
     kept = post.journal.recall(_KIND, "pinned")
-    return None if kept is None else NoteKeyStatement.parse(decode_base64(kept, "the pinned key of the log"))
+    return None if kept is None else read_stated(kept)
 
 
 def check_stated(post: Post, server: Party, stated: NoteKeyStatement, check: str = "") -> None:

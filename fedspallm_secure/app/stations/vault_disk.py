@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.app.rounds.vault import FolderVault
-from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.protocol.rounds.deals import VectorHasher
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.storage.files import atomic_write, disk_errors, sync_folder

@@ -13,6 +13,7 @@ from fedspallm_secure.errors import (
     MissingInput,
     UsageError,
 )
+from fedspallm_secure.protocol.audit.entries import EntryType
 from fedspallm_secure.protocol.audit.inclusion import InclusionProof
 from fedspallm_secure.protocol.audit.policies import make_policy
 from tests.app.audit.written import BEGIN, whole_log
@@ -71,6 +72,16 @@ def test_the_cosigned_checkpoint_is_taken_where_it_has_the_entry(log, monkeypatc
     assert f"{logs.WITNESSES[0].name} cosigned this at 2027-01-15 08:00:05 UTC." in proven.sentences()
     with pytest.raises(AuditCheckpoint):
         check_proof(data, None, make_policy(logs.LOG, logs.WITNESSES[:2], 2))
+
+
+def test_a_log_that_is_shorter_than_what_was_cosigned(log, monkeypatch):
+    monkeypatch.setattr(OpenLog, "checkpoint", log.checkpoint)
+    log.source.add(EntryType.RETENTION, removed="answers", reason="later")
+    cosigned = cosign(logs.WITNESS_SIGNERS[0], logs.WITNESSES[0], log.source.checkpoint(), BEGIN + 5)
+    log.source.bodies.pop()
+    monkeypatch.setattr(log.source.__class__, "cosigned", lambda self: cosigned.encode())
+    with pytest.raises(AuditIncomplete, match="does not have all entries"):
+        prove(log, Wanted(5), quiet)
 
 
 def test_a_proof_that_was_changed(log):

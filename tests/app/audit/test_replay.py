@@ -12,12 +12,13 @@ import pytest
 from fedprune_cli.main import run
 
 from fedspallm_secure.app.audit import replay as module
+from fedspallm_secure.app.audit import replay_log
 from fedspallm_secure.app.audit.replay_book import Finding
 from fedspallm_secure.app.audit.sampling import Sample
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.stations.server_station import ServerStation
 from fedspallm_secure.crypto.signing import Ed25519Signer
-from fedspallm_secure.errors import MissingInput, ReplayFailed, UsageError
+from fedspallm_secure.errors import FormatError, MissingInput, ReplayFailed, UsageError
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.survivors import EndCode, Ended
 from fedspallm_secure.secagg.thresholds import Profile
@@ -304,6 +305,19 @@ def without_group(code):
 
 def with_group(**values):
     return lambda groups, ended, answered: ((groups[0], replace(groups[1], **values), groups[2]), ended, answered)
+
+
+def test_a_result_over_another_survivor_list(kept, monkeypatch):
+    read = replay_log._Entries.result
+
+    def other(*arguments):
+        said = read(*arguments)
+        about = (said.federation, said.round, said.plan_hash, "ab" * 32)
+        return Result.make(Ed25519Signer(bytes(32)), *about, said.groups, said.ended, said.answered)
+
+    monkeypatch.setattr(replay_log._Entries, "result", other)
+    with pytest.raises(FormatError, match="is that of another survivor list"):
+        kept.replay()
 
 
 def test_a_group_that_opens_and_is_said_not_to(claim):

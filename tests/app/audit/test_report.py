@@ -156,6 +156,34 @@ def test_a_log_without_rounds():
     assert "The log has no rounds yet." in render_audit(audited(log))
 
 
+def test_documents_that_were_not_looked_at():
+    left = Step("V4", "Documents", None, (Finding("not run: it rests on a step that failed"),))
+    for made, words in (
+        (audited(), "Documents all looked at"),
+        (audited(documents=False), "not looked at: this is a copy without them"),
+        (audited(report=report(V4=left)), "not looked at, or not all of them: see V4"),
+    ):
+        assert words in Outline(render_audit(made)).text
+
+
+def test_the_footer_names_what_the_page_was_made_from():
+    policy = make_policy(logs.LOG, logs.WITNESSES[:3], 2)
+    for changes, words in (
+        ({"receipts": False}, "from the log and the root certificate."),
+        ({}, "from the log, the root certificate and the receipts."),
+        (
+            {"policy": policy, "quality": "28.28 before"},
+            "from the log, the root certificate, the policy, the receipts and result.json.",
+        ),
+    ):
+        assert words in Outline(render_audit(audited(**changes))).text
+
+
+def test_a_quorum_that_cosigned_nothing():
+    made = audited(policy=make_policy(logs.LOG, logs.WITNESSES[:3], 2), report=replace(report(), witnessed=None))
+    assert "asks for 2 of 3; no checkpoint was found that they cosigned" in Outline(render_audit(made)).text
+
+
 @pytest.mark.parametrize("quorum", [None, 0, 2])
 def test_what_is_not_shown_depends_on_what_was_given(quorum):
     policy = None if quorum is None else make_policy(logs.LOG, logs.WITNESSES[:3], quorum)

@@ -8,14 +8,15 @@ import pytest
 from fedprune_cli.main import run
 
 from fedspallm_secure.app.audit.replay_archive import Archive
-from fedspallm_secure.app.audit.replay_log import read_round
+from fedspallm_secure.app.audit.replay_log import LoggedRound, read_round
 from fedspallm_secure.app.audit.replay_sums import Adding
 from fedspallm_secure.app.audit.sampling import Sample, parse_share
 from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.app.stations import server_station
+from fedspallm_secure.crypto.merkle import leaf_hash
 from fedspallm_secure.crypto.notes import Checkpoint, Note
-from fedspallm_secure.errors import TileMismatch, UsageError
+from fedspallm_secure.errors import ForeignFile, TileMismatch, UsageError
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
@@ -129,6 +130,23 @@ def test_a_contribution_is_read_only_where_it_is_needed(kept, tmp_path):
     assert own.replay().failure is not None
 
 
+def test_tiles_are_those_that_were_signed(kept, tmp_path):
+    """A tile that was changed together with its hash: the hashes are not those of the signed root."""
+    own = kept.copy(tmp_path)
+    path = sorted(own.folder(1, "contributions").iterdir())[0]
+    with open_package(path) as package:
+        head = package.head
+    start = head.size - head.header.body_length
+    place = start + TILE_SIZE + 100
+    flip(path, place)
+    data = bytearray(path.read_bytes())
+    hashes = start - 32 * head.header.tiles
+    data[hashes + 32 : hashes + 64] = leaf_hash(data[start + TILE_SIZE : start + 2 * TILE_SIZE])
+    path.write_bytes(data)
+    (finding,) = own.replay(sample=drawing(2)).step("contributions").findings  # whatever tile is drawn
+    assert "the list of tile hashes is not the one that was signed" in finding.text
+
+
 def test_the_command_draws_tiles_and_can_do_so_again(kept, monkeypatch, capsys):
     monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
     words = ["audit", "replay", "1", "--home", str(kept.home), "--data", str(kept.data), "--without-model"]
@@ -153,7 +171,9 @@ def test_shares(text, share):
     assert parse_share(text) == share
 
 
-@pytest.mark.parametrize("text", ["", "%", "0", "0%", "101%", "-5%", "1/3", "5 %", "nan", "1e-3", "½", "5%%"])
+@pytest.mark.parametrize(
+    "text", ["", "%", "0", "0%", "101%", "-5%", "1/3", "5 %", "nan", "1e-3", "1e99999999", "1000%", "½", "5%%"]
+)
 def test_what_is_no_share(text):
     with pytest.raises(UsageError):
         parse_share(text)
@@ -195,7 +215,7 @@ def test_a_vector_of_another_length_is_refused():
 
 def test_any_piece_of_a_package_is_that_of_the_whole(kept):
     site = kept.site()
-    found = next(iter(contributions(kept)))
+    found = next(iter(logged(kept).contributions.values()))
     archive, whole = Archive(kept.folder(1), site.secrets), bytearray()
     archive.contribution_through(found, whole.extend)
     with archive.contribution(found) as sealed:
@@ -206,7 +226,15 @@ def test_any_piece_of_a_package_is_that_of_the_whole(kept):
         assert sealed.plain(0, length) == whole
 
 
-def contributions(kept: Kept):
+def test_an_answer_that_is_longer_than_any_may_be_is_not_read(kept):
+    archive, found = Archive(kept.folder(1), kept.site().secrets), next(iter(logged(kept).answers.values()))
+    length = len(archive.answer(found, 1 << 20)[1])
+    assert archive.answer(found, length)[0] == found.head
+    with pytest.raises(ForeignFile, match="longer than any may be"):
+        archive.answer(found, length - 1)
+
+
+def logged(kept: Kept) -> LoggedRound:
     source = FolderLog(kept.data / "log")
     size = Checkpoint.parse(Note.parse(source.note()).text).size
-    return read_round(source, size, kept.site().home.root, 1, lambda *_: None).contributions.values()
+    return read_round(source, size, kept.site().home.root, 1, lambda *_: None)

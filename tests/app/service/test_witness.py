@@ -14,11 +14,11 @@ from fedspallm_secure.app.service.loops import Stop
 from fedspallm_secure.app.service.server import check_supported
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.service.watched import watch
-from fedspallm_secure.app.service.witness import _Loop, make_key
+from fedspallm_secure.app.service.witness import _Loop, make_key, run_witness
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.signing import Ed25519Signer
-from fedspallm_secure.errors import MissingInput, RolledBack, UsageError
+from fedspallm_secure.errors import CertificateRevoked, MissingInput, RolledBack, UsageError
 from fedspallm_secure.protocol.audit.note_keys import note_key
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.transport.wire import Hello
@@ -98,6 +98,13 @@ class Said:
 
     def check(self):
         pass
+
+
+def test_a_witness_whose_certificate_was_withdrawn_does_not_begin(tmp_path):
+    found = Services(tmp_path, members=("north",), witnesses=("wyn",))
+    found.ceremony.take("witness/wyn", found.ceremony.revoke("witness/wyn"))
+    with pytest.raises(CertificateRevoked, match="withdrawn the certificate of witness/wyn"):
+        run_witness(found.configs["wyn"], lambda _: PASSWORD, True)
 
 
 def test_a_witness_that_was_put_back_signs_nothing(tmp_path):
