@@ -400,7 +400,7 @@ class Outcome:
     def exact(self) -> bool:
         """Whether every sum that came out is the plain one over its survivors, bit for bit."""
         return all(
-            released.streams.hashes == self.bench.sum_over(released.group, self.survivors[gid]).hashes
+            released.streams.tile_hashes == self.bench.sum_over(released.group, self.survivors[gid]).tile_hashes
             for gid, released in self.released.items()
         )
 
