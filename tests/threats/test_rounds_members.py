@@ -191,7 +191,7 @@ def test_a_member_that_was_withdrawn_keeps_nothing_from_the_others():
 
     round.play({}, imported)
     (released,) = server.released.values()
-    assert released.streams.hashes == bench.sum_over(released.group, bench.names).hashes
+    assert released.streams.tile_hashes == bench.sum_over(released.group, bench.names).tile_hashes
     assert {(party.id, error.__class__) for party, error in server.unsent} == {("ann", CertificateRevoked)}
     states = {name: member.machine.state for name, member in bench.members.items()}
     assert {name for name, state in states.items() if state is not State.CLOSED} == {"ann"}
