@@ -50,7 +50,9 @@ def kills(found: dict[str, Any]) -> str:
     left = counts.get("dropped out of a group by the rule", 0)
     return (
         f"{counts['kills']:,} kills ({who}), {again}, over {found['seeds']} seeds with {counts['points']:,} points in "
-        f"all; named states {found['named']}: {_never(counts)}; {left} times a member left a group by the rule"
+        f"all; named states {found['named']}, of {counts['cells']:,} pairs of a state and a kind of call, before, "
+        f"within or after it, {counts['cells tried']:,}: {_never(counts)}; {left} times a member left a group by the "
+        "rule"
     )
 
 
@@ -122,7 +124,7 @@ _LOAD = ("100", "64", "5000", "10000", "1000")  # uploads at once, MiB of each, 
 
 STATIONS: dict[str, Callable[[], list[Figure]]] = {
     "station-kills": station(
-        "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "160", str(SEED)
+        "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "400", str(SEED)
     ),
     "station-full-disk": station(
         "The disk is full, or breaks, at such a call", full_disk, "figures.full_disk", "5", "60", str(SEED)
@@ -150,12 +152,14 @@ operator ends. {where()}
 *Kills.* The process is a real one, killed by signal 9 before, within or after calls that create, write, flush, rename
 or remove files, and before or after what SQLite commits; then everybody is opened anew from what is on the disk, and
 the round goes on to its end. What SQLite does within a commit is not seen, and pages that were not flushed are not
-lost, as they would be in a power cut. Of the points of a seed a share is tried, and one before and one after each
-commit that enters a state with a name; seeds of one kind share out the rest. Points are counted before, within and
-after each call. A member that was killed between noting its vector and noting its deal has left that group (SPEC
-section 16.3): then the group has a result without it. A second round over the same matrices is then refused by the
-members' ledgers (SPEC section 15), since sums with and without that member could be combined to its own: the round that
-it left has its result, and the rounds after it do not come about with the same members.
+lost, as they would be in a power cut. A call belongs to the named state that its party enters next; of every seed and
+every state one call of each kind is tried (to create, write, flush, rename, replace or remove a file, a statement or a
+commit of the register), before, within and after it, and of the other points a share, which seeds of one kind share
+out. Points are counted before, within and after each call. A member that was killed between noting its vector and
+noting its deal has left that group (SPEC section 16.3): then the group has a result without it. A second round over the
+same matrices is then refused by the members' ledgers (SPEC section 15), since sums with and without that member could
+be combined to its own: the round that it left has its result, and the rounds after it do not come about with the same
+members.
 
 *Full disks.* ENOSPC or EIO, once or from then on. Errors are DiskFull or StorageError, exit codes 51 and 50.
 

@@ -2,8 +2,9 @@
 
     python -m tests.figures.kills SEEDS KILLS SEED     prints the figures as JSON
 
-Every seed is a federation of its own with an order of its own.  SEEDS: how many; KILLS: how many of its points are
-tried, 0 for all: those of the named states first, then the others by turns, so that seeds of one kind share them out.
+Every seed is a federation of its own with an order of its own.  A call belongs to the named state that its party enters
+next.  SEEDS: how many; KILLS: how many points of each are tried, 0 for all: for every named state one of each kind of
+call, before, within and after it, commits first; then the others by turns, so that seeds of one kind share them out.
 The process that is killed is a real one; the pages that it wrote are still there, as after any kill, and what stood in
 its own buffers is lost.  Then every party is opened anew from what is on disk, and the round goes on.
 """
@@ -12,7 +13,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,25 +53,26 @@ SERVER_STATES = {
     "S12 concluded": "fact concluded",
     "SX aborted": "group-ended",
 }
+AFTER_ALL = "after the last state"
 
 
 @dataclass(frozen=True)
 class Kill:
-    """Where a party is killed; again: a call of the start after it at which it is killed once more, 0 for none."""
+    """Where a party is killed.  again: a call of the start after it at which it is killed once more, 0 for none.
+
+    state: the named state that is entered by this call or the next one that enters any.
+    """
 
     before: Before
     point: Point
     when: When
     again: int
+    state: str
 
     @property
-    def state(self) -> str:
-        """The named state that this call enters, empty for none."""
-        names = SERVER_STATES if self.before.action.party == HUB else MEMBER_STATES
-        for state, words in names.items():
-            if {words} & set(self.point.told) or (isinstance(words, tuple) and set(words) & set(self.point.told)):
-                return state
-        return ""
+    def cell(self) -> tuple[str, str, When]:
+        """What is tried at least once for every seed."""
+        return self.state, self.point.name, self.when
 
     def __str__(self) -> str:
         action = self.before.action
@@ -87,28 +89,41 @@ class Task:
     turn: int
 
 
+def entered(party: str, told: Collection[str]) -> str:
+    """The named state that a call enters, empty for none.  told: what it commits."""
+    for state, words in (SERVER_STATES if party == HUB else MEMBER_STATES).items():
+        if not {words, *(words if isinstance(words, tuple) else ())}.isdisjoint(told):
+            return state
+    return ""
+
+
 def points(recording: Recording, draw: random.Random) -> Iterator[Kill]:
-    """Every place where a party can be killed."""
-    for before in recording.before:
-        for point in before.points:
+    """Every place where a party can be killed, the last one first."""
+    leads_to: dict[str, str] = {}
+    for before in reversed(recording.before):
+        party = before.action.party
+        for point in reversed(before.points):
+            leads_to[party] = entered(party, point.told) or leads_to.get(party, AFTER_ALL)
             for when in When:
                 if when is not When.WITHIN or point.name in HALVES:
-                    yield Kill(before, point, when, draw.randrange(1, 12) if draw.random() < 0.1 else 0)
+                    again = draw.randrange(1, 12) if draw.random() < 0.1 else 0
+                    yield Kill(before, point, when, again, leads_to[party])
 
 
 def chosen(recording: Recording, task: Task) -> list[Kill]:
-    """The points of a task: one before and one after each named state, and its share of the others."""
+    """The points of a task: one of each cell, then its share of the others."""
     draw = random.Random(task.seed)
     all = list(points(recording, draw))
     if not task.kills:
         return all
-    named: dict[tuple[str, When], Kill] = {}
+    cells: dict[tuple[str, str, When], Kill] = {}
     for kill in draw.sample(all, len(all)):
-        if kill.state and kill.when is not When.WITHIN:
-            named.setdefault((kill.state, kill.when), kill)
+        cells.setdefault(kill.cell, kill)
     random.Random(0).shuffle(all)  # alike for all seeds of one kind, whose shares then hardly overlap
-    rest = all[task.turn % max(1, len(all) // task.kills) :: max(1, len(all) // task.kills)]
-    return [*named.values(), *rest][: max(task.kills, len(named))]
+    step = max(1, len(all) // task.kills)
+    rest = [kill for kill in all[task.turn % step :: step] if kill is not cells[kill.cell]]
+    first = sorted(cells.values(), key=lambda kill: kill.point.name != "commit")
+    return [*first, *rest][: task.kills]
 
 
 def killed(recording: Recording, kill: Kill, folder: Path) -> tuple[list[str], list[str]]:
@@ -131,8 +146,7 @@ def killed(recording: Recording, kill: Kill, folder: Path) -> tuple[list[str], l
         told = ["kills", f"kills {'of the server' if party == HUB else 'of a member'}"]
         if kill.again and in_child(start).killed:
             told.append("kills at the start after a kill")
-        if kill.state:
-            told.append(f"state {kill.state}")
+        told.append(f"state {kill.state}")
         found.see(action)
         try:
             return told, goes_on(found, recording.scene, told)
@@ -161,8 +175,11 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
     with tempfile.TemporaryDirectory(dir=fast()) as name, tellable():
         folder = Path(name)
         recording = record(folder, Scene.of(task.seed), task.seed)
-        counts["points"] += sum(1 for _ in points(recording, random.Random(task.seed)))
-        for kill in chosen(recording, task):
+        all = list(points(recording, random.Random(task.seed)))
+        tried = chosen(recording, task)
+        cells = {"cells": len({kill.cell for kill in all}), "cells tried": len({kill.cell for kill in tried})}
+        counts.update({"points": len(all), **cells})
+        for kill in tried:
             told, wrong = killed(recording, kill, folder / "copy")
             counts.update(told)
             for one in wrong:
