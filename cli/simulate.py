@@ -100,10 +100,11 @@ What the protocol costs a hundred members, without any model:
 )
 @click.option(
     "--aggregation",
-    type=click.Choice(["plain", "secagg"]),
+    type=click.Choice(["plain", "secagg", "he"]),
     default="plain",
     show_default=True,
-    help="How the server comes by the sums: from open contributions, or by the real protocol.",
+    help="How the server comes by the sums: from open contributions, or by the real protocol from masked vectors "
+    "(secagg) or encrypted ones (he).",
 )
 @click.option(
     "--profile",

@@ -11,6 +11,7 @@ __all__ = [
     "BUNDLE_LIMIT",
     "CERTIFICATE_LIMIT",
     "CHECKPOINT_LIMIT",
+    "CIPHER_KEY_LIMIT",
     "CLOCK_SKEW",
     "ENROLMENT_LIMIT",
     "FOLDER_LIMIT",
@@ -52,6 +53,7 @@ SURVIVORS_LIMIT: Final = 1 << 26  # bytes
 RESULT_LIMIT: Final = 1 << 26  # bytes
 RECEIPT_LIMIT: Final = 4 << 10  # bytes
 NOTE_KEY_LIMIT: Final = 4 << 10  # bytes
+CIPHER_KEY_LIMIT: Final = 4 << 10  # bytes
 BUNDLE_LIMIT: Final = 4 << 20  # bytes of an index
 BUNDLE_FILES_LIMIT: Final = 4_096  # packages of a bundle
 MEDIUM_LIMIT: Final = 65_536  # entries of a folder that bundles lie in

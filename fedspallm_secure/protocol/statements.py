@@ -47,6 +47,7 @@ class StatementType(Enum):
     BUNDLE = "bundle"
     RECEIPT = "receipt"
     NOTE_KEY = "note-key"
+    CIPHER_KEY = "cipher-key"
 
     @property
     def sign_label(self) -> Label:
@@ -76,6 +77,7 @@ _SIZE_LIMITS = {
     "bundle": limits.BUNDLE_LIMIT,
     "receipt": limits.RECEIPT_LIMIT,
     "note-key": limits.NOTE_KEY_LIMIT,
+    "cipher-key": limits.CIPHER_KEY_LIMIT,
 }
 
 

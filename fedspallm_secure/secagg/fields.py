@@ -88,6 +88,21 @@ class CountField:
             return _unpack_halves(packed)[start % 2 :][:weights]
         return packed.view(self.word).copy()
 
+    def write(self, counts: Counts, out: NDArray[np.uint8], start: int = 0) -> None:
+        """Write counts, the inverse of `unpack`.
+
+        counts: (weights,), each at most `members`; out: the whole stream, zero from `start` on.  Raises ValueError.
+        """
+        if counts.ndim != 1 or bool((counts > self.members).any()):
+            raise ValueError(f"counts are at most {self.members}, in one dimension")
+        piece = self.piece(start, counts.size)
+        if self.bits != 4:
+            out[piece].view(self.word)[:] = counts
+            return
+        whole = np.zeros(2 * (piece.stop - piece.start), np.uint8)
+        whole[start % 2 :][: counts.size] = counts
+        out[piece] |= whole[::2] | whole[1::2] << 4
+
     def _bytes(self, stream: Stream, start: int, weights: int) -> NDArray[np.uint8]:
         found = np.frombuffer(stream, np.uint8)
         piece = self.piece(start, weights)

@@ -51,6 +51,12 @@ def complete(members: int) -> Graph:
     return Graph(order, order, members - 1)
 
 
+def isolated(members: int) -> Graph:
+    """Nobody is anybody's neighbour: nothing is shared, since no vector is masked."""
+    order = tuple(range(members))
+    return Graph(order, order, 0)
+
+
 def circulant(members: int, degree: int, seed: bytes, group: int) -> Graph:
     """Every member is the neighbour of the k/2 before it and the k/2 after it in a drawn circle (SPEC section 14).
 
@@ -74,7 +80,7 @@ def group_thresholds(members: int, colluders: int, profile: Profile) -> Threshol
 
     Raises PlanRefused if the cohort is too small for that many colluders, or too large for the profile.
     """
-    if members <= COMPLETE_LIMIT:
+    if members <= COMPLETE_LIMIT or profile is Profile.ONE_TRIP:
         return thresholds(members, colluders, profile)
     if profile is Profile.TWO_TRIP:
         raise PlanRefused(

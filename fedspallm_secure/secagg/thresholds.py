@@ -19,6 +19,7 @@ class Profile(StrEnum):
     TWO_TRIP = "two-trip"
     THREE_TRIP = "three-trip"
     WITNESSED = "two-trip-witnessed"
+    ONE_TRIP = "one-trip"  # nobody answers: a key holder decrypts the sum (SPEC section 24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,12 @@ class Thresholds:
 
 
 def thresholds(members: int, colluders: int, profile: Profile) -> Thresholds:
-    """The thresholds of a cohort in which everybody is everybody's neighbour (SPEC section 14).
+    """The thresholds of a cohort in which everybody is everybody's neighbour, or nobody is anybody's (SPEC section 14).
 
     Raises PlanRefused if the cohort is too small for that many colluders.
     """
+    if profile is Profile.ONE_TRIP:
+        return Thresholds(members, colluders, 1, colluders + MIN_HONEST, holders=1)
     shares = max(2 * members // 3 + 1, quorum(members, colluders))
     one_list = Thresholds(members, colluders, shares, max(shares, colluders + MIN_HONEST))
     if profile is not Profile.TWO_TRIP:

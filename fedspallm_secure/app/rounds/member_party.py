@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from fedspallm_secure.app.federation import Participant, Supply
 from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.ciphers import encrypted, joined
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent
 from fedspallm_secure.app.rounds.vault import word_sizes
 from fedspallm_secure.app.rounds.vectors import Streams
@@ -174,10 +175,14 @@ class MemberParty(Correspondent):
         streams, self.clipped[group.gid] = self.work.streams(group)
         self.freeze(group, streams)
         draft = self.machine.prepare(group.gid, prekey)
-        terms = (draft.count_terms, draft.sum_terms)
-        for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
-            add_keystreams(part, these, size)
-        step = self.machine.hand_over(draft, vector_root([part.data for part in streams.parts]))
+        if group.cipher is not None:
+            streams = Streams(joined(encrypted(group, streams, self._public), group), None)
+        else:
+            terms = (draft.count_terms, draft.sum_terms)
+            for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
+                add_keystreams(part, these, size)
+        root = vector_root([part.data for part in streams.parts], group.upload_tile)
+        step = self.machine.hand_over(draft, root)
         self.note(step.records, self.plan.round)
         self.deals.add(self.machine.deals[group.gid])
         self._may_be_released(group)
@@ -188,6 +193,11 @@ class MemberParty(Correspondent):
             self.note(self.machine.note_sealed(group.gid, sent.digest).records, number)
             if self.keeps_sealed:
                 self.sealed[group.gid] = sent
+
+    @property
+    def _public(self) -> bytes:
+        key = self.machine.round.cipher_key
+        return b"" if key is None else key.public
 
     def freeze(self, group: GroupPlan, streams: Streams) -> None:
         """Fix the vector for a group, durably, before any seed is drawn for it."""

@@ -13,7 +13,7 @@ from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import FedSpaError, PackageRefused, TrustError
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
-from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.witness import Witness
 from fedspallm_secure.storage.memory import read_package
 
@@ -66,9 +66,13 @@ class Correspondent:
         self.note(step.records, number)
         for message in step.messages:
             try:
-                self.send(message.type, message.recipient, [message.body], number, plan_hash, message.group)
+                self.send(message.type, message.recipient, self.parts(message), number, plan_hash, message.group)
             except (TrustError, PackageRefused) as error:
                 self.unsent.append((message.recipient, error))
+
+    def parts(self, message: Outgoing) -> Sequence[Any]:
+        """The body of a message, in parts; for those whose machine does not hold all of it, what it lacks too."""
+        return [message.body]
 
     def note(self, records: Iterable[Any], number: int) -> None:
         """Write down records of round `number`."""

@@ -1,18 +1,20 @@
 """Making the plan of a round (SPEC section 16.2)."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import DisclosureRefused, PlanRefused
+from fedspallm_secure.he.parameters import Parameters, choose
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.plan import RoundPlan
 from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
-from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
+from fedspallm_secure.protocol.rounds.plans import Deadlines, KeyUse, Plan, Sampling
 from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.pruning.strategies import Group, Strategy
 from fedspallm_secure.secagg.disclosure import Ledger, Release
@@ -27,7 +29,8 @@ DAY = 86_400  # seconds
 class Terms:
     """What a federation agreed on for all its rounds.
 
-    colluders: c; sum_bits: 32 or 16; counts_to: who is told the counts.
+    colluders: c; sum_bits: 32 or 16; counts_to: who is told the counts; cipher: what vectors are encrypted with under
+    the profile one-trip; sample: thousandths of a sum that the key holder adds up again.
     """
 
     profile: Profile
@@ -37,6 +40,21 @@ class Terms:
     compare: Group = Group.MATRIX
     sum_bits: int = 32
     counts_to: frozenset[Role] = frozenset({Role.SERVER})
+    cipher: Parameters | None = None
+    sample: int = 50
+
+    def sum_word(self, members: int) -> SumWord | None:
+        """How kept sums of so many members are written; None under `votes`.  Raises CapacityExceeded."""
+        if self.strategy is Strategy.VOTES:
+            return None
+        if self.cipher is None:
+            return SumWord.default(self.sum_bits, members)
+        return replace(SumWord.default(self.sum_bits, self.cipher.members), members=members)
+
+
+def cipher_for(members: int, strategy: Strategy, sum_bits: int) -> Parameters:
+    """What vectors of up to so many members are encrypted with.  Raises CapacityExceeded."""
+    return choose(members, 0 if strategy is Strategy.VOTES else SumWord.default(sum_bits, members).bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +76,12 @@ def make_plan(
     trust: Trust,
     previous: str | None,
     now: int,
+    cipher_key: CipherKey | None = None,
 ) -> Plan:
     """The plan of round `number` for the cohorts that were drawn.
 
-    layers: of the drawn round; prekeys: of everybody in a cohort, in any order; previous: digest of the last result.
+    layers: of the drawn round; prekeys: of everybody in a cohort, in any order; previous: digest of the last result;
+    cipher_key: with the parameters of `terms`, under the profile one-trip.
     Raises PlanRefused where a cohort cannot be protected, CapacityExceeded where its sums could overflow.
     """
     groups = tuple(make_group(gid, tuple(cohort), layers[gid], terms) for gid, cohort in sorted(drawn.cohorts.items()))
@@ -88,6 +108,7 @@ def make_plan(
         prekeys=tuple(sorted((use for use in prekeys if use.id in taking_part), key=lambda use: use.id)),
         deadlines=Deadlines(now + 7 * DAY, now + 14 * DAY, now + 21 * DAY, now + 28 * DAY),
         counts_to=tuple(sorted(terms.counts_to, key=lambda role: role.value)),
+        key_holder=None if cipher_key is None else KeyUse(cipher_key.party.id, cipher_key.hash, terms.sample),
     )
 
 
@@ -95,8 +116,7 @@ def check_cohorts(sizes: Iterable[int], terms: Terms) -> None:
     """Raise PlanRefused or CapacityExceeded where no plan could protect a cohort of one of these sizes."""
     for size in sorted(sizes):
         group_thresholds(size, terms.colluders, terms.profile)
-        if terms.strategy is not Strategy.VOTES:
-            SumWord.default(terms.sum_bits, size)
+        terms.sum_word(size)
 
 
 def check_disclosures(rounds: Sequence[Mapping[int, Collection[str]]], silent: Collection[str], terms: Terms) -> None:
@@ -125,7 +145,6 @@ def make_group(gid: int, cohort: tuple[str, ...], layer: LayerBase, terms: Terms
     """The group of one decoder layer.  cohort: sorted.  Raises PlanRefused or CapacityExceeded."""
     size = len(cohort)
     found = group_thresholds(size, terms.colluders, terms.profile)
-    votes = terms.strategy is Strategy.VOTES
     return GroupPlan(
         gid=gid,
         base=layer.base,
@@ -135,5 +154,6 @@ def make_group(gid: int, cohort: tuple[str, ...], layer: LayerBase, terms: Terms
         survivors=found.survivors,
         degree=0 if found.holders is None else found.holders - 1,
         counts=CountField.for_cohort(size),
-        sums=None if votes else SumWord.default(terms.sum_bits, size),
+        sums=terms.sum_word(size),
+        cipher=terms.cipher,
     )

@@ -7,6 +7,7 @@ from time import monotonic
 from types import MappingProxyType
 from typing import TypeVar
 
+from fedspallm_secure.app.rounds.key_holder_party import KeyHolderParty
 from fedspallm_secure.app.rounds.member_party import MemberParty
 from fedspallm_secure.app.rounds.parties import WitnessParty
 from fedspallm_secure.app.rounds.server_party import ServerParty
@@ -44,14 +45,20 @@ class Played:
 
 
 class Round:
-    """Server, members and witnesses of one round, and the wire between them."""
+    """Server, members, witnesses and key holder of one round, and the wire between them."""
 
     def __init__(
-        self, server: ServerParty, members: Mapping[str, MemberParty], witnesses: Collection[WitnessParty], wire: Wire
+        self,
+        server: ServerParty,
+        members: Mapping[str, MemberParty],
+        witnesses: Collection[WitnessParty],
+        wire: Wire,
+        key_holders: Collection[KeyHolderParty] = (),
     ) -> None:
         self.server = server
         self.members = members
         self.witnesses = witnesses
+        self.key_holders = key_holders
         self.wire = wire
         self.played = Played()
         self._known = {name: len(member.refused) for name, member in members.items()}
@@ -63,6 +70,7 @@ class Round:
         """
         silent: set[str] = set()
         self._timed("plan", lambda: self._everybody(silent))
+        self._key_holders("plan")
         silent |= set(drops.get(Stage.CONTRIBUTION, ()))
         self._contribute(silent, advance)
         self._timed("survivors", self.server.close)
@@ -73,8 +81,12 @@ class Round:
         silent |= set(drops.get(Stage.UNMASK, ()))
         if self.server.machine.state is State.UNMASKING:
             self._answer("unmask", silent)
+            for stage in ("challenge", "decrypt") if self.key_holders else ():
+                self._key_holders(stage)
+                self._timed("open" if stage == "challenge" else "intake", self.server.collect)
             self._timed("sum", self.server.close)
         self._timed("result", lambda: self._everybody(silent))
+        self._key_holders("result")
         listed = self.server.machine.survivors
         self.played.survivors = {} if listed is None else {group.gid: group.ids for group in listed.groups}
         self.played.sent = dict(self.wire.sent)
@@ -110,6 +122,10 @@ class Round:
             for parcel, error in member.refused[self._known[name] :]:
                 return f"; {names.get(name, name)} refused the {parcel.type}: {error}"
         return ""
+
+    def _key_holders(self, stage: str) -> None:
+        for holder in self.key_holders:
+            self._timed(stage, holder.collect)
 
     def _everybody(self, silent: Collection[str]) -> None:
         for name, member in self.members.items():

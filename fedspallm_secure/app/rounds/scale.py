@@ -16,7 +16,7 @@ import numpy as np
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.figures import package_size, wire_figures
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms
+from fedspallm_secure.app.rounds.planning import LayerBase, Terms, cipher_for
 from fedspallm_secure.app.rounds.playing import Round
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.rounds.town import Town
@@ -28,7 +28,7 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
 from fedspallm_secure.protocol.rounds.plans import Sampling
 from fedspallm_secure.pruning.strategies import Strategy
-from fedspallm_secure.secagg.thresholds import default_colluders
+from fedspallm_secure.secagg.thresholds import Profile, default_colluders
 
 MEMBERS_LIMIT = 1_000
 _SHAPE = "vector"
@@ -88,7 +88,9 @@ def measure_round(settings: ScaleSettings, progress: Progress) -> dict[str, Any]
     layer = LayerBase(bytes(32).hex(), (MatrixShape(_SHAPE, 1, settings.weights),))
     names, secure = settings.names, settings.secure
     colluders = default_colluders(settings.members) if secure.colluders is None else secure.colluders
-    terms = Terms(secure.profile, colluders, settings.strategy, "magnitude", sum_bits=secure.sum_bits)
+    encrypts = secure.profile is Profile.ONE_TRIP
+    cipher = cipher_for(settings.members, settings.strategy, secure.sum_bits) if encrypts else None
+    terms = Terms(secure.profile, colluders, settings.strategy, "magnitude", sum_bits=secure.sum_bits, cipher=cipher)
     works = {name: DrawnWork(settings, number, layer) for number, name in enumerate(names)}
     start = monotonic()
     progress.update("enrol", 0, settings.members, "members")

@@ -1,11 +1,14 @@
 """The server of a round within one process: its machine, and the masked vectors that the machine never sees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.encrypted_sums import EncryptedSums
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent
+from fedspallm_secure.app.rounds.streams import plain_streams
 from fedspallm_secure.app.rounds.vault import Vault, word_sizes
 from fedspallm_secure.app.rounds.vectors import Released, Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
@@ -13,10 +16,11 @@ from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import RoundError
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.answers import Unmasking
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
 from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import ServerRecord
@@ -39,13 +43,16 @@ class ServerParty(Correspondent):
         wire: Wire,
         clock: Clock,
         dishonest: int = 0,
+        cipher_key: CipherKey | None = None,
     ) -> None:
-        """witnesses, dishonest: whose endorsements count, and how many of them may lie."""
+        """witnesses, dishonest: whose endorsements count, and how many of them may lie; cipher_key: the plan's."""
         super().__init__(postbox, wire, clock)
         own = ServerOwn(self.party, signer, self.trust, witnesses, dishonest)
         self.machine, step = Server.open(own, plan)
         self.vault = vault
         self.released: dict[int, Released] = {}
+        self._decrypted: dict[int, Streams] = {}
+        self._sums = EncryptedSums(self.machine, vault, cipher_key)
         self.say(step)
 
     @property
@@ -64,6 +71,12 @@ class ServerParty(Correspondent):
                 self._take_in(parcel)
             case "endorsement":
                 self._hear(self.open(parcel, frozenset({"endorsement"})), self.machine.on_endorsement)
+            case "decrypt-challenge":
+                incoming = self.open(parcel, frozenset({"decrypt-challenge"}))
+                root = self._sums.root(incoming.head.context.group)
+                self._hear(incoming, lambda found: self.machine.on_challenge(found, root))
+            case "decrypt-response":
+                self._take_decrypted(parcel)
             case _:
                 self._hear(self.open(parcel, frozenset({"unmask-response"})), self.machine.on_response)
 
@@ -82,13 +95,30 @@ class ServerParty(Correspondent):
         awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
         opened = self.postbox.open(parcel.package, awaited, self.clock())
         streams = _streams(opened.body[before:], group)
-        root = vector_root([part.data for part in streams.parts])
+        root = vector_root([part.data for part in streams.parts], group.upload_tile)
 
         member = opened.head.context.sender.id
         if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
             self.vault.keep(group.gid, member, streams)
         incoming = Incoming(opened.head, bytes(opened.body[:before]))
         self._hear(incoming, lambda found: machine.on_contribution(found, root))
+
+    def _take_decrypted(self, parcel: Parcel) -> None:
+        opened = self.postbox.open(parcel.package, Awaited(types=frozenset({"decrypt-response"})), self.clock())
+        incoming = Incoming(opened.head, b"")
+        self._hear(incoming, self.machine.on_decrypted)
+        group = self.machine.groups[int(opened.head.context.group)]
+        self._decrypted[group.gid] = plain_streams(opened.body, group)
+
+    def parts(self, message: Outgoing) -> Sequence[Any]:
+        """The body of a message, with the chunks that follow it."""
+        match message.type:
+            case "decrypt-request":
+                return [message.body, self._sums.of(int(message.group)).data]
+            case "decrypt-opening":
+                return self._sums.opened(int(message.group))
+            case _:
+                return super().parts(message)
 
     def close(self) -> None:
         """End the present stage with what is there.  Raises OutOfTurn when the round is over."""
@@ -108,7 +138,7 @@ class ServerParty(Correspondent):
     def _add_up(self, unmaskings: Mapping[int, Unmasking]) -> None:
         results, out_of_range = [], {}
         for gid, unmasking in unmaskings.items():
-            found = add_up(unmasking, self.vault)
+            found = self._release(unmasking)
             if found.violations:
                 out_of_range[gid] = found.violations
                 continue
@@ -117,6 +147,12 @@ class ServerParty(Correspondent):
             weights, survivors = found.group.weights, found.survivors
             results.append(GroupResult(gid, weights, survivors, counts, sums, found.unanimous, found.single))
         self.say(self.machine.finish(results, out_of_range))
+
+    def _release(self, unmasking: Unmasking) -> Released:
+        group = unmasking.group
+        if group.cipher is None:
+            return add_up(unmasking, self.vault)
+        return Released.of(group, self._decrypted[group.gid], len(unmasking.survivors))
 
 
 def add_up(unmasking: Unmasking, vault: Vault) -> Released:
@@ -130,7 +166,7 @@ def add_up(unmasking: Unmasking, vault: Vault) -> Released:
 
 
 def _streams(body: memoryview, group: GroupPlan) -> Streams:
-    octets = np.frombuffer(body, np.uint8)
-    count, total = octets[: group.count_size], octets[group.count_size :]
-    # Words need their alignment; where the sums begin depends on the sizes before them.
-    return Streams(count.copy(), None if group.sums is None else total.copy())
+    """What a contribution brings: masked streams, or in one piece what is encrypted."""
+    if group.cipher is not None:
+        return Streams(np.frombuffer(body, np.uint8).copy(), None)
+    return plain_streams(body, group)

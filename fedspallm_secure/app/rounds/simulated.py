@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.figures import Exactness, group_figures, wire_figures
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms, check_cohorts, check_disclosures
+from fedspallm_secure.app.rounds.planning import LayerBase, Terms, check_cohorts, check_disclosures, cipher_for
 from fedspallm_secure.app.rounds.playing import Round, Stage
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.rounds.town import Town, member_ids
@@ -120,7 +120,16 @@ class SecureSilos:
         ids = member_ids(budgets)
         cohorts = {len(cohort) for plan in plans for cohort in plan.cohorts.values()}
         colluders = default_colluders(min(cohorts)) if settings.colluders is None else settings.colluders
-        self._terms = Terms(settings.profile, colluders, spec.strategy, pruner, spec.group, settings.sum_bits)
+        encrypts = settings.profile is Profile.ONE_TRIP
+        self._terms = Terms(
+            settings.profile,
+            colluders,
+            spec.strategy,
+            pruner,
+            spec.group,
+            settings.sum_bits,
+            cipher=cipher_for(max(cohorts), spec.strategy, settings.sum_bits) if encrypts else None,
+        )
         check_cohorts(cohorts, self._terms)
         if max(cohorts) > COMPLETE_LIMIT and min(budgets.values()) < len(blocks):
             raise PlanRefused(

@@ -64,6 +64,14 @@ class Streams:
         return hasher.digest()
 
 
+def plain_streams(body: memoryview, group: GroupPlan) -> Streams:
+    """The streams in the body of a package, copied."""
+    octets = np.frombuffer(body, np.uint8)
+    count, total = octets[: group.count_size], octets[group.count_size :]
+    # Words need their alignment; where the sums begin depends on the sizes before them.
+    return Streams(count.copy(), None if group.sums is None else total.copy())
+
+
 def word_sizes(group: GroupPlan) -> tuple[int, ...]:
     """Bytes of a word of each stream, in the order in which they travel."""
     count = group.counts.word.itemsize

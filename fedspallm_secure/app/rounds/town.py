@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedspallm_secure.app.federation import Federation
 from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.key_holder_party import KeyHolderParty
 from fedspallm_secure.app.rounds.member_party import MemberParty, Work
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent, WitnessParty
 from fedspallm_secure.app.rounds.planning import LayerBase, Terms, make_plan
@@ -15,6 +16,7 @@ from fedspallm_secure.app.rounds.vault import Vault
 from fedspallm_secure.app.rounds.wire import Wire
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import RoundAborted
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.openings import (
     Opening,
     PrekeyUse,
@@ -31,6 +33,7 @@ from fedspallm_secure.secagg.thresholds import Profile
 FEDERATION = "simulation.local"
 SERVER = Party(Role.SERVER.value, "server")
 WITNESS = Party(Role.WITNESS.value, "witness")
+KEY_HOLDER = Party(Role.KEY_HOLDER.value, "key-holder")
 _ID = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -52,7 +55,7 @@ class Seed:
 
 
 class Town:
-    """Members with their work, a server, a witness if one is needed, and the wire between them.
+    """Members with their work, a server, a witness or a key holder if one is needed, and the wire between them.
 
     works: id -> what the member brings; rounds: how many prekeys each member has; largest: members of a cohort.
     """
@@ -67,9 +70,10 @@ class Town:
         self.previous: str | None = None
         sparse = largest > COMPLETE_LIMIT
         witnesses = (WITNESS,) if sparse or terms.profile is Profile.WITNESSED else ()
+        holders = (KEY_HOLDER,) if terms.cipher is not None else ()
         parties = [Party(Role.MEMBER.value, name) for name in works]
         now = clock()
-        self.federation = Federation.make(FEDERATION, [SERVER, *witnesses, *parties], now, prekeys=rounds)
+        self.federation = Federation.make(FEDERATION, [SERVER, *witnesses, *holders, *parties], now, prekeys=rounds)
         self.trust = self.federation.trust
         self.bundles = {party.id: self.federation.bundle(party, now) for party in parties}
         self.beacons = (WITNESS.id,) if sparse else ()
@@ -81,10 +85,16 @@ class Town:
             beacons=self.beacons,
             counts_to=terms.counts_to,
             epochs=rounds,
+            key_holders=frozenset(holder.id for holder in holders),
+            sample=(terms.sample, terms.sample),
         )
         self._server_post = self._postbox(SERVER)
         self.witnesses = [
             WitnessParty(self.federation[one].signer, self._postbox(one), SERVER, self.wire, clock) for one in witnesses
+        ]
+        self.key_holders = [
+            KeyHolderParty(self.federation[one].signer, self._postbox(one), self.policy, self.wire, clock)
+            for one in holders
         ]
         self.members = {
             party.id: MemberParty(
@@ -136,6 +146,7 @@ class Town:
         self.number += 1
         self.wire.sent.clear()
         found = self.draw_seed(self.number, sampling) if self.beacons else Seed(seed)
+        key = None if self.terms.cipher is None else self.key_holders[0].make_key(self.terms.cipher)
         plan = make_plan(
             self.number,
             sampling.draw(found.value),
@@ -147,11 +158,12 @@ class Town:
             self.trust,
             self.previous,
             self.clock(),
+            key,
         )
-        return self.start(plan, found, vault)
+        return self.start(plan, found, vault, key)
 
-    def start(self, plan: Plan, seed: Seed, vault: Vault) -> Round:
-        """Send out a plan."""
+    def start(self, plan: Plan, seed: Seed, vault: Vault, cipher_key: CipherKey | None = None) -> Round:
+        """Send out a plan.  cipher_key: the one that it names."""
         witnesses = tuple(witness.party.id for witness in self.witnesses)
         server = ServerParty(
             self.federation[SERVER].signer,
@@ -162,7 +174,8 @@ class Town:
             self.wire,
             self.clock,
             self.policy.dishonest,
+            cipher_key,
         )
-        server.say(server.machine.invite(self.bundles, seed.opening, dict(seed.beacons), {}))
+        server.say(server.machine.invite(self.bundles, seed.opening, dict(seed.beacons), {}, cipher_key))
         taking_part = {use.id: self.members[use.id] for use in plan.prekeys}
-        return Round(server, taking_part, self.witnesses, self.wire)
+        return Round(server, taking_part, self.witnesses, self.wire, self.key_holders)

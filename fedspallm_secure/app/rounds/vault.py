@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from fedspallm_secure.app.rounds.streams import Octets, Streams, word_sizes
 from fedspallm_secure.errors import RecordDamaged
@@ -34,6 +35,9 @@ class Vault(Protocol):
     def total(self, group: GroupPlan, members: Iterable[str]) -> Streams:
         """The sum of the vectors of `members`, as masked streams.  Raises RecordDamaged where one is missing."""
 
+    def read(self, group: GroupPlan, member: str) -> BinaryIO:
+        """One vector as it travelled, to be read from its start and closed.  Raises RecordDamaged where it is gone."""
+
 
 class MemoryVault:
     """For vectors that fit in memory."""
@@ -55,6 +59,13 @@ class MemoryVault:
             for total, part, size in zip(result.parts, found.parts, word_sizes(group), strict=True):
                 add_into(total, part, size)
         return result
+
+    def read(self, group: GroupPlan, member: str) -> BinaryIO:
+        """One vector, as it travelled."""
+        found = self._kept.get((group.gid, member))
+        if found is None:
+            raise _gone(group, member)
+        return BytesIO(b"".join(part.tobytes() for part in found.parts))
 
 
 class FolderVault:
@@ -82,6 +93,14 @@ class FolderVault:
                 raise _gone(group, member)
         add_files(result, group, paths)
         return result
+
+    def read(self, group: GroupPlan, member: str) -> BinaryIO:
+        """One vector, as it travelled.  Raises RecordDamaged, StorageError."""
+        path = self._path(group.gid, member)
+        if not path.exists():
+            raise _gone(group, member)
+        with disk_errors(path):
+            return path.open("rb")
 
     def _path(self, gid: int, member: str) -> Path:
         return self._folder / f"{gid:04d}-{member}.vector"

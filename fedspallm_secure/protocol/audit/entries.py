@@ -167,4 +167,6 @@ _ACTORS: Final[dict[EntryType, tuple[Role, ...]]] = {
     EntryType.EQUIVOCATION: tuple(Role),
     EntryType.ENDORSEMENT: (Role.MEMBER, Role.WITNESS),
     EntryType.UNMASK_RESPONSE: (Role.MEMBER,),
+    EntryType.DECRYPT_CHALLENGE: (Role.KEY_HOLDER,),
+    EntryType.DECRYPT_RESPONSE: (Role.KEY_HOLDER,),
 }

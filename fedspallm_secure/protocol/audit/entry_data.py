@@ -37,6 +37,8 @@ class EntryType(StrEnum):
     ENDORSEMENT = "endorsement"
     UNMASK_REQUEST = "unmask-request"
     UNMASK_RESPONSE = "unmask-response"
+    DECRYPT_CHALLENGE = "decrypt-challenge"
+    DECRYPT_RESPONSE = "decrypt-response"
     COMPLAINT = "complaint"
     GROUP_ENDED = "group-ended"
     RESULT = "result"
@@ -146,6 +148,8 @@ _DATA: Final[dict[EntryType, dict[str, Callable[[Any], object]]]] = {
     EntryType.ENDORSEMENT: {"survivors": _hash, "signature": _signature, "head": read_head},
     EntryType.UNMASK_REQUEST: {"recipients": _sorted(_id)},
     EntryType.UNMASK_RESPONSE: {"package": _hash, "head": read_head},
+    EntryType.DECRYPT_CHALLENGE: {"group": _number, "package": _hash, "head": read_head},
+    EntryType.DECRYPT_RESPONSE: {"group": _number, "package": _hash, "head": read_head},
     EntryType.COMPLAINT: {"group": _number, "check": _text, "guilty": _sorted(_id), "suspects": _sorted(_id)},
     EntryType.GROUP_ENDED: {"group": _number, "code": _text, "named": _sorted(_id)},
     EntryType.RESULT: {"hash": _hash, "document": _hash},

@@ -20,8 +20,12 @@ _STAGES: Final = (
     EntryType.RESULT,
     EntryType.MODEL,
 )
-_NUMBER: Final = {type: number for number, type in enumerate(_STAGES)}
-_ONCE_EACH: Final = frozenset({EntryType.CONTRIBUTION, EntryType.ENDORSEMENT, EntryType.UNMASK_RESPONSE})
+_DECRYPTING: Final = (EntryType.DECRYPT_CHALLENGE, EntryType.DECRYPT_RESPONSE)  # groups take turns, in any order
+_NUMBER: Final = {type: number for number, type in enumerate(_STAGES)} | dict.fromkeys(
+    _DECRYPTING, _STAGES.index(EntryType.UNMASK_RESPONSE)
+)
+_OF_GROUPS: Final = frozenset({EntryType.CONTRIBUTION, *_DECRYPTING})
+_ONCE_EACH: Final = frozenset({EntryType.ENDORSEMENT, EntryType.UNMASK_RESPONSE}) | _OF_GROUPS
 _ONCE: Final = frozenset(_STAGES) - _ONCE_EACH
 _NEEDS: Final = {
     EntryType.PLAN: EntryType.ROUND_OPEN,
@@ -30,6 +34,8 @@ _NEEDS: Final = {
     EntryType.ENDORSEMENT: EntryType.SURVIVORS,
     EntryType.UNMASK_REQUEST: EntryType.SURVIVORS,
     EntryType.UNMASK_RESPONSE: EntryType.UNMASK_REQUEST,
+    EntryType.DECRYPT_CHALLENGE: EntryType.UNMASK_REQUEST,
+    EntryType.DECRYPT_RESPONSE: EntryType.DECRYPT_CHALLENGE,
     EntryType.RESULT: EntryType.UNMASK_REQUEST,
     EntryType.MODEL: EntryType.RESULT,
     EntryType.REFUSAL: EntryType.PLAN,
@@ -114,7 +120,7 @@ class Grammar:
 
 
 def _who(entry: Entry) -> tuple[EntryType, str, int]:
-    return entry.type, str(entry.actor), entry.data.get("group", 0) if entry.type is EntryType.CONTRIBUTION else 0
+    return entry.type, str(entry.actor), entry.data.get("group", 0) if entry.type in _OF_GROUPS else 0
 
 
 def _wrong(entry: Entry, text: str) -> AuditGrammar:

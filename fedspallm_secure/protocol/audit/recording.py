@@ -16,6 +16,8 @@ from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.records_server import (
     Answered,
     Blamed,
+    Challenged,
+    Decrypted,
     Endorsed,
     Finished,
     GroupEnded,
@@ -74,7 +76,7 @@ def drafts_of(record: ServerRecord, state: ServerState, head: Head | None = None
         case ListMade():
             survivors = {"hash": SurvivorList.parse(record.statement).hash, "document": document_name(record.statement)}
             draft = Draft(EntryType.SURVIVORS, server, survivors, (record.statement,))
-            asks = state.plan.profile is Profile.TWO_TRIP and state.state is State.UNMASKING
+            asks = state.plan.profile in (Profile.TWO_TRIP, Profile.ONE_TRIP) and state.state is State.UNMASKING
             return [draft, _request(state)] if asks else [draft]
         case Endorsed():
             signature = encode_base64(record.signature)
@@ -86,6 +88,12 @@ def drafts_of(record: ServerRecord, state: ServerState, head: Head | None = None
             shown = _shown(head)
             package = head.digest.hex() if head is not None else ""
             return [Draft(EntryType.UNMASK_RESPONSE, _member(record.member), {"package": package, "head": shown})]
+        case Challenged():
+            challenge = {"group": record.gid, "package": record.package, "head": _shown(head)}
+            return [Draft(EntryType.DECRYPT_CHALLENGE, state.key_holders()[0], challenge)]
+        case Decrypted():
+            response = {"group": record.gid, "package": record.package, "head": _shown(head)}
+            return [Draft(EntryType.DECRYPT_RESPONSE, state.key_holders()[0], response)]
         case GroupEnded():
             return [_ended(server, record.end)]
         case OutOfRange():
@@ -104,7 +112,8 @@ def abort_of(state: ServerState) -> Draft:
 
 
 def _request(state: ServerState) -> Draft:
-    return Draft(EntryType.UNMASK_REQUEST, state.own.party, {"recipients": sorted(state.asked())})
+    recipients = [] if state.key_holders() else sorted(state.asked())  # no member answers where a key holder does
+    return Draft(EntryType.UNMASK_REQUEST, state.own.party, {"recipients": recipients})
 
 
 def _ended(server: Party, end: Ended) -> Draft:

@@ -39,6 +39,8 @@ _HEADS: Final = {
     EntryType.CONTRIBUTION: "contribution",
     EntryType.ENDORSEMENT: "endorsement",
     EntryType.UNMASK_RESPONSE: "unmask-response",
+    EntryType.DECRYPT_CHALLENGE: "decrypt-challenge",
+    EntryType.DECRYPT_RESPONSE: "decrypt-response",
 }
 
 
@@ -175,11 +177,11 @@ class EntryChecks:
                 self.opened = result = Result.parse(self._document(data["document"], RESULT_LIMIT))
                 _same(result.hash, data["hash"])
                 result.check(*self._of_round(entry))
-            case EntryType.CONTRIBUTION | EntryType.ENDORSEMENT | EntryType.UNMASK_RESPONSE:
+            case type if type in _HEADS:
                 head = self._head(entry, data["head"], valid=True)
                 _same(head.context.type, _HEADS[entry.type])
                 _same((head.context.round, head.context.plan_hash), (entry.round, self.plans.get(entry.round, NONE)))
-                if entry.type is EntryType.CONTRIBUTION:
+                if "group" in data:
                     _same(head.context.group, str(data["group"]))
                 if entry.type is not EntryType.ENDORSEMENT:
                     _same(head.digest.hex(), data["package"])

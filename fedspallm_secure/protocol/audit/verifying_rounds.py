@@ -28,6 +28,8 @@ class _Round:
     endorsers: set[Party] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     responders: set[str] = field(default_factory=set)
+    challenged: set[int] = field(default_factory=set)  # groups
+    decrypted: set[int] = field(default_factory=set)
     ended: dict[int, tuple[str, tuple[str, ...]]] = field(default_factory=dict)  # group -> code, who is named
     named: dict[int, set[str]] = field(default_factory=dict)  # group -> who may be left out of its list
     result: str = ""
@@ -81,6 +83,14 @@ class RoundChecks:
                 if entry.actor.id not in round.asked:
                     self._wrong("V8", entry, f"{entry.actor} was not asked")
                 round.responders.add(entry.actor.id)
+            case EntryType.DECRYPT_CHALLENGE:
+                self._check_decryption(entry, round)
+                round.challenged.add(data["group"])
+            case EntryType.DECRYPT_RESPONSE:
+                self._check_decryption(entry, round)
+                if data["group"] not in round.challenged:
+                    self._wrong("V8", entry, "the key holder decrypted a sum that it did not look into")
+                round.decrypted.add(data["group"])
             case EntryType.GROUP_ENDED:
                 round.ended[data["group"]] = data["code"], tuple(data["named"])
             case EntryType.COMPLAINT if data["check"] == "S8":
@@ -181,7 +191,7 @@ class RoundChecks:
     def _endorsed(self, round: _Round, group: GroupPlan, survivors: tuple[str, ...]) -> bool:
         """Q2: whether so many signed the list that no other list can have as many."""
         match round.plan.profile:
-            case Profile.TWO_TRIP:
+            case Profile.TWO_TRIP | Profile.ONE_TRIP:
                 return True
             case Profile.WITNESSED:
                 signed = sum(party.role is Role.WITNESS for party in round.endorsers)
@@ -189,6 +199,13 @@ class RoundChecks:
             case _:
                 ids = {party.id for party in round.endorsers if party.role is Role.MEMBER}
                 return len(ids & set(survivors)) >= endorsements_needed(group, round.plan.colluders)
+
+    def _check_decryption(self, entry: Entry, round: _Round) -> None:
+        use, listed, gid = round.plan.key_holder, round.listed, entry.data["group"]
+        if use is None or entry.actor != use.party:
+            self._wrong("V8", entry, f"the plan does not ask {entry.actor} to decrypt anything")
+        if listed is None or listed.group(gid) is None or gid in round.ended:
+            self._wrong("V8", entry, f"group {gid} does not go on")
 
     def _check_result(self, entry: Entry, round: _Round, result: Result) -> None:
         listed = round.listed
@@ -209,6 +226,10 @@ class RoundChecks:
                 continue
             if found.survivors != len(survivors.members) or found.weights != group.weights:
                 self._wrong("V8", entry, f"the numbers of group {found.gid} are not those of plan and list")
+            if round.plan.key_holder is not None:
+                if found.gid not in round.decrypted:
+                    self._wrong("V8", entry, f"the log does not have that the sum of group {found.gid} was decrypted")
+                continue
             if len(set(result.answered) & set(survivors.ids)) < group.shares:
                 self._wrong("V8", entry, f"group {found.gid} has fewer answers than t, {group.shares}")
 

@@ -16,7 +16,7 @@ from fedspallm_secure.protocol.rounds.links import Links
 
 def contribution_size(group: GroupPlan) -> int:
     """Bytes of a contribution to this group, exactly: what stands before its streams, and they."""
-    return handover_size(group.neighbours) + group.count_size + group.sum_size
+    return handover_size(group.neighbours) + group.upload_size
 
 
 def check_sender(head: Head, round: int, plan_hash: str, groups: Mapping[int, GroupPlan]) -> GroupPlan:

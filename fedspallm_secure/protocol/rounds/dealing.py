@@ -8,16 +8,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fedspallm_secure.crypto.key_records import PrekeySecret
+from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.crypto.sealing import x25519
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.protocol.prekeys import Prekey
 from fedspallm_secure.protocol.rounds.deals import Deal, Handover, sign_deal
 from fedspallm_secure.protocol.rounds.links import Links
-from fedspallm_secure.secagg.commitments import Row, deal_rows, row_commitment
+from fedspallm_secure.secagg.commitments import BLIND_SEED_SIZE, Row, deal_rows, row_commitment
 from fedspallm_secure.secagg.envelopes import envelope_hash, seal_row
 from fedspallm_secure.secagg.keystreams import Stream
 from fedspallm_secure.secagg.masking import Term, member_terms
-from fedspallm_secure.secagg.seeds import End, draw_element, edge_commitment, edge_seed, self_commitment
+from fedspallm_secure.secagg.seeds import (
+    End,
+    draw_element,
+    edge_commitment,
+    edge_seed,
+    encode_element,
+    self_commitment,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,11 @@ def draw(links: Links, member: str, prekey: PrekeySecret, uses: Mapping[str, Use
     seeds = {other: _edge_seed(links, member, other, prekey, uses) for other in neighbours}
     own_seed = draw_element()
     secrets = [own_seed, *seeds.values()]
-    dealt = {row.holder: row for row in deal_rows(member, links.points(member), secrets, links.group.shares)}
+    if links.group.cipher is None:
+        rows = deal_rows(member, links.points(member), secrets, links.group.shares)
+    else:  # nothing is masked, so nothing is shared: its one row is there for the form
+        rows = [Row(member, member, random_bytes(BLIND_SEED_SIZE), (encode_element(draw_element()),))]
+    dealt = {row.holder: row for row in rows}
     ends = [(seed, other < member) for other, seed in seeds.items()]
     sums = () if links.group.sums is None else tuple(member_terms(context, own_seed, ends, Stream.SUM))
     return Draft(

@@ -125,15 +125,15 @@ def handover_size(neighbours: int) -> int:
     return deal_size(neighbours) + SIGNATURE_SIZE + _H * secrets**2 + neighbours * envelope_size(secrets)
 
 
-def tile_hashes(stream: memoryview) -> list[bytes]:
-    """Leaf hashes of the tiles of 2^20 bytes of a stream, the last one possibly shorter; 32 bytes each."""
+def tile_hashes(stream: memoryview, tile: int = TILE_SIZE) -> list[bytes]:
+    """Leaf hashes of the tiles of a stream, the last one possibly shorter; 32 bytes each.  tile: bytes of one."""
     view = stream.cast("B")
-    return [merkle.leaf_hash(view[start : start + TILE_SIZE]) for start in range(0, len(view), TILE_SIZE)]
+    return [merkle.leaf_hash(view[start : start + tile]) for start in range(0, len(view), tile)]
 
 
-def vector_root(streams: Sequence[memoryview]) -> bytes:
-    """Root over tiles of 2^20 bytes of the streams, one after the other; 32 bytes."""
-    hasher = VectorHasher()
+def vector_root(streams: Sequence[memoryview], tile: int = TILE_SIZE) -> bytes:
+    """Root over the tiles of the streams, one after the other; 32 bytes.  tile: `GroupPlan.upload_tile`, bytes."""
+    hasher = VectorHasher(tile)
     for stream in streams:
         hasher.write(stream)
     return hasher.root
@@ -142,22 +142,24 @@ def vector_root(streams: Sequence[memoryview]) -> bytes:
 class VectorHasher:
     """The vector root of streams that come piece by piece, in any pieces."""
 
-    def __init__(self) -> None:
+    def __init__(self, tile: int = TILE_SIZE) -> None:
+        """tile: bytes of a leaf."""
         self._leaves: list[bytes] = []
+        self._size = tile
         self._tile = bytearray()  # what the last tile has so far
 
     def write(self, piece: memoryview) -> None:
         """The next piece."""
         view = piece.cast("B")
         if self._tile:
-            missing = min(TILE_SIZE - len(self._tile), len(view))
+            missing = min(self._size - len(self._tile), len(view))
             self._tile += view[:missing]
             view = view[missing:]
-            if len(self._tile) == TILE_SIZE:
+            if len(self._tile) == self._size:
                 self._leaves.append(merkle.leaf_hash(self._tile))
                 self._tile = bytearray()
-        whole = len(view) - len(view) % TILE_SIZE
-        self._leaves += tile_hashes(view[:whole])  # as they lie: nothing is copied
+        whole = len(view) - len(view) % self._size
+        self._leaves += tile_hashes(view[:whole], self._size)  # as they lie: nothing is copied
         self._tile += view[whole:]
 
     @property

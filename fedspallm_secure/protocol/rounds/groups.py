@@ -11,10 +11,13 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.errors import CapacityExceeded, FormatError
+from fedspallm_secure.he.parameters import Parameters
+from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.limits import COHORT_LIMIT, GROUP_LIMIT, MATRIX_SIDE_LIMIT
 from fedspallm_secure.secagg.fields import CountField, SumWord
-from fedspallm_secure.secagg.graphs import Graph, circulant, complete
+from fedspallm_secure.secagg.graphs import Graph, circulant, complete, isolated
 
+CHUNK_LENGTH = 4  # bytes before an encrypted chunk that say how long it is; zeros fill what it could have been
 _WHAT = "a group of the plan"
 _NAME = re.compile(r"[!-~]{1,256}")  # printable ASCII without space, as checkpoints name their tensors
 _SCHEMA: dict[str, type] = {
@@ -27,6 +30,7 @@ _SCHEMA: dict[str, type] = {
     "degree": int,
     "count_bits": int,
     "sum": dict,
+    "cipher": dict,
 }
 
 
@@ -64,7 +68,7 @@ class GroupPlan:
     """A group as the plan has it.
 
     base: digest of the base weights, hex; cohort: member ids, sorted; shares: t; survivors: n_min; degree: k, 0 for a
-    complete graph; sums: None under `votes`.
+    complete graph; sums: None under `votes`; cipher: what vectors are encrypted with, None where they are masked.
     """
 
     gid: int
@@ -76,6 +80,7 @@ class GroupPlan:
     degree: int
     counts: CountField
     sums: SumWord | None
+    cipher: Parameters | None = None
 
     def __post_init__(self) -> None:
         decode_hex(self.base, HASH_SIZE, f"{_WHAT}: base")
@@ -95,6 +100,8 @@ class GroupPlan:
             raise FormatError(f"group {self.gid}: a graph of degree {self.degree} over {size} members")
         if self.counts.members != size or (self.sums is not None and self.sums.members != size):
             raise FormatError(f"group {self.gid}: the formats are for another number of members")
+        if self.cipher is not None and self.degree:
+            raise FormatError(f"group {self.gid}: nobody has neighbours where vectors are encrypted")
 
     @property
     def weights(self) -> int:
@@ -112,13 +119,27 @@ class GroupPlan:
         return 0 if self.sums is None else self.sums.size(self.weights)
 
     @property
+    def upload_size(self) -> int:
+        """Bytes of the streams as they travel: masked they are as long as they were, encrypted longer."""
+        if self.cipher is None:
+            return self.count_size + self.sum_size
+        return self.cipher.chunks(self.weights) * self.upload_tile
+
+    @property
+    def upload_tile(self) -> int:
+        """Bytes of a leaf under the vector root: encrypted, a chunk is one (SPEC section 24.3)."""
+        return TILE_SIZE if self.cipher is None else CHUNK_LENGTH + self.cipher.chunk_most
+
+    @property
     def neighbours(self) -> int:
         """k: how many neighbours each member has."""
-        return self.degree or len(self.cohort) - 1
+        return 0 if self.cipher is not None else self.degree or len(self.cohort) - 1
 
     def graph(self, seed: bytes) -> Graph:
-        """Who is whose neighbour.  seed: 32 bytes of the plan, used unless the graph is complete."""
+        """Who is whose neighbour.  seed: 32 bytes of the plan, used unless everybody or nobody has neighbours."""
         size = len(self.cohort)
+        if self.cipher is not None:
+            return isolated(size)
         return circulant(size, self.degree, seed, self.gid) if self.degree else complete(size)
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,6 +155,7 @@ class GroupPlan:
             "degree": self.degree,
             "count_bits": self.counts.bits,
             "sum": {} if word is None else {"bits": word.bits, "fraction": word.fraction, "bound": word.bound},
+            "cipher": {} if self.cipher is None else self.cipher.to_dict(),
         }
 
     @classmethod
@@ -160,6 +182,7 @@ class GroupPlan:
             degree=found["degree"],
             counts=counts,
             sums=word,
+            cipher=Parameters.from_dict(found["cipher"]) if found["cipher"] else None,
         )
 
 

@@ -14,7 +14,7 @@ from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.errors import KeyStoreError, NotAwaited, OutOfTurn
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
-from fedspallm_secure.protocol.rounds import plan_checks, unmask_checks
+from fedspallm_secure.protocol.rounds import cipher_checks, plan_checks, unmask_checks
 from fedspallm_secure.protocol.rounds.answering import answer_group
 from fedspallm_secure.protocol.rounds.dealing import Draft, draw
 from fedspallm_secure.protocol.rounds.links import Links
@@ -61,7 +61,7 @@ class Member(MemberState):
         last_round: int = 0,
         known_deals: Collection[str] = (),
     ) -> Step[MemberRecord]:
-        """Accept a plan by P1 to P14.  The same plan again changes nothing.
+        """Accept a plan by P1 to P15.  The same plan again changes nothing.
 
         own_bundle, next_prekey: the member's published prekeys, and the index of the first that is not burned; now:
         Unix seconds; last_round: the newest round that it accepted a plan for; known_deals: digests of all its deals.
@@ -84,7 +84,9 @@ class Member(MemberState):
         plan_checks.check_load(plan, own, model)  # P11
         plan_checks.check_disclosure(plan, own, ledger)  # P13
         plan_checks.check_terms(plan, own.policy, now)  # P14
-        return self._step(PlanAccepted(plan.encode(), plan_hash, index, leaves))
+        cipher_checks.check_cipher_key(body, own, now)  # P15
+        key = b"" if body.cipher_key is None else body.cipher_key.encode()
+        return self._step(PlanAccepted(plan.encode(), plan_hash, index, leaves, key))
 
     # The own contribution
 

@@ -1,6 +1,8 @@
 """What a member brings to a round: who it is, its own files, and what it remembers of earlier rounds (SPEC section 17).
 
-All of it comes from the member's own machine.  Nothing that a plan says is ever used in its place.
+A key holder brings the first of these too.
+
+All of it comes from its own machine.  Nothing that a plan says is ever used in its place.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +21,7 @@ from fedspallm_secure.secagg.disclosure import Ledger
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Who the member is, whom it trusts, and what it insists on.  Raises UsageError for another role."""
+    """Who it is, whom it trusts, and what it insists on.  Raises UsageError for another role."""
 
     party: Party
     signer: Signer = field(repr=False)
@@ -27,8 +29,8 @@ class Own:
     policy: Policy
 
     def __post_init__(self) -> None:
-        if self.party.role is not Role.MEMBER:
-            raise UsageError(f"{self.party} is no member")
+        if self.party.role not in (Role.MEMBER, Role.KEY_HOLDER):
+            raise UsageError(f"{self.party} is neither a member nor a key holder")
 
     def public(self, party: Party) -> bytes:
         """The signing key that the roster has for a party, 32 bytes.  Raises UnknownSender."""

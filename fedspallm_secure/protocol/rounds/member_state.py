@@ -10,6 +10,7 @@ from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import FormatError, OutOfTurn
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekey
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.dealing import Draft, Use
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.links import Links
@@ -92,13 +93,17 @@ TWO_TRIP: Final = _table(
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A plan that the member accepted.  links: of its groups, by gid; uses: prekeys of its neighbours and its own."""
+    """A plan that the member accepted.  links: of its groups, by gid; uses: prekeys of its neighbours and its own.
+
+    cipher_key: what its vectors are encrypted with, None where they are masked.
+    """
 
     plan: Plan
     plan_hash: str
     index: int
     links: Mapping[int, Links] = field(repr=False)
     uses: Mapping[str, Use] = field(repr=False)
+    cipher_key: CipherKey | None = None
 
     @classmethod
     def of(cls, record: PlanAccepted, me: str) -> Self:
@@ -111,7 +116,8 @@ class Accepted:
         leaves = map(Prekey.from_bytes, record.prekeys)
         uses = {member: Use(indices[member], leaf) for member, leaf in zip(ids, leaves, strict=True)}
         links = {group.gid: Links.of(plan, record.plan_hash, group) for group in plan.groups_of(me)}
-        return cls(plan, record.plan_hash, record.index, links, uses)
+        key = CipherKey.parse(record.cipher_key) if record.cipher_key else None
+        return cls(plan, record.plan_hash, record.index, links, uses, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +196,8 @@ class MemberState:
             return ()
         plan, lists = self.round.plan, {listed.gid: frozenset(listed.ids) for listed in self.survivors.groups}
         answered = () if self.answer is None else self.answer.gids
+        if plan.key_holder is not None:  # nobody asks its members
+            answered = tuple(lists)
         return tuple(
             Release(matrix.name, group.base, plan.round, lists[group.gid], plan.split)
             for group in plan.groups

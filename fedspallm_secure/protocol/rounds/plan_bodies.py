@@ -16,6 +16,7 @@ from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import FormatError
 from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.groups import is_ascending
 from fedspallm_secure.protocol.rounds.limits import HISTORY_LIMIT, ROUND_LIMIT
 from fedspallm_secure.protocol.rounds.openings import Opening
@@ -24,7 +25,14 @@ from fedspallm_secure.protocol.rounds.survivors import check_gid
 from fedspallm_secure.secagg.context import GroupContext
 
 _WHAT = "the package with the plan"
-_SCHEMA: dict[str, type] = {"plan": dict, "bundles": list, "opening": str, "beacons": list, "history": list}
+_SCHEMA: dict[str, type] = {
+    "plan": dict,
+    "bundles": list,
+    "opening": str,
+    "beacons": list,
+    "history": list,
+    "cipher_key": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +82,8 @@ class PlanBody:
     """The body of a package `plan`, made for one recipient.
 
     bundles: prekey bundles of its neighbours, sorted by id; opening: None where the server chose the seed; beacons:
-    (id of a witness, its signature over the opening, 64 bytes), sorted by id; history: last deals by the recipient.
-    Raises FormatError.
+    (id of a witness, its signature over the opening, 64 bytes), sorted by id; history: last deals by the recipient;
+    cipher_key: what its vectors are encrypted with, None where they are masked.  Raises FormatError.
     """
 
     plan: Plan
@@ -83,6 +91,7 @@ class PlanBody:
     opening: Opening | None = None
     beacons: tuple[tuple[str, bytes], ...] = ()
     history: tuple[PastDeal, ...] = ()
+    cipher_key: CipherKey | None = None
 
     def __post_init__(self) -> None:
         witnesses = [witness for witness, _ in self.beacons]
@@ -106,6 +115,7 @@ class PlanBody:
                     {"id": witness, "signature": encode_base64(signature)} for witness, signature in self.beacons
                 ],
                 "history": [deal.to_dict() for deal in self.history],
+                "cipher_key": "" if self.cipher_key is None else encode_base64(self.cipher_key.encode()),
             }
         )
 
@@ -117,12 +127,14 @@ class PlanBody:
         """
         found = fields(parse_canonical_json(body, _WHAT), _SCHEMA, _WHAT)
         opening = decode_base64(found["opening"], f"{_WHAT}: opening")
+        cipher_key = decode_base64(found["cipher_key"], f"{_WHAT}: cipher_key")
         return cls(
             Plan.from_dict(found["plan"]),
             tuple(map(_read_bundle, found["bundles"])),
             Opening.parse(opening) if opening else None,
             tuple(map(_read_beacon, found["beacons"])),
             tuple(map(PastDeal.from_dict, found["history"])),
+            CipherKey.parse(cipher_key) if cipher_key else None,
         )
 
 

@@ -91,22 +91,29 @@ def check_history(body: PlanBody, own: Own, situation: Situation) -> None:
 
 def check_groups(plan: Plan, own: Own) -> None:
     """P7: whom the plan brings together, and how many of them have to work together to open anything."""
+    if not plan.groups_of(own.party.id):
+        raise PlanDeclined("I am in no cohort", check="P7")
+    for group in plan.groups_of(own.party.id):
+        if len(group.cohort) < own.policy.least_cohort:
+            few = (
+                f"the cohort of group {group.gid} has {len(group.cohort)} members; I ask for {own.policy.least_cohort}"
+            )
+            raise PlanDeclined(few, check="P7")
+    check_protection(plan, own)
+
+
+def check_protection(plan: Plan, own: Own) -> None:
+    """P7 but for what concerns me alone: who may be in a cohort, colluders, profile and thresholds."""
     policy = own.policy
     members = {entry.party.id for entry in own.trust.roster.entries if entry.party.role is Role.MEMBER}
     for group in plan.groups:
         if not members.issuperset(group.cohort):
             raise PlanDeclined(f"the cohort of group {group.gid} has somebody who is not in the roster", check="P7")
-    if not plan.groups_of(own.party.id):
-        raise PlanDeclined("I am in no cohort", check="P7")
     if plan.colluders < policy.colluders:
         few = f"the plan assumes {plan.colluders} colluders, and I assume {policy.colluders}"
         raise PlanDeclined(few, check="P7")
     if plan.profile not in policy.profiles:
         raise PlanDeclined(f"I do not take part in rounds of the profile {plan.profile}", check="P7")
-    for group in plan.groups_of(own.party.id):
-        if len(group.cohort) < policy.least_cohort:
-            few = f"the cohort of group {group.gid} has {len(group.cohort)} members; I ask for {policy.least_cohort}"
-            raise PlanDeclined(few, check="P7")
     with declining("P7"):
         if plan.profile is Profile.WITNESSED:
             witness_quorum(len(policy.witnesses), policy.dishonest)
@@ -155,7 +162,7 @@ def check_load(plan: Plan, own: Own, model: LocalModel) -> None:
     for group in groups:
         if group.matrices != model.groups[group.gid].matrices:
             raise PlanDeclined(f"the matrices of group {group.gid} are not those of my model", check="P11")
-    sent = sum(handover_size(group.neighbours) + group.count_size + group.sum_size for group in groups)
+    sent = sum(handover_size(group.neighbours) + group.upload_size for group in groups)
     if sent >= own.policy.upload_limit:
         raise PlanDeclined(f"I would have to send {sent} bytes; my limit is {own.policy.upload_limit}", check="P11")
 

@@ -5,24 +5,30 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from fedspallm_secure.crypto.encoding import canonical_json, decode_hex, fields
-from fedspallm_secure.crypto.identity import Party, Role, check_federation
+from fedspallm_secure.crypto.identity import Role, check_federation
 from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.crypto.merkle import HASH_SIZE
-from fedspallm_secure.errors import FormatError, UsageError
-from fedspallm_secure.protocol.limits import LATEST_TIME
+from fedspallm_secure.errors import FormatError
 from fedspallm_secure.protocol.packages import NONE
-from fedspallm_secure.protocol.plan import RoundPlan, plan_rounds
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, is_ascending
 from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT, ROUND_LIMIT
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
+from fedspallm_secure.protocol.rounds.plan_parts import (
+    DRAWING_LIMIT,
+    SAMPLE_WHOLE,
+    Deadlines,
+    KeyUse,
+    Sampling,
+    check_target,
+)
 from fedspallm_secure.protocol.software import check_software
-from fedspallm_secure.pruning.patterns import parse_target, spell_target
 from fedspallm_secure.pruning.strategies import Group, Strategy
 from fedspallm_secure.secagg.context import GroupContext
 from fedspallm_secure.secagg.thresholds import Profile
 
+__all__ = ["DRAWING_LIMIT", "SAMPLE_WHOLE", "Deadlines", "KeyUse", "Plan", "Sampling"]
+
 PLAN_VERSION = 1
-DRAWING_LIMIT = 1 << 24  # passes times layers times the layers of all members: what a reader is willing to draw again
 _WHAT = "the plan"
 _WORD = re.compile(r"[a-z0-9-]{1,32}")
 _SCHEMA: dict[str, type] = {
@@ -46,116 +52,16 @@ _SCHEMA: dict[str, type] = {
     "prekeys": list,
     "deadlines": dict,
     "counts_to": list,
+    "key_holder": dict,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How the cohorts were drawn, so that everybody can draw them again.
-
-    number: of this round among those that were drawn, from 1; layers: of the model; schedule: the target of each pass;
-    budgets: (member, layers per round), sorted by member.  Raises FormatError.
-    """
-
-    number: int
-    layers: int
-    schedule: tuple[str, ...]
-    min_cohort: int
-    spread: bool
-    budgets: tuple[tuple[str, int], ...]
-
-    def __post_init__(self) -> None:
-        if not is_ascending([member for member, _ in self.budgets]):
-            raise FormatError("the budgets are not in order, each member once")
-        for member, layers in self.budgets:
-            Party(Role.MEMBER.value, member)
-            if not 0 <= layers <= self.layers:
-                raise FormatError(f"the budget of {member} is out of range")
-        if self.number < 1 or self.min_cohort < 1 or not 1 <= self.layers <= GROUPS_LIMIT:
-            raise FormatError("the number of a round, its layers or the size of its cohorts is out of range")
-        work = len(self.schedule) * self.layers * sum(1 + layers for _, layers in self.budgets)
-        if work > DRAWING_LIMIT:
-            raise FormatError("drawing these cohorts again would take too long")
-        for target in self.schedule:
-            _check_target(target)
-
-    def draw(self, seed: bytes) -> RoundPlan:
-        """The assignment of this round.  Raises PlanRefused or UsageError where nothing can be drawn."""
-        schedule = [parse_target(target) for target in self.schedule]
-        rounds = plan_rounds(self.layers, dict(self.budgets), schedule, self.min_cohort, seed, self.spread)
-        if self.number > len(rounds):
-            raise UsageError(f"there are {len(rounds)} rounds to be drawn, and this is number {self.number}")
-        return rounds[self.number - 1]
-
-    @property
-    def hash(self) -> str:
-        """Digest, 64 hex digits: what the opening of a round fixes before the seed is known."""
-        return digest(Label.DIGEST_SAMPLING, canonical_json(self.to_dict())).hex()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "number": self.number,
-            "layers": self.layers,
-            "schedule": list(self.schedule),
-            "min_cohort": self.min_cohort,
-            "spread": self.spread,
-            "budgets": [{"id": member, "layers": layers} for member, layers in self.budgets],
-        }
-
-    @classmethod
-    def from_dict(cls, value: Any) -> Self:
-        """Read it back.  Raises FormatError."""
-        schema = {"number": int, "layers": int, "schedule": list, "min_cohort": int, "spread": bool, "budgets": list}
-        found = fields(value, schema, "sampling")
-        if not all(type(target) is str for target in found["schedule"]):
-            raise FormatError("sampling: a target is no string")
-        budgets = [fields(one, {"id": str, "layers": int}, "a budget") for one in found["budgets"]]
-        return cls(
-            found["number"],
-            found["layers"],
-            tuple(found["schedule"]),
-            found["min_cohort"],
-            found["spread"],
-            tuple((one["id"], one["layers"]) for one in budgets),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Until when each message is taken in, Unix seconds."""
-
-    contribution: int
-    endorsement: int
-    unmask: int
-    abort: int
-
-    def __post_init__(self) -> None:
-        times = (self.contribution, self.endorsement, self.unmask, self.abort)
-        if list(times) != sorted(times) or times[0] < 0 or times[-1] > LATEST_TIME:
-            raise FormatError(f"the deadlines of {_WHAT} are not in order")
-
-    def to_dict(self) -> dict[str, int]:
-        """Plain data."""
-        return {
-            "contribution": self.contribution,
-            "endorsement": self.endorsement,
-            "unmask": self.unmask,
-            "abort": self.abort,
-        }
-
-    @classmethod
-    def from_dict(cls, value: Any) -> Self:
-        """Read it back.  Raises FormatError."""
-        names = ("contribution", "endorsement", "unmask", "abort")
-        return cls(**fields(value, dict.fromkeys(names, int), "deadlines"))
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One round, the same for all its members.
 
-    nonce, roster, seed: hex, 32 bytes; previous: hex or `*`; software: the server's program, NAME/VERSION.
+    nonce, roster, seed: hex, 32 bytes; previous: hex or `*`; software: the server's program, NAME/VERSION; key_holder:
+    under the profile one-trip alone.
     """
 
     federation: str
@@ -177,6 +83,7 @@ class Plan:
     prekeys: tuple[PrekeyUse, ...]
     deadlines: Deadlines
     counts_to: tuple[Role, ...]
+    key_holder: KeyUse | None = None
 
     def __post_init__(self) -> None:
         check_federation(self.federation)
@@ -197,6 +104,11 @@ class Plan:
             raise FormatError(f"{_WHAT}: there is not one prekey for every member of a cohort, and no other")
         if any((group.sums is None) != (self.strategy is Strategy.VOTES) for group in self.groups):
             raise FormatError(f"{_WHAT}: sums go with the strategy {Strategy.FEDSPALLM}, and with no other")
+        encrypted = self.profile is Profile.ONE_TRIP
+        if {group.cipher is not None for group in self.groups} | {self.key_holder is not None} != {encrypted}:
+            raise FormatError(f"{_WHAT}: vectors are encrypted to a key holder in {Profile.ONE_TRIP}, and only there")
+        if len({group.cipher for group in self.groups}) > 1:
+            raise FormatError(f"{_WHAT}: one key has one set of parameters")
         if not is_ascending([role.value for role in self.counts_to]):
             raise FormatError(f"{_WHAT}: counts_to is not in order")
 
@@ -257,6 +169,7 @@ class Plan:
             "prekeys": [use.to_dict() for use in self.prekeys],
             "deadlines": self.deadlines.to_dict(),
             "counts_to": [role.value for role in self.counts_to],
+            "key_holder": {} if self.key_holder is None else self.key_holder.to_dict(),
         }
 
     @classmethod
@@ -274,7 +187,7 @@ class Plan:
             }
         except ValueError as error:
             raise FormatError(f"{_WHAT}: {str(error)[:100]}") from None
-        _check_target(found["target"])
+        check_target(found["target"])
         return cls(
             **{
                 **found,
@@ -283,15 +196,6 @@ class Plan:
                 "groups": tuple(map(GroupPlan.from_dict, found["groups"])),
                 "prekeys": tuple(map(PrekeyUse.from_dict, found["prekeys"])),
                 "deadlines": Deadlines.from_dict(found["deadlines"]),
+                "key_holder": KeyUse.from_dict(found["key_holder"]) if found["key_holder"] else None,
             }
         )
-
-
-def _check_target(text: str) -> None:
-    """Raise FormatError unless this is a target in its one spelling."""
-    try:
-        right = spell_target(parse_target(text))
-    except UsageError as error:
-        raise FormatError(str(error)[:100]) from None
-    if right != text:
-        raise FormatError(f"the target {text[:32]!r} has another spelling")

@@ -20,7 +20,8 @@ class Policy:
     the counts; pinned_base: whether a round may begin from a public model instead of an earlier result; epochs: how
     often one matrix may be released, over all rounds; software: what the server may run, each as NAME/VERSION or the
     beginning of it, any if None; least_cohort: members that a cohort with this one in it has to have; pruners: those
-    that it prunes with, any if None.
+    that it prunes with, any if None; key_holders: who may decrypt sums that it is in, under the profile one-trip;
+    sample: how many thousandths of a sum a key holder has to add up again at least, and at most.
     """
 
     server: Party
@@ -37,6 +38,8 @@ class Policy:
     software: frozenset[str] | None = None
     least_cohort: int = 0
     pruners: frozenset[str] | None = None
+    key_holders: frozenset[str] = frozenset()
+    sample: tuple[int, int] = (50, 50)
 
     def __post_init__(self) -> None:
         if self.server.role is not Role.SERVER:

@@ -17,10 +17,10 @@ _EXCHANGE_SIZE = Kem.X25519.secret_size
 
 @dataclass(frozen=True, slots=True)
 class PlanAccepted(Record):
-    """A plan passed P1 to P14.
+    """A plan passed P1 to P15.
 
     plan: canonical JSON; plan_hash: hex; index: of the own prekey; prekeys: the leaves, 1248 bytes each, of all
-    neighbours and of the member itself, in order of their ids.
+    neighbours and of the member itself, in order of their ids; cipher_key: as its package holds it, or empty.
     """
 
     kind = "plan-accepted"
@@ -28,6 +28,7 @@ class PlanAccepted(Record):
     plan_hash: str
     index: int
     prekeys: tuple[bytes, ...]
+    cipher_key: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,25 @@ class Answered(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Challenged(Record):
+    """The key holder wants to see chunks of a sum that it was shown.  package: digest, hex; body: as it came."""
+
+    kind = "challenged"
+    gid: int
+    package: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Decrypted(Record):
+    """The key holder decrypted a sum, which is kept elsewhere.  package: digest, hex."""
+
+    kind = "decrypted"
+    gid: int
+    package: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unmasked(Record):
     """Unmasking is over: no answer is taken in any more."""
 
@@ -136,6 +155,8 @@ ServerRecord = (
     | Endorsed
     | Requested
     | Answered
+    | Challenged
+    | Decrypted
     | Unmasked
     | GroupEnded
     | OutOfRange

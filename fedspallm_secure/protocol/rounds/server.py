@@ -21,6 +21,7 @@ from fedspallm_secure.errors import (
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Unmasking, check_answer, judge, open_seeds
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.collecting import Dispute, check_handover, check_sender, unequal_edges
 from fedspallm_secure.protocol.rounds.deals import deal_digest
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
@@ -43,8 +44,15 @@ from fedspallm_secure.protocol.rounds.records_server import (
     ServerRecord,
     Unmasked,
 )
-from fedspallm_secure.protocol.rounds.server_messages import aborts, announcements, invitations, receipt, reminders
-from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn, ServerState
+from fedspallm_secure.protocol.rounds.server_decrypting import DecryptingServer
+from fedspallm_secure.protocol.rounds.server_messages import (
+    aborts,
+    announcements,
+    invitations,
+    receipt,
+    reminders,
+)
+from fedspallm_secure.protocol.rounds.server_state import Event, ServerOwn
 from fedspallm_secure.protocol.rounds.survivors import (
     EndCode,
     Ended,
@@ -61,7 +69,7 @@ _NOTHING: Mapping[str, Sequence[PastDeal]] = MappingProxyType({})
 _NOBODY: Mapping[str, bytes] = MappingProxyType({})
 
 
-class Server(ServerState):
+class Server(DecryptingServer):
     """One round.  Every method checks, then returns what to write down and what to send; an error changes nothing.
 
     A message that was taken in before and comes again is answered as before.  One that is refused goes to `refuse`.
@@ -80,10 +88,11 @@ class Server(ServerState):
         opening: Opening | None = None,
         beacons: Mapping[str, bytes] = _NOBODY,
         history: Mapping[str, Sequence[PastDeal]] = _NOTHING,
+        cipher_key: CipherKey | None = None,
     ) -> Step[ServerRecord]:
         """Send the plan to everybody, as often as asked.  Arguments and errors: as of `invitations`."""
         self.check(Event.INVITE)
-        return Step((), tuple(invitations(self.plan, bundles, opening, beacons, history)))
+        return Step((), tuple(invitations(self.plan, bundles, opening, beacons, history, cipher_key)))
 
     def repeat(self) -> tuple[Outgoing, ...]:
         """Everything that may have been lost in a crash; whoever has it already takes it for the same message."""
@@ -212,6 +221,9 @@ class Server(ServerState):
         ended: list[ServerRecord] = []
         opened: dict[int, Unmasking] = {}
         for group in self.running:
+            if group.cipher is not None and group.gid not in self.decrypted:
+                ended.append(GroupEnded(Ended(group.gid, EndCode.TOO_FEW_RESPONSES)))
+                continue
             try:
                 opened[group.gid] = self._open(group.gid)
             except BadShare as error:
@@ -260,20 +272,8 @@ class Server(ServerState):
 
     # Inside
 
-    def _step(self, *records: ServerRecord, messages: Sequence[Outgoing] = ()) -> Step[ServerRecord]:
-        """Apply the records; send `messages`, and what follows from groups that ended and a state that is new."""
-        state, ended = self.state, set(self.ended)
-        for record in records:
-            self.apply(record)
-        news = [] if self.state is state else announcements(self)
-        gone = [gid for gid in self.ended if gid not in ended]
-        return Step(records, (*messages, *aborts(self, gone), *news))
-
     def _open(self, gid: int) -> Unmasking:
         ballot = self.ballots[gid]
+        if ballot.links.group.cipher is not None:  # whoever runs this has the sum, and nothing is taken off it
+            return Unmasking(ballot.links.group, ballot.survivors, (), ())
         return Unmasking.of(ballot, open_seeds(ballot, self.shares[gid]))
-
-    def _check_about(self, incoming: Incoming, type: str, check: str) -> None:
-        context = incoming.head.context
-        if (context.type, context.round, context.plan_hash) != (type, self.plan.round, self.plan_hash):
-            raise ResponseRefused(f"a package of type {context.type} is not awaited for this plan", check=check)

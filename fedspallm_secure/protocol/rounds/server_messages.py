@@ -8,6 +8,8 @@ from fedspallm_secure.crypto.signing import key_id
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Ballot
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
+from fedspallm_secure.protocol.rounds.decrypting import DecryptRequest
 from fedspallm_secure.protocol.rounds.messages import Outgoing
 from fedspallm_secure.protocol.rounds.openings import Opening
 from fedspallm_secure.protocol.rounds.outcomes import Abort
@@ -28,10 +30,12 @@ def invitations(
     opening: Opening | None,
     beacons: Mapping[str, bytes],
     history: Mapping[str, Sequence[PastDeal]],
+    cipher_key: CipherKey | None = None,
 ) -> list[Outgoing]:
-    """The plan to all its members, each with the bundles of its neighbours and its own past.
+    """The plan to all its members and its key holder, each member with the bundles of its neighbours and its own past.
 
-    bundles: of every member; beacons: id of a witness -> signature over the opening; history: member -> its last deals.
+    bundles: of every member; beacons: id of a witness -> signature over the opening; history: member -> its last deals;
+    cipher_key: the one that the plan names.
     Raises UsageError unless the bundles are those of the plan.
     """
     for use in plan.prekeys:
@@ -40,8 +44,11 @@ def invitations(
     messages = []
     for use in plan.prekeys:
         near = tuple(bundles[other] for other in sorted(plan.neighbours_of(use.id)))
-        body = PlanBody(plan, near, opening, tuple(sorted(beacons.items())), tuple(history.get(use.id, ())))
+        past = tuple(history.get(use.id, ()))
+        body = PlanBody(plan, near, opening, tuple(sorted(beacons.items())), past, cipher_key)
         messages.append(Outgoing("plan", _member(use.id), body.encode()))
+    if plan.key_holder is not None:
+        messages.append(Outgoing("plan", plan.key_holder.party, PlanBody(plan, ()).encode()))
     return messages
 
 
@@ -76,6 +83,8 @@ def announcements(server: ServerState) -> list[Outgoing]:
             return _lists(server)
         case State.UNMASKING if server.plan.profile is Profile.TWO_TRIP:
             return _lists(server) + _requests(server)
+        case State.UNMASKING if server.plan.profile is Profile.ONE_TRIP:
+            return _lists(server) + _sums(server) + openings(server, server.challenged)
         case State.UNMASKING:
             return _requests(server)
         case State.FINISHED:
@@ -86,7 +95,7 @@ def announcements(server: ServerState) -> list[Outgoing]:
 
 def reminders(server: ServerState) -> list[Outgoing]:
     """The list again, for those who were still to endorse it when unmasking began: no request is answered without."""
-    if server.state is not State.UNMASKING or server.plan.profile is Profile.TWO_TRIP:
+    if server.state is not State.UNMASKING or server.plan.profile in (Profile.TWO_TRIP, Profile.ONE_TRIP):
         return []
     return [message for message in _lists(server) if str(message.recipient) not in server.endorsements]
 
@@ -108,6 +117,24 @@ def _requests(server: ServerState) -> list[Outgoing]:
     return messages
 
 
+def _sums(server: ServerState) -> list[Outgoing]:
+    """The sums that are still to be decrypted; the chunks of each follow its message."""
+    messages = []
+    for group in server.running:
+        if group.gid not in server.decrypted:
+            dealt = server.ballots[group.gid].handovers.items()
+            deals = tuple(ForwardedDeal(id, found.deal.encode(), found.signature, b"") for id, found in dealt)
+            body = DecryptRequest(server.listed, deals).encode()
+            messages += [Outgoing("decrypt-request", one, body, str(group.gid)) for one in server.key_holders()]
+    return messages
+
+
+def openings(server: ServerState, gids: Iterable[int]) -> list[Outgoing]:
+    """What the key holder asked to see of sums that are not decrypted yet; whoever has the chunks makes the bodies."""
+    wanted = [gid for gid in gids if gid not in server.decrypted and gid not in server.ended]
+    return [Outgoing("decrypt-opening", one, b"", str(gid)) for gid in wanted for one in server.key_holders()]
+
+
 def _requested(ballot: Ballot, holder: str) -> RequestedGroup:
     deals = []
     for dealer in ballot.dealers(holder):
@@ -121,10 +148,10 @@ def _requested(ballot: Ballot, holder: str) -> RequestedGroup:
 def _ends(server: ServerState) -> list[Outgoing]:
     if server.result is None:  # no group is left: the round ends for the reason of the last one
         body = Abort(None, list(server.ended.values())[-1].code).encode()
-        return [Outgoing("abort", member, body) for member in server.members()]
+        return [Outgoing("abort", party, body) for party in server.members() + server.key_holders()]
     auditors = [entry.party for entry in server.own.trust.roster.entries if entry.party.role is Role.AUDITOR]
     body = replace(server.result, statement=_signed(server, server.result.statement)).encode()
-    return [Outgoing("result", party, body) for party in server.members() + auditors]
+    return [Outgoing("result", party, body) for party in server.members() + server.key_holders() + auditors]
 
 
 def _signed(server: ServerState, statement: Statement) -> Statement:

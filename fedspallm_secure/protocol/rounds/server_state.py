@@ -20,6 +20,8 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.records_server import (
     Answered,
     Blamed,
+    Challenged,
+    Decrypted,
     Endorsed,
     Finished,
     GroupEnded,
@@ -56,6 +58,7 @@ class Event(Enum):
     ENDORSEMENT = auto()
     CLOSE_ENDORSING = auto()
     ANSWER = auto()
+    DECRYPTION = auto()
     CLOSE_UNMASKING = auto()
     FINISH = auto()
     STOP = auto()
@@ -64,7 +67,7 @@ class Event(Enum):
 ALLOWED: Final[Mapping[State, frozenset[Event]]] = {
     State.COLLECTING: frozenset({Event.INVITE, Event.CONTRIBUTION, Event.CLOSE_COLLECTING, Event.STOP}),
     State.ENDORSING: frozenset({Event.ENDORSEMENT, Event.CLOSE_ENDORSING, Event.STOP}),
-    State.UNMASKING: frozenset({Event.ANSWER, Event.CLOSE_UNMASKING, Event.STOP}),
+    State.UNMASKING: frozenset({Event.ANSWER, Event.DECRYPTION, Event.CLOSE_UNMASKING, Event.STOP}),
     State.SUMMING: frozenset({Event.FINISH, Event.STOP}),
     State.FINISHED: frozenset(),
 }
@@ -107,6 +110,8 @@ class ServerState:
         self.endorsements: dict[str, bytes] = {}  # ROLE/ID -> signature
         self.answers: dict[str, bytes] = {}
         self.shares: dict[int, dict[str, Shares]] = {group.gid: {} for group in plan.groups}  # by holder
+        self.challenged: dict[int, Challenged] = {}
+        self.decrypted: dict[int, str] = {}  # gid -> digest of the package with the sum, hex
         self.ended: dict[int, Ended] = {}
         self.result: Result | None = None
 
@@ -151,6 +156,10 @@ class ServerState:
                 self.answers[record.member] = record.body
                 for answer in UnmaskResponse.parse(record.body).groups:
                     self.shares[answer.gid][record.member] = shares_of(answer)
+            case Challenged():
+                self.challenged[record.gid] = record
+            case Decrypted():
+                self.decrypted[record.gid] = record.package
             case Unmasked():
                 self.state = State.SUMMING
             case GroupEnded():
@@ -168,7 +177,8 @@ class ServerState:
         for listed in survivors.groups:
             dealt = {member: self.handover(listed.gid, member) for member in listed.ids}
             self.ballots[listed.gid] = Ballot(self.links[listed.gid], dealt)
-        self.state = State.UNMASKING if self.plan.profile is Profile.TWO_TRIP else State.ENDORSING
+        endorsed = self.plan.profile in (Profile.THREE_TRIP, Profile.WITNESSED)
+        self.state = State.ENDORSING if endorsed else State.UNMASKING
 
     def handover(self, gid: int, member: str) -> Handover:
         """What a member handed in for a group, but for its vector."""
@@ -199,6 +209,10 @@ class ServerState:
         ids = self.own.witnesses if self.plan.profile is Profile.WITNESSED else ()
         return [Party(Role.WITNESS.value, witness) for witness in ids]
 
+    def key_holders(self) -> list[Party]:
+        """Who decrypts the sums: one party, or nobody where vectors are masked."""
+        return [] if self.plan.key_holder is None else [self.plan.key_holder.party]
+
     def asked(self) -> set[str]:
         """Ids of the survivors of groups that run: who endorses the list in three trips, and who is asked to unmask."""
         return {member for group in self.running for member in self.ballots[group.gid].survivors}
@@ -225,6 +239,8 @@ class ServerState:
                 return all((group.gid, id) in self.received for group in self.plan.groups for id in group.cohort)
             case State.ENDORSING:
                 return self.endorsers() <= self.endorsements.keys()
+            case State.UNMASKING if self.plan.key_holder is not None:
+                return all(group.gid in self.decrypted for group in self.running)
             case State.UNMASKING:
                 return self.asked() <= self.answers.keys()
             case _:
@@ -241,6 +257,8 @@ class ServerState:
                 )
             case State.ENDORSING:
                 return all(map(self.is_endorsed, self.running))
+            case State.UNMASKING if self.plan.key_holder is not None:
+                return self.ready
             case State.UNMASKING:
                 return all(self.ballots[group.gid].suffices(self.shares[group.gid]) for group in self.running)
             case _:

@@ -50,10 +50,10 @@ def read_list(incoming: Incoming, plan: Plan, plan_hash: str, own: Own) -> Survi
     return survivors
 
 
-def check_same_list(survivors: SurvivorList, before: SurvivorList | None) -> None:
-    """E3: I have endorsed no other list for this round; nor taken one in, where nobody endorses."""
+def check_same_list(survivors: SurvivorList, before: SurvivorList | None, check: str = "E3") -> None:
+    """E3, K5: I have endorsed no other list for this round; nor taken one in, where nobody endorses."""
     if before is not None and before.hash != survivors.hash:
-        raise UnmaskingDeclined("this is the second survivor list of the round; the first one counts", check="E3")
+        raise UnmaskingDeclined("this is the second survivor list of the round; the first one counts", check=check)
 
 
 def read_request(incoming: Incoming) -> UnmaskRequest:
