@@ -34,6 +34,7 @@ format: $(VENV)/.test
 
 figures: $(VENV)/.test
 	$(BIN)/python scripts/security_figures.py
+	$(BIN)/python scripts/station_figures.py
 	$(BIN)/python scripts/audit_figures.py
 
 bench: $(VENV)/.demo

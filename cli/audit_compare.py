@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Examples:
-  fedprune audit compare rounds/log north/checkpoint south/checkpoint
-  fedprune audit compare hub.fslog homes/north homes/south
+  fedprune audit compare rounds/log north south
+  fedprune audit compare hub.fslog seen-by-north.checkpoint
   fedprune audit compare --check split-view.json
 """
 )

@@ -1,4 +1,4 @@
-"""Change logs, show two of them, kill whoever writes one, and write what came of it.
+"""Change and forge logs, show two of them, kill whoever writes one, and write what came of it.
 
     python scripts/audit_figures.py [--only TEXT] [--out FILE.md]
 
@@ -51,6 +51,13 @@ def tampering(found: dict[str, Any]) -> str:
     )
 
 
+def planted(found: dict[str, Any]) -> str:
+    """How many forgeries, and which step each failed."""
+    counts = dict(found["counts"])
+    told = "; ".join(f"{count:,} for {how}" for how, count in counts.items() if how != "forgeries")
+    return f"{counts['forgeries']:,} forgeries, {len(found['failures'])} not found or not in the report: {told}"
+
+
 def split_views(found: dict[str, Any]) -> str:
     """What came of each meeting of two histories."""
     meetings: dict[str, list[str]] = {}
@@ -75,6 +82,9 @@ def log_tails(found: dict[str, Any]) -> str:
 
 AUDIT: dict[str, Callable[[], Figure]] = {
     "tampering": audited("A published log is changed", tampering, "tampering", "1000", "10000", str(SEED)),
+    "planted": audited(
+        "A log is forged with the keys of server and log, and audited without torch", planted, "planted"
+    ),
     "split-views": audited("A server shows two histories", split_views, "split_views", "5", str(SEED)),
     "log-tails": audited(
         "kill -9 at every call that writes or publishes a log", log_tails, "log_tails", "3", str(SEED)
@@ -101,6 +111,11 @@ Whatever the operator changes after all of them is another history that nobody h
 test makes such a change, and it passes. Files that an audit does not read are the partial tiles of the cosigned
 checkpoint, beside those of the newest one. Where more witnesses have cosigned than the policy asks for, a changed name
 makes a line one of a stranger, which counts for nothing, and the checkpoint stays good.
+
+*Forged.* `fedprune audit verify` and `report` are given the log's folder, the root certificate and what the forgery
+contradicts, such as a receipt, but no cosignatures; they run where torch cannot be imported. What changes an early
+entry also contradicts what members saw of the log later on, so V2 fails before the step that the forgery is for; both
+have to be told. One forgery leaves a file that does not hold what it should, which ends at V1.
 
 *Two histories.* They part before the rounds, at a plan, after it, at a contribution, a survivor list or a result; the
 other one is shorter, as long, or longer than what was seen of the true one. A checkpoint without entries contradicts

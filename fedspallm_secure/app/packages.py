@@ -14,7 +14,7 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.publishing import Desk, meter, publish, with_evidence
 from fedspallm_secure.crypto.body import body_length
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.crypto.notes import Checkpoint, Note
+from fedspallm_secure.crypto.notes import Checkpoint
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret, choose, supported_kems
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import (
@@ -220,7 +220,7 @@ def log_words(checkpoint: bytes) -> str:
     if not checkpoint:
         return ""
     try:
-        found = Checkpoint.parse(Note.parse(checkpoint).text)
+        found = Checkpoint.of_note(checkpoint)
     except (FormatError, LimitExceeded):
         return "what stands there is no checkpoint"
     return f"{found.origin} with {found.size:,} {'entry' if found.size == 1 else 'entries'}"

@@ -179,10 +179,10 @@ class OutputExists(StorageError):
 
 
 class RunLocked(StorageError):
-    """Another process works in the same folder."""
+    """Another process works in the same folder, or with the same file."""
 
     exit_code = 53
-    hint = "wait for the other run to finish, or choose another --out"
+    hint = "wait for it, then try again"
 
 
 class RecordDamaged(StorageError):

@@ -151,5 +151,5 @@ def _open_alone(path: Path) -> int:
             raise BlockingIOError
     except BlockingIOError:
         os.close(descriptor)
-        raise RunLocked(f"another process is writing {path}", hint="wait for it, then try again") from None
+        raise RunLocked(f"another process is writing {path}") from None
     return descriptor

@@ -257,7 +257,7 @@ def _errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if "locked" in str(error) or "busy" in str(error):
-            raise RunLocked(f"another process works with {path}", hint="wait for it, then try again") from error
+            raise RunLocked(f"another process works with {path}") from error
         raise StorageError(f"cannot use {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise RecordDamaged(f"{path} is damaged: {error}", hint=_HINT) from error

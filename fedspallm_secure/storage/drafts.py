@@ -144,7 +144,7 @@ class Draft:
             if self._lock(descriptor):
                 self._temporary.unlink()
         except BlockingIOError:
-            raise RunLocked(f"another process is writing {self.path}", hint="wait for it, then try again") from None
+            raise RunLocked(f"another process is writing {self.path}") from None
         finally:
             os.close(descriptor)
 

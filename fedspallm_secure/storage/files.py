@@ -28,6 +28,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}  # what file systems without links answer
 _BESIDE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _TRIES = 10  # to get hold of a file that others make and remove
+_ANOTHER_OUT = "wait for the other run to finish, or choose another --out"
 _DIGEST_TILE = 1 << 20  # bytes
 JSON_LIMIT = 64 << 20  # bytes; tokenizer.json of large vocabularies reaches 30 MiB
 
@@ -165,7 +166,7 @@ def _open_beside(beside: Path, path: Path) -> int:
                 beside.unlink()
         except BlockingIOError:
             os.close(descriptor)
-            raise RunLocked(f"another process is writing {path}", hint="wait for it, then try again") from None
+            raise RunLocked(f"another process is writing {path}") from None
         except BaseException:
             os.close(descriptor)
             raise
@@ -245,11 +246,8 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def sole_writer(folder: Path, name: str = ".lock", hint: str | None = None) -> Iterator[None]:
-    """Hold `folder` for this process, with a lock of that name.  Raises RunLocked when another one holds it.
-
-    hint: what to do then, where it is not what a run with --out says.
-    """
+def sole_writer(folder: Path, name: str = ".lock", hint: str = _ANOTHER_OUT) -> Iterator[None]:
+    """Hold `folder` for this process, with a lock of that name.  Raises RunLocked, with `hint`, where another does."""
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / name)

@@ -201,7 +201,7 @@ def _lock(descriptor: int, path: Path, kind: int) -> None:
             return
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise RunLocked(f"another process works in {path}", hint="wait for it, then try again") from None
+                raise RunLocked(f"another process works in {path}") from None
             time.sleep(_PAUSE)
 
 

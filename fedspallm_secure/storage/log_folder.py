@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from fedspallm_secure.crypto.notes import Checkpoint, Note
+from fedspallm_secure.crypto.notes import Checkpoint
 from fedspallm_secure.errors import FedSpaError, HostileFile, MissingInput
 from fedspallm_secure.protocol.audit.tiles import TILE_WIDTH, Bundle, Tile, encode_bundle
 from fedspallm_secure.storage.files import disk_errors, replace_private, sync_folder
@@ -57,7 +57,7 @@ def publish(store: LogStore, folder: Path, note: bytes, cosigned: bytes | None) 
 
 
 def _size_of(note: bytes, store: LogStore, limit: int) -> int:
-    found = Checkpoint.parse(Note.parse(note).text)
+    found = Checkpoint.of_note(note)
     if store.connection.in_transaction or found.size > limit or store.tree.root(found.size) != found.root:
         raise ValueError(f"a checkpoint of {found.size} entries that this log does not have, or not durably")
     return found.size

@@ -12,9 +12,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from fedspallm_secure.crypto.merkle import HASH_SIZE, Tree, leaf_hash, root
-from fedspallm_secure.crypto.notes import NOTE_LIMIT, Checkpoint, Note
+from fedspallm_secure.crypto.notes import NOTE_LIMIT, Checkpoint
 from fedspallm_secure.errors import FormatError, MissingInput
 from fedspallm_secure.protocol.audit.tiles import (
+    ENTRY_LIMIT,
     TILE_WIDTH,
     Bundle,
     Tile,
@@ -29,7 +30,7 @@ CHECKPOINT: Final = "checkpoint"
 COSIGNED: Final = "checkpoint.cosigned"
 DOCUMENTS: Final = "documents"
 DOCUMENT_LIMIT: Final = 1 << 28  # bytes: a plan
-_ENTRY_LIMIT: Final = 65_535 + 2  # bytes of an entry and its length
+_FRAMED_LIMIT: Final = 2 + ENTRY_LIMIT  # bytes of an entry and its length
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 
 
@@ -101,7 +102,7 @@ class LogReader(ABC):
 
     def bundle(self, bundle: Bundle) -> list[bytes]:
         """The entries of a bundle.  Raises as `entries` does."""
-        data, width = self._full_or_partial(bundle.path, entries_path(bundle.index), bundle.width, _ENTRY_LIMIT)
+        data, width = self._full_or_partial(bundle.path, entries_path(bundle.index), bundle.width, _FRAMED_LIMIT)
         try:
             return parse_bundle(data, width)[: bundle.width]
         except FormatError as error:
@@ -145,12 +146,12 @@ def files_of(sizes: Iterable[int]) -> list[Tile | Bundle]:
 
 def limit_of(file: Tile | Bundle) -> int:
     """How many bytes a tile or a bundle has at most."""
-    return file.width * (HASH_SIZE if isinstance(file, Tile) else _ENTRY_LIMIT)
+    return file.width * (HASH_SIZE if isinstance(file, Tile) else _FRAMED_LIMIT)
 
 
 def size_of(note: bytes) -> int:
     """Of how many entries a note is the checkpoint.  Checks no signature.  Raises FormatError or LimitExceeded."""
-    return Checkpoint.parse(Note.parse(note).text).size
+    return Checkpoint.of_note(note).size
 
 
 def check_whole(source: LogReader) -> Checkpoint:
@@ -160,7 +161,7 @@ def check_whole(source: LogReader) -> Checkpoint:
     """
     cosigned = source.cosigned()
     notes = [source.note(), *([] if cosigned is None else [cosigned])]
-    checkpoints = [Checkpoint.parse(Note.parse(note).text) for note in notes]
+    checkpoints = [Checkpoint.of_note(note) for note in notes]
     tree = Tree(source.leaves(max(checkpoint.size for checkpoint in checkpoints)))
     for checkpoint in checkpoints:
         if tree.root(checkpoint.size) != checkpoint.root:

@@ -24,8 +24,7 @@ CREATE TABLE IF NOT EXISTS log_entries (seq INTEGER PRIMARY KEY, body BLOB NOT N
 CREATE TABLE IF NOT EXISTS log_leaves (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS log_documents (sha256 TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS log_notes (
-    number INTEGER PRIMARY KEY, note BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL,
-    source TEXT NOT NULL
+    number INTEGER PRIMARY KEY, note BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, root BLOB NOT NULL
 ) STRICT;
 """
 _AT_ONCE: Final = 256  # rows that are read at once: nobody leaves a cursor open, which would hold up the journal
@@ -36,7 +35,7 @@ _GONE: Final = "do not restore an old copy: others have seen the log as it was; 
 
 
 class LogStore:
-    """The log of one database, for one thread.  Made by `open_log`.
+    """The log of one database, that of a journal, for one thread; empty where none was written.
 
     tree: over all entries, staged ones among them.  known_files: what `log_folder.publish` found right on the disk.
     """
@@ -48,7 +47,7 @@ class LogStore:
         self.known_files: dict[Path, tuple[int, ...]] = {}
         self._entries: list[bytes] = []  # staged
         self._documents: dict[str, bytes] = {}
-        self._notes: dict[bytes, tuple[int, bytes, str]] = {}
+        self._notes: dict[bytes, tuple[int, bytes]] = {}
         with register_errors(path):
             for statement in filter(str.strip, _SCHEMA.split(";")):  # executescript would end a transaction
                 connection.execute(statement)
@@ -78,9 +77,9 @@ class LogStore:
         self._documents[digest] = body
         return digest
 
-    def keep_note(self, note: bytes, size: int, root: bytes, source: str) -> None:
-        """Keep a checkpoint that `source` has shown, from the next `flush` on; the same one once."""
-        self._notes.setdefault(note, (size, root, source))
+    def keep_note(self, note: bytes, size: int, root: bytes) -> None:
+        """Keep a checkpoint that was shown, from the next `flush` on; the same one once."""
+        self._notes.setdefault(note, (size, root))
 
     def flush(self) -> None:
         """Write down what is staged, inside of the transaction of what it is about.
@@ -103,10 +102,10 @@ class LogStore:
                 self.connection.execute(
                     "INSERT INTO log_documents VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, body)
                 )
-            for note, (size, root, source) in self._notes.items():
+            for note, (size, root) in self._notes.items():
                 self.connection.execute(
-                    "INSERT INTO log_notes (note, size, root, source) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (note, size, root, source),
+                    "INSERT INTO log_notes (note, size, root) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (note, size, root),
                 )
         self._entries.clear()
         self._documents.clear()
@@ -170,7 +169,7 @@ class LogStore:
                 last = number
                 seen.pop(note, None)
                 yield note, size, root
-        for note, (size, root, _) in seen.items():
+        for note, (size, root) in seen.items():
             yield note, size, root
 
     # Inside
@@ -193,11 +192,3 @@ class LogStore:
     def _all(self, statement: str, *values: Any) -> list[Any]:
         with register_errors(self.path):
             return self.connection.execute(statement, values).fetchall()
-
-
-def open_log(connection: sqlite3.Connection, path: Path) -> LogStore:
-    """The log in the database at `path`, that of a journal; empty where none was written.
-
-    connection: with autocommit, used by one thread.  Raises RecordDamaged or StorageError.
-    """
-    return LogStore(connection, path)

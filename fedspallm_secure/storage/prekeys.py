@@ -128,7 +128,7 @@ class PrekeyFile:
             try:
                 held.acquire(timeout=LOCK_WAIT)
             except Timeout:
-                raise RunLocked(f"another process is using {self._path}", hint="wait for it, then try again") from None
+                raise RunLocked(f"another process is using {self._path}") from None
         try:
             yield
         finally:

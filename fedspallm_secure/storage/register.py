@@ -153,7 +153,7 @@ def register_errors(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without SQLite's details; Python's own errors have none
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise RunLocked(f"another process holds {path}", hint="wait for it, then try again") from error
+            raise RunLocked(f"another process holds {path}") from error
         if code == sqlite3.SQLITE_FULL:
             raise DiskFull(f"no space left while writing {path}") from error
         raise StorageError(f"cannot use {path}: {error}") from error

@@ -71,10 +71,11 @@ def test_a_prefix_commits_to_key_and_context(wrong):
             prefix[0] ^= 1
         case "commitment":
             prefix[-1] ^= 1
-        case "short":
-            del prefix[-1]
+        case "short":  # here and in the next one what keys and commitment are derived from stays the same
+            info = bytes([prefix.pop(-33)]) + INFO
         case "long":
-            prefix.insert(0, 0)
+            prefix.insert(-32, INFO[0])
+            info = INFO[1:]
         case _:
             prefix.clear()
     with pytest.raises(CannotDecrypt):

@@ -21,6 +21,7 @@ SMALL = {
     "rollback": ("1", "1", "1"),
     "clock": ("1", "3", "1"),
     "tampering": ("120", "3", "1"),
+    "planted": (),
     "split_views": ("1", "1"),
     "log_tails": ("0", "1"),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 from fedspallm_secure.crypto.notes import Checkpoint, Note, NoteKey, NoteKind, cosign, sign_checkpoint
 from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.storage.log_folder import publish
-from fedspallm_secure.storage.log_store import LogStore, open_log
+from fedspallm_secure.storage.log_store import LogStore
 
 LOG_SIGNER, WITNESS_SIGNER = Ed25519Signer(b"\x01" * 32), Ed25519Signer(b"\x02" * 32)
 LOG = NoteKey("lungs.example/log/hub", NoteKind.LOG, LOG_SIGNER.public)
@@ -27,7 +27,7 @@ def opened(folder: Path) -> Iterator[LogStore]:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = OFF")  # nobody pulls the plug here
-        yield open_log(connection, path)
+        yield LogStore(connection, path)
 
 
 @contextmanager

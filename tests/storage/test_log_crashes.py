@@ -18,7 +18,7 @@ from fedspallm_secure.errors import DiskFull, MissingInput, StorageError
 from fedspallm_secure.storage.journal import Journal, open_journal
 from fedspallm_secure.storage.log_folder import FolderLog
 from fedspallm_secure.storage.log_reader import check_whole, size_of
-from fedspallm_secure.storage.log_store import LogStore, open_log
+from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.register import open_register
 from tests import station_faults
 from tests.faults import Action, When, count_points, every_point, failing, run_and_kill
@@ -141,7 +141,7 @@ class Service:
 
     def run(self, report) -> None:
         with open_journal(self.path, "urn:x", b"k" * 32) as journal:
-            store = open_log(journal.connection, self.path)
+            store = LogStore(journal.connection, self.path)
             publish_all(store, self.folder / "log", store.size)
             for step in range(int(journal.recall("step", "*", 0)), self.STEPS):
                 self.take_step(journal, store, step)
@@ -152,7 +152,7 @@ class Service:
         for index in range(store.size, store.size + 2 + step):
             store.stage(entry(index))
         store.keep_document(document(step))
-        store.keep_note(b"note %d" % step, step, bytes(32), "x")
+        store.keep_note(b"note %d" % step, step, bytes(32))
         try:
             with journal.transaction():
                 journal.remember("step", "*", step + 1)
@@ -164,7 +164,7 @@ class Service:
     def check(self, acknowledged: int) -> None:
         """All that was acknowledged is there, whole steps are, and what was published is what is there."""
         with open_journal(self.path, "urn:x", b"k" * 32) as journal:
-            store = open_log(journal.connection, self.path)
+            store = LogStore(journal.connection, self.path)
             steps = int(journal.recall("step", "*", 0))
             assert store.size == sum(2 + step for step in range(steps)) >= acknowledged
             assert list(store.entries(0, store.size)) == [entry(index) for index in range(store.size)]
@@ -217,7 +217,7 @@ def test_a_commit_that_fails(tmp_path, code):
     with station_faults.tellable():
         service = Service(tmp_path / "service")
         with open_journal(service.path, "urn:x", b"k" * 32) as journal:
-            store = open_log(journal.connection, service.path)
+            store = LogStore(journal.connection, service.path)
             service.take_step(journal, store, 0)
             root = store.tree.root()
             with pytest.raises(StorageError), station_faults.watching(station_faults.failing(1, code, False)):

@@ -10,7 +10,7 @@ import pytest
 from fedspallm_secure.crypto.merkle import Tree, leaf_hash
 from fedspallm_secure.errors import MissingInput, RecordDamaged, RunLocked, StorageError
 from fedspallm_secure.storage.journal import open_journal
-from fedspallm_secure.storage.log_store import open_log
+from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.register import open_register
 from tests.storage.logs import document, entry, grow, note, opened, transaction
 
@@ -112,7 +112,7 @@ def test_it_is_durable_together_with_the_records_of_the_journal(tmp_path):
     with open_register(path):
         pass
     with open_journal(path, "urn:x", b"k" * 32) as journal:
-        store = open_log(journal.connection, path)
+        store = LogStore(journal.connection, path)
         with pytest.raises(ZeroDivisionError), journal.transaction():
             journal.remember("fact", "*", 1)
             store.stage(b"one")
@@ -232,7 +232,7 @@ def test_no_database(tmp_path):
     path = tmp_path / "register.sqlite"
     path.write_bytes(b"no database" * 1000)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection, pytest.raises(RecordDamaged):
-        open_log(connection, path)
+        LogStore(connection, path)
 
 
 # Documents
@@ -270,29 +270,27 @@ def test_notes_come_back_once_and_in_their_order(tmp_path, store):
     grow(store, 300)
     shown = [(note(store, size), size, store.tree.root(size)) for size in range(290)]
     for one in shown[:280]:
-        store.keep_note(*one, "server/hub")
+        store.keep_note(*one)
     assert list(store.notes()) == shown[:280]
     grow(store, 300)
     for one in shown[270:]:
-        store.keep_note(*one, "member/north")
+        store.keep_note(*one)
     assert list(store.notes()) == shown
     grow(store, 300)
     with opened(tmp_path) as again:
         assert list(again.notes()) == shown
-    sources = store.connection.execute("SELECT DISTINCT source FROM log_notes WHERE size = 275").fetchall()
-    assert sources == [("server/hub",)]
 
 
 def test_two_notes_of_one_size_are_both_kept(store):
-    store.keep_note(b"one", 5, b"1" * 32, "x")
-    store.keep_note(b"two", 5, b"2" * 32, "x")
+    store.keep_note(b"one", 5, b"1" * 32)
+    store.keep_note(b"two", 5, b"2" * 32)
     grow(store, 0)
     assert list(store.notes()) == [(b"one", 5, b"1" * 32), (b"two", 5, b"2" * 32)]
 
 
 def test_a_note_outlives_entries_that_were_dropped(store):
     store.stage(b"never")
-    store.keep_note(b"signed", 5, b"1" * 32, "x")
+    store.keep_note(b"signed", 5, b"1" * 32)
     store.drop_staged()
     grow(store, 0)
     assert list(store.notes()) == [(b"signed", 5, b"1" * 32)]

@@ -8,7 +8,7 @@ from typing import Final
 
 from fedspallm_secure.app.audit.homes import HomeLog, open_home_log
 from fedspallm_secure.crypto.certificate_fields import CERTIFICATE_LIMIT
-from fedspallm_secure.crypto.notes import Checkpoint, Note
+from fedspallm_secure.crypto.notes import Checkpoint
 from fedspallm_secure.errors import BadSignature, ForeignFile, FormatError, MissingInput
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
@@ -36,7 +36,7 @@ class OpenLog:
     @property
     def checkpoint(self) -> Checkpoint:
         """What the newest checkpoint says; nothing was verified.  Raises MissingInput, FormatError."""
-        return Checkpoint.parse(Note.parse(self.source.note()).text)
+        return Checkpoint.of_note(self.source.note())
 
     @property
     def pinned_root(self) -> bytes | None:

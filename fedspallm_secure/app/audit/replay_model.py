@@ -12,7 +12,7 @@ from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.states import Revision, layer_file
 from fedspallm_secure.app.stations.layers import digest_of
 from fedspallm_secure.app.stations.models import ServerModel
-from fedspallm_secure.app.stations.revisions import Revisions
+from fedspallm_secure.app.stations.revisions import Revisions, layers_folder
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.errors import ForeignFile, MissingInput
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
@@ -42,7 +42,7 @@ class ModelReplay:
         self._check_base(group)
         released = Released(group, summed.streams, summed.survivors, shown.violations, shown.unanimous, shown.single)
         digest = self._server.layer(self._logged.plan, released)
-        path = layer_file(self._revisions.layers_folder(self._logged.number), group.gid)
+        path = layer_file(layers_folder(self._work, self._logged.number), group.gid)
         with disk_errors(path):
             path.unlink()
         return digest
@@ -60,16 +60,12 @@ class ModelReplay:
 
 
 def _files_before(data: Path, layers: Mapping[int, int]) -> dict[int, Path]:
-    return {gid: layer_file(_folder(data, number), gid) for gid, number in layers.items()}
-
-
-def _folder(data: Path, number: int) -> Path:
-    return data / f"round-{number}" / "layers"
+    return {gid: layer_file(layers_folder(data, number), gid) for gid, number in layers.items()}
 
 
 def stored_digest(data: Path, number: int, group: GroupPlan) -> str:
     """The digest of the layer that the server has on disk, hex.  Raises MissingInput, RecordDamaged."""
-    path = layer_file(_folder(data, number), group.gid)
+    path = layer_file(layers_folder(data, number), group.gid)
     if not path.exists():
         raise MissingInput(f"{path} is not there")
     try:

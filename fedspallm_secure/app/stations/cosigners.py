@@ -10,6 +10,7 @@ from fedspallm_secure.crypto.notes import Checkpoint, Note, NoteKey, cosigned_at
 from fedspallm_secure.errors import BadSignature, FormatError, NotAwaited, PackageRefused, TrustError
 from fedspallm_secure.protocol.audit.cosigning import Answer, Shown
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
+from fedspallm_secure.secagg.thresholds import quorum
 from fedspallm_secure.storage.log_store import LogStore
 
 
@@ -98,8 +99,8 @@ class Cosigners:
 
     @property
     def quorum(self) -> int:
-        """How many cosignatures make sure that nobody was shown another history: ⌊(W + f)/2⌋ + 1."""
-        return (len(self._parties) + self.dishonest) // 2 + 1
+        """How many cosignatures make sure that nobody was shown another history."""
+        return quorum(len(self._parties), self.dishonest)
 
     def _forget_old(self, kept: Mapping[int, Note]) -> None:
         """What is older than a checkpoint with a quorum is of no use."""

@@ -150,7 +150,7 @@ class LogBook:
         found = self._open(Note.parse(shown), key)
         log = self.post.log
         if found.size > log.size:
-            log.keep_note(shown, found.size, found.root, str(self.server))
+            log.keep_note(shown, found.size, found.root)
         elif log.tree.root(found.size) != found.root:
             self._tell_apart(Note.parse(shown), found, ())
 
@@ -207,7 +207,7 @@ class LogBook:
             log.stage(entry)
         if log.tree.root(found.size) != found.root:
             # It may be one of another history: when the log has come so far, the two contradict each other.
-            log.keep_note(body.checkpoint.only(body.note_key.key).encode(), found.size, found.root, str(self.server))
+            log.keep_note(body.checkpoint.only(body.note_key.key).encode(), found.size, found.root)
             raise LogRefused("the entries do not have the root of the checkpoint", check="G4")
         self._take(fresh, before)
         for shown, size, its_root in list(log.notes()):
@@ -215,7 +215,7 @@ class LogBook:
                 earlier = Checkpoint(found.origin, size, its_root)
                 self._tell_apart(Note.parse(shown), earlier, (), against=body.checkpoint)
         note = body.checkpoint.only(body.note_key.key).encode()
-        log.keep_note(note, found.size, found.root, str(self.server))
+        log.keep_note(note, found.size, found.root)
         self.post.remember("log checkpoint", "*", encode_base64(note))
 
     def _take(self, fresh: tuple[bytes, ...], before: int) -> None:

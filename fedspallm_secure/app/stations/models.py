@@ -11,7 +11,7 @@ from fedspallm_secure.app.server import ServerSpec, write_aggregate
 from fedspallm_secure.app.states import layer_file
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.layers import check_layer, decode_layer, digest_of, encode_layer
-from fedspallm_secure.app.stations.revisions import Revisions
+from fedspallm_secure.app.stations.revisions import Revisions, layers_folder
 from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.errors import LayerRefused, MissingInput, RecordDamaged
 from fedspallm_secure.protocol.packages import NONE
@@ -37,7 +37,7 @@ class ServerModel:
 
     def layer(self, plan: Plan, released: Released) -> str:
         """Take the server step on the sums of one group; the layer's digest, hex."""
-        gid, folder = released.group.gid, self.revisions.layers_folder(plan.round)
+        gid, folder = released.group.gid, layers_folder(self.revisions.folder, plan.round)
         block = self.revisions.skeleton.blocks[gid]
         spec = ServerSpec(parse_target(plan.target), plan.strategy, plan.compare)
         sums = released.each_matrix(lambda name: self.revisions.weight(block, name))
@@ -46,7 +46,7 @@ class ServerModel:
 
     def body(self, plan: Plan, gid: int) -> Path:
         """A file with the body of the package `layer`."""
-        folder = self.revisions.layers_folder(plan.round)
+        folder = layers_folder(self.revisions.folder, plan.round)
         path, group = folder / f"layer-{gid:04d}.body", plan.group(gid)
         if group is None:
             raise RecordDamaged(f"the plan has no group {gid}")
@@ -59,7 +59,7 @@ class ServerModel:
     def complete(self, plan: Plan, result: Result, proof: Mapping[str, object]) -> None:
         """The layers of a round count from now on; after the last round the model is written."""
         self.revisions.advance(plan.round, result.hash, layers_of(result))
-        for path in self.revisions.layers_folder(plan.round).glob("*.body"):
+        for path in layers_folder(self.revisions.folder, plan.round).glob("*.body"):
             with disk_errors(path):
                 path.unlink()
         if plan.sampling.number >= rounds_drawn(plan.sampling):
@@ -114,7 +114,7 @@ class MemberModel:
         matrices = decode_layer(group, body)
         frozen = self.revisions.revision.frozen(self.revisions.skeleton.blocks[group.gid])
         check_layer(plan, group, result, matrices, frozen)
-        path = layer_file(self.revisions.layers_folder(plan.round), group.gid)
+        path = layer_file(layers_folder(self.revisions.folder, plan.round), group.gid)
         save_layer(path, matrices.items(), {"layer": str(group.gid)})
 
     def complete(self, plan: Plan, result: Result) -> None:

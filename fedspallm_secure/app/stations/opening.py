@@ -23,7 +23,7 @@ from fedspallm_secure.storage.files import disk_errors, sole_writer
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.keystore import create_key_file, open_key_file
-from fedspallm_secure.storage.log_store import open_log
+from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.room import Quota
 from fedspallm_secure.storage.spool import open_spool
 
@@ -75,7 +75,7 @@ def open_station(
         def more() -> None:
             refill(home_path, password, DEFAULT_PREKEYS)
 
-        log, notes = open_log(journal.connection, register), note_signer(home, keys)
+        log, notes = LogStore(journal.connection, register), note_signer(home, keys)
         post = Post(home, signer, secrets, prekeys, journal, spool, bundles, log, clock, tls_key, more, notes)
         check.post, spool.key_of = post, check.key_of
         yield post

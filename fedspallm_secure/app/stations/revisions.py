@@ -23,6 +23,11 @@ from fedspallm_secure.storage.files import publish, read_json, write_json
 _REVISION, _BASES = "revision.json", "bases.json"
 
 
+def layers_folder(folder: Path, round: int) -> Path:
+    """Where pruned layers of a round lie once they count.  folder: of all rounds."""
+    return folder / f"round-{round}" / "layers"
+
+
 class Revisions:
     """One party's model.  skeleton: opened from its own folder; nothing from elsewhere decides what is read.
 
@@ -97,15 +102,11 @@ class Revisions:
         looks = [f"{file} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files]
         return f"{gid}: {'; '.join(looks)}"
 
-    def layers_folder(self, round: int) -> Path:
-        """Where pruned layers of a round lie once they count."""
-        return self.folder / f"round-{round}" / "layers"
-
     def advance(self, round: int, result: str, gids: Collection[int]) -> None:
         """From now on these layers of a round count.  Again for the same round: nothing.  Raises RecordDamaged."""
         if round <= self.round:
             return
-        files = {gid: layer_file(self.layers_folder(round), gid) for gid in gids}
+        files = {gid: layer_file(layers_folder(self.folder, round), gid) for gid in gids}
         for path in files.values():
             if not path.exists():
                 raise RecordDamaged(f"{path} is not there any more")

@@ -22,7 +22,7 @@ from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import BadSignature, FormatError, LogRefused, SplitView
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 
-PROOF_LIMIT: Final = 63  # hashes of a consistency proof, as in C2SP
+HASHES_LIMIT: Final = 63  # hashes of a consistency proof, as in C2SP
 _SHOWN, _ANSWERED = "the package with a checkpoint", "the package with a cosignature"
 
 
@@ -40,7 +40,7 @@ class Shown:
     proof: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.start < 0 or len(self.proof) > PROOF_LIMIT or any(len(one) != HASH_SIZE for one in self.proof):
+        if self.start < 0 or len(self.proof) > HASHES_LIMIT or any(len(one) != HASH_SIZE for one in self.proof):
             raise FormatError(f"{_SHOWN} begins before the log, or has a proof that is none")
 
     def encode(self) -> bytes:
@@ -165,7 +165,7 @@ class Cosigner:
 
     def _extends(self, found: Checkpoint, shown: Shown) -> bool:
         old = Checkpoint(self.log.name, 0, EMPTY_ROOT) if self.newest is None else self._open(self.newest)
-        return old.size <= found.size and is_consistent(old.size, old.root, found.size, found.root, shown.proof)
+        return is_consistent(old.size, old.root, found.size, found.root, shown.proof)
 
     def _last_time(self) -> int:
         return 0 if self.newest is None else cosigned_at(self.newest, self.key) or 0

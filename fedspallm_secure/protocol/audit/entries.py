@@ -20,12 +20,12 @@ from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE, Signer, sign, verify
 from fedspallm_secure.errors import FormatError, LimitExceeded
 from fedspallm_secure.protocol.audit.entry_data import EntryType, check_data, head_data, read_head
+from fedspallm_secure.protocol.audit.tiles import ENTRY_LIMIT
 from fedspallm_secure.protocol.limits import LATEST_TIME
 from fedspallm_secure.protocol.rounds.limits import ROUND_LIMIT
 
-__all__ = ["ENTRY_LIMIT", "Entry", "EntryType", "head_data", "read_head"]
+__all__ = ["Entry", "EntryType", "head_data", "read_head"]
 
-ENTRY_LIMIT: Final = 65_535  # bytes: what the length before an entry of a bundle can say
 _WHAT: Final = "an entry of the log"
 
 

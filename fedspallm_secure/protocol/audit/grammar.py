@@ -50,16 +50,16 @@ _AFTER_THE_END: Final = frozenset({EntryType.MODEL, EntryType.REFUSAL, EntryType
 
 @dataclass(slots=True)
 class RoundEntries:
-    """What a round has so far.  places: type -> indices; last: number of its stage."""
+    """What a round has so far.  types: of its entries; last: number of its stage."""
 
     round: int
-    places: dict[EntryType, list[int]] = field(default_factory=dict)
+    types: set[EntryType] = field(default_factory=set)
     seen: set[tuple[EntryType, str, int]] = field(default_factory=set)  # type, who, group
     last: int = 0
 
     def has(self, type: EntryType) -> bool:
         """Whether there is an entry of this type."""
-        return type in self.places
+        return type in self.types
 
     @property
     def is_over(self) -> bool:
@@ -86,7 +86,7 @@ class Grammar:
         self._check(entry, found)
         if entry.type is EntryType.ROUND_OPEN:
             self.rounds[entry.round] = self.current = found
-        found.places.setdefault(entry.type, []).append(entry.seq)
+        found.types.add(entry.type)
         found.seen.add(_who(entry))
         found.last = max(found.last, _NUMBER.get(entry.type, 0))
 
@@ -109,8 +109,6 @@ class Grammar:
             raise _wrong(entry, f"there is no {needed.value} before this {type.value}")
         if found.is_over and type not in _AFTER_THE_END:
             raise _wrong(entry, f"round {entry.round} is over")
-        if type is EntryType.MODEL and not found.has(EntryType.RESULT):
-            raise _wrong(entry, "a model follows a result")
         if type in _NUMBER and _NUMBER[type] < found.last:
             raise _wrong(entry, f"this {type.value} comes after a {_STAGES[found.last].value}")
         if type in _ONCE and found.has(type):

@@ -8,8 +8,8 @@ from fedspallm_secure.crypto.encoding import INTEGER_BOUND, decode_base64, encod
 from fedspallm_secure.crypto.merkle import HASH_SIZE, leaf_hash, root_from_inclusion
 from fedspallm_secure.crypto.notes import NOTE_LIMIT, Checkpoint, Note, NoteKey, open_checkpoint
 from fedspallm_secure.errors import AuditIncomplete, FormatError, LimitExceeded
+from fedspallm_secure.protocol.audit.tiles import ENTRY_LIMIT
 
-EXTRA_LIMIT: Final = 65_535  # bytes: an entry
 PATH_LIMIT: Final = 63  # hashes
 PROOF_LIMIT: Final = NOTE_LIMIT + 96 * 1024  # bytes of the file: the note, the entry in base64, the hashes
 _FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
@@ -53,8 +53,8 @@ class InclusionProof:
         extra = b""
         if lines and lines[0].startswith("extra "):
             extra = decode_base64(lines.pop(0).removeprefix("extra "), f"extra of {_WHAT}")
-            if not 1 <= len(extra) <= EXTRA_LIMIT:
-                raise FormatError(f"extra of {_WHAT} is empty, or more than {EXTRA_LIMIT} bytes")
+            if not 1 <= len(extra) <= ENTRY_LIMIT:
+                raise FormatError(f"extra of {_WHAT} is empty, or more than {ENTRY_LIMIT} bytes")
         index = _INDEX.fullmatch(lines[0]) if lines else None
         if index is None or len(lines) > PATH_LIMIT + 1 or int(index[1]) >= INTEGER_BOUND:
             raise FormatError(f"{_WHAT} has no index, or more than {PATH_LIMIT} hashes")

@@ -107,8 +107,7 @@ def drafts_of(record: ServerRecord, state: ServerState, head: Head | None = None
 
 def abort_of(state: ServerState) -> Draft:
     """The end of a round without a result: the code of the group that ended last."""
-    last = list(state.ended.values())[-1]
-    return Draft(EntryType.ABORT, state.own.party, {"code": last.code.value})
+    return Draft(EntryType.ABORT, state.own.party, {"code": state.last_code.value})
 
 
 def _request(state: ServerState) -> Draft:

@@ -12,7 +12,7 @@ from fedspallm_secure.errors import FormatError
 
 TILE_WIDTH: Final = 256  # hashes of a full tile, entries of a full bundle
 TILE_HEIGHT: Final = 8  # levels of the tree from one level of tiles to the next
-_LENGTH_LIMIT: Final = 65_535  # bytes: what the length before an entry can say
+ENTRY_LIMIT: Final = 65_535  # bytes: what the length before an entry can say
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def bundle_paths(size: int) -> Iterator[Bundle]:
 
 def encode_bundle(entries: Sequence[bytes]) -> bytes:
     """The entries one after another, each after its length in two bytes, big-endian.  Raises ValueError."""
-    if not 1 <= len(entries) <= TILE_WIDTH or any(len(entry) > _LENGTH_LIMIT for entry in entries):
-        raise ValueError(f"a bundle has 1 to {TILE_WIDTH} entries of at most {_LENGTH_LIMIT} bytes")
+    if not 1 <= len(entries) <= TILE_WIDTH or any(len(entry) > ENTRY_LIMIT for entry in entries):
+        raise ValueError(f"a bundle has 1 to {TILE_WIDTH} entries of at most {ENTRY_LIMIT} bytes")
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 
 

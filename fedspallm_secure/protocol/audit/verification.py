@@ -207,9 +207,9 @@ class _Verification:
     # V3 to V8
 
     def _read_entries(self, checkpoint: Checkpoint, key: NoteKey) -> None:
-        entries = EntryChecks(self._source, self._parties, self._server, self._given.documents, self._findings)
+        documents = self._given.documents
+        entries = EntryChecks(self._source, self._parties, self._server, self._statement, documents, self._findings)
         rounds = RoundChecks(self._parties, self._findings)
-        entries.expect_key(self._statement)
         in_order = True
         size, missing = checkpoint.size, object()
         try:

@@ -52,20 +52,23 @@ class EntryChecks:
     """
 
     def __init__(
-        self, source: LogSource, parties: KnownParties, server: Party, documents: bool, findings: Findings
+        self,
+        source: LogSource,
+        parties: KnownParties,
+        server: Party,
+        statement: NoteKeyStatement | None,
+        documents: bool,
+        findings: Findings,
     ) -> None:
+        """statement: what the genesis says of the log's key; whose it is shows the first roster."""
         self.server = server
         self.shown: list[bytes] = []
         self.opened: Any = None
         self.plans: dict[int, str] = {}
         self._source, self._parties, self._documents, self._findings = source, parties, documents, findings
         self._held: list[Entry] = []  # signed with a key that the next roster has to bring
-        self._statement: NoteKeyStatement | None = None
-        self._last = 0
-
-    def expect_key(self, statement: NoteKeyStatement | None) -> None:
-        """What the genesis says of the log's key: whose statement it is shows the first roster."""
         self._statement = statement
+        self._last = 0
 
     def read(self, index: int, body: bytes) -> Entry | None:
         """One entry, checked; None if it cannot be read."""
@@ -82,8 +85,8 @@ class EntryChecks:
             if self._documents:
                 step = "V1" if entry.type in _OF_V1 else "V4"
                 self._check_content(entry)
-            else:
-                self._look_at_heads(entry)
+            elif "head" in entry.data:  # without rosters: what senders have seen, and nothing else
+                self._read_head(entry.data["head"])
         except FedSpaError as error:
             self._findings.add(step, f"entry {index}, {entry.type.value}: {error}", index)
         return entry
@@ -137,14 +140,11 @@ class EntryChecks:
 
     # Documents and heads
 
-    def _document(self, name: str, limit: int) -> bytes:
-        return self._source.document(name, limit)
-
     def _check_content(self, entry: Entry) -> None:
         data, parties = entry.data, self._parties
         match entry.type:
             case EntryType.REVOCATIONS:
-                crl = RevocationList.parse(self._document(data["document"], REVOCATION_LIST_LIMIT), parties.root)
+                crl = RevocationList.parse(self._source.document(data["document"], REVOCATION_LIST_LIMIT), parties.root)
                 _same(crl.number, data["number"])
                 parties.take_list(crl)
             case EntryType.ROSTER:
@@ -157,24 +157,24 @@ class EntryChecks:
             case EntryType.WITNESSES:
                 self._check_witnesses(entry)
             case EntryType.PREKEYS:
-                self.opened = bundle = Prekeys.parse(self._document(data["document"], PREKEYS_LIMIT))
+                self.opened = bundle = Prekeys.parse(self._source.document(data["document"], PREKEYS_LIMIT))
                 _same(bundle.statement.digest.hex(), data["hash"])
                 bundle.check(parties.public(entry.actor, entry.at), entry.federation, entry.actor)
             case EntryType.ROUND_OPEN if data["opening"]:
-                opening = Opening.parse(self._document(data["opening"], OPENING_LIMIT))
+                opening = Opening.parse(self._source.document(data["opening"], OPENING_LIMIT))
                 server = self._server_key(entry)
                 opening.check(server, entry.federation, entry.round, opening.roster)
             case EntryType.PLAN:
                 self.plans[entry.round] = data["hash"]  # also where the document is another one
-                document = self._document(data["document"], PACKAGE_TYPES["plan"].plaintext_limit)
+                document = self._source.document(data["document"], PACKAGE_TYPES["plan"].plaintext_limit)
                 self.opened = plan = Plan.from_dict(parse_canonical_json(document, "the plan"))
                 _same((plan.hash, plan.round, plan.federation), (data["hash"], entry.round, entry.federation))
             case EntryType.SURVIVORS:
-                self.opened = listed = SurvivorList.parse(self._document(data["document"], SURVIVORS_LIMIT))
+                self.opened = listed = SurvivorList.parse(self._source.document(data["document"], SURVIVORS_LIMIT))
                 _same(listed.hash, data["hash"])
                 listed.check(*self._of_round(entry))
             case EntryType.RESULT:
-                self.opened = result = Result.parse(self._document(data["document"], RESULT_LIMIT))
+                self.opened = result = Result.parse(self._source.document(data["document"], RESULT_LIMIT))
                 _same(result.hash, data["hash"])
                 result.check(*self._of_round(entry))
             case type if type in _HEADS:
@@ -199,10 +199,8 @@ class EntryChecks:
 
     def _head(self, entry: Entry, value: Any, valid: bool) -> Head:
         """What a package's sender signed.  valid: whether its certificate has to be valid when the entry was made."""
-        head = read_head(value)
+        head = self._read_head(value)
         context = head.context
-        if context.checkpoint:
-            self.shown.append(context.checkpoint)
         _same((context.sender, context.federation), (entry.actor, entry.federation))
         if context.created > entry.at + CLOCK_SKEW:
             raise FormatError(f"the package was made {context.created - entry.at} seconds after the entry")
@@ -214,15 +212,14 @@ class EntryChecks:
         verify(public, Label.SIGN_PACKAGE, head.encoded, head.signature, "the package")
         return head
 
-    def _look_at_heads(self, entry: Entry) -> None:
-        """Without rosters: what senders have seen, and nothing else."""
-        if "head" in entry.data:
-            head = read_head(entry.data["head"])
-            if head.context.checkpoint:
-                self.shown.append(head.context.checkpoint)
+    def _read_head(self, value: Any) -> Head:
+        head = read_head(value)
+        if head.context.checkpoint:
+            self.shown.append(head.context.checkpoint)
+        return head
 
     def _take_roster(self, entry: Entry) -> None:
-        roster = Roster.parse(self._document(entry.data["document"], ROSTER_LIMIT), self._parties.root)
+        roster = Roster.parse(self._source.document(entry.data["document"], ROSTER_LIMIT), self._parties.root)
         _same((roster.version, roster.hash), (entry.data["version"], entry.data["hash"]))
         old = [] if self._parties.roster is None else self._parties.keys_of(self.server)
         self._parties.take_roster(roster, entry.seq)
@@ -242,10 +239,10 @@ class EntryChecks:
             self._findings.add("V1", f"entry 0: {error}", 0)
 
     def _check_witnesses(self, entry: Entry) -> None:
-        self.opened = policy = TrustPolicy.parse(self._document(entry.data["policy"], POLICY_LIMIT))
+        self.opened = policy = TrustPolicy.parse(self._source.document(entry.data["policy"], POLICY_LIMIT))
         found = set()
         for name in entry.data["note_keys"]:
-            statement = NoteKeyStatement.parse(self._document(name, NOTE_KEY_LIMIT))
+            statement = NoteKeyStatement.parse(self._source.document(name, NOTE_KEY_LIMIT))
             self._check_cosigner(statement, entry.federation)
             found.add(statement.key)
         if found != set(policy.witnesses.values()):

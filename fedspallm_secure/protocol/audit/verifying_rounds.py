@@ -55,10 +55,9 @@ class RoundChecks:
     def take(self, entry: Entry, checks: EntryChecks) -> None:
         """One more entry.  checks: with what stands in its document."""
         data, round = entry.data, self._round
-        match entry.type:
-            case EntryType.CONTRIBUTION:
-                place = entry.round, data["group"], entry.actor.id
-                self.contributions[place] = data["package"], data["deal"], entry.seq
+        if entry.type is EntryType.CONTRIBUTION:
+            place = entry.round, data["group"], entry.actor.id
+            self.contributions[place] = data["package"], data["deal"], entry.seq
         if entry.type is EntryType.WITNESSES and isinstance(checks.opened, TrustPolicy):
             self._witnesses = max(quorum(len(data["note_keys"]), 0), _threshold(checks.opened))
         if entry.type is EntryType.PREKEYS and isinstance(checks.opened, Prekeys):

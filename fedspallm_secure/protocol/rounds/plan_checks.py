@@ -1,7 +1,7 @@
 """Whether a member takes part in a plan: P1 to P14 of SPEC section 17, as functions of verified state.
 
 Each raises PlanDeclined with its number, P13 DisclosureRefused.  P12 is done where the plan is read, since no plan
-exists whose numbers could overflow; P6 waits for the log.  What is about keys stands in `plan_key_checks`.
+exists whose numbers could overflow; P6 is asked of the log (`app.stations`).  What is about keys: `plan_key_checks`.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.crypto.signing import key_id
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.answers import Ballot
@@ -147,7 +146,7 @@ def _requested(ballot: Ballot, holder: str) -> RequestedGroup:
 
 def _ends(server: ServerState) -> list[Outgoing]:
     if server.result is None:  # no group is left: the round ends for the reason of the last one
-        body = Abort(None, list(server.ended.values())[-1].code).encode()
+        body = Abort(None, server.last_code).encode()
         return [Outgoing("abort", party, body) for party in server.members() + server.key_holders()]
     auditors = [entry.party for entry in server.own.trust.roster.entries if entry.party.role is Role.AUDITOR]
     body = replace(server.result, statement=_signed(server, server.result.statement)).encode()
@@ -156,8 +155,6 @@ def _ends(server: ServerState) -> list[Outgoing]:
 
 def _signed(server: ServerState, statement: Statement) -> Statement:
     """What the server has said, signed by the key that members accept now; its digest is the same."""
-    if statement.signatures[0][0] == key_id(server.own.signer.public):
-        return statement
     return make_statement(statement.type, statement.value, [server.own.signer])
 
 

@@ -194,6 +194,11 @@ class ServerState:
         """The groups that may still give a sum, or have given one, in their order."""
         return [group for group in self.plan.groups if group.gid not in self.ended]
 
+    @property
+    def last_code(self) -> EndCode:
+        """Why a round ends without a result: the code of the group that ended last."""
+        return list(self.ended.values())[-1].code
+
     def named(self, gid: int) -> tuple[str, ...]:
         """The members of a cohort whom a check of answers, R1 to R4, put to blame; sorted."""
         groups, cohort = (NONE, str(gid)), self.groups[gid].cohort

@@ -13,7 +13,7 @@ from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.home_folder import Identity
 from fedspallm_secure.storage.journal import open_journal
 from fedspallm_secure.storage.log_folder import publish
-from fedspallm_secure.storage.log_store import open_log
+from fedspallm_secure.storage.log_store import LogStore
 from fedspallm_secure.storage.pem import CERTIFICATE, encode_pem
 from fedspallm_secure.storage.register import open_register
 from tests.protocol.audit import logs
@@ -62,7 +62,7 @@ def published(where: Path, size: int, parted: int | None = None, cosigned: Note 
     where.parent.mkdir(parents=True, exist_ok=True)
     register = where.with_name(f"{where.name}.sqlite")
     with open_register(register), open_journal(register, "a log", bytes(32)) as journal:
-        store = open_log(journal.connection, register)
+        store = LogStore(journal.connection, register)
         for entry in history(size, parted):
             store.stage(entry)
         for document in DOCUMENTS:
@@ -89,12 +89,12 @@ def home(
     (where / folder.ROOT).write_bytes(encode_pem(CERTIFICATE, ROOT))
     register = where / folder.REGISTER
     with open_register(register), open_journal(register, identity.uri, bytes(32)) as journal:
-        store = open_log(journal.connection, register)
+        store = LogStore(journal.connection, register)
         for entry in history(size, parted) if size else []:
             store.stage(entry)
         for one in seen:
             found = Checkpoint.parse(one.text)
-            store.keep_note(one.encode(), found.size, found.root, "server/hub")
+            store.keep_note(one.encode(), found.size, found.root)
         with journal.transaction():
             store.flush()
             kind = "own" if party.startswith("server/") else "pinned"

@@ -15,7 +15,7 @@ from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.app.stations import server_station
 from fedspallm_secure.crypto.merkle import leaf_hash
-from fedspallm_secure.crypto.notes import Checkpoint, Note
+from fedspallm_secure.crypto.notes import Checkpoint
 from fedspallm_secure.errors import ForeignFile, TileMismatch, UsageError
 from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.rounds.deals import handover_size, vector_root
@@ -236,5 +236,5 @@ def test_an_answer_that_is_longer_than_any_may_be_is_not_read(kept):
 
 def logged(kept: Kept) -> LoggedRound:
     source = FolderLog(kept.data / "log")
-    size = Checkpoint.parse(Note.parse(source.note()).text).size
+    size = Checkpoint.of_note(source.note()).size
     return read_round(source, size, kept.site().home.root, 1, lambda *_: None)

@@ -19,7 +19,7 @@ from fedspallm_secure.crypto.notes import (
     sign_checkpoint,
 )
 from fedspallm_secure.errors import FormatError, LogRefused, SplitView
-from fedspallm_secure.protocol.audit.cosigning import PROOF_LIMIT, Answer, Cosigner, Shown
+from fedspallm_secure.protocol.audit.cosigning import HASHES_LIMIT, Answer, Cosigner, Shown
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, log_name
 from tests.protocol.audit.logs import (
     FEDERATION,
@@ -224,7 +224,7 @@ def test_bodies_read_back():
         {**ASKED, "note": ""},
         {**ASKED, "proof": [7]},
         {**ASKED, "proof": ["ab"]},
-        {**ASKED, "proof": ["ab" * 32] * (PROOF_LIMIT + 1)},
+        {**ASKED, "proof": ["ab" * 32] * (HASHES_LIMIT + 1)},
     ],
 )
 def test_bodies_that_are_none(value):

@@ -11,8 +11,9 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.crypto.signing import Ed25519Signer, sign
 from fedspallm_secure.errors import BadSignature, FormatError, LimitExceeded
-from fedspallm_secure.protocol.audit.entries import ENTRY_LIMIT, Entry, EntryType, head_data, read_head
+from fedspallm_secure.protocol.audit.entries import Entry, EntryType, head_data, read_head
 from fedspallm_secure.protocol.audit.entry_data import check_data
+from fedspallm_secure.protocol.audit.tiles import ENTRY_LIMIT
 from fedspallm_secure.protocol.limits import HEADER_LIMIT, LATEST_TIME
 from tests.protocol.audit.logs import FEDERATION, SERVER, SERVER_SIGNER
 from tests.protocol.audit.samples import AT, FILE, GOOD, NORTH, OUTSIDE, SIGNATURE, entry, head, header

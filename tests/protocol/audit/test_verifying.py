@@ -199,6 +199,9 @@ def test_cosigned_checkpoints_have_to_be_of_this_history():
         kit.log.cosigned_note = other
         assert failed(audit(kit, policy)) == {"V2": set()}
         assert failed(audit(kit)) == {"V2": set()}
+    kit.log.cosigned_note = cosigned(kit, len(kit.log.bodies) + 1, bytes(32))
+    assert skipped(audit(kit, policy)) == set(ALL[2:])  # entries of a log that lacks some are not read
+    assert skipped(audit(kit)) == {"V7"}
     note = Note.parse(cosigned(kit, size, kit.tree.root(size)))
     key, own = note.signatures
     kit.log.cosigned_note = Note(note.text, (key, type(own)(own.name, own.id, bytes(72)))).encode()
