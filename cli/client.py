@@ -18,14 +18,14 @@ _GROUPS = {
     "What has to be there": ("home", "model", "texts"),
     "The server": ("server", "url", "by_hand", "proxy", "upload_rate", "download_rate"),
     "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
-    "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
     "This machine": ("data", "out"),
 }
 _KEYS = {
     "server": ("proxy", "upload_rate", "download_rate"),
     "texts": ("field", "samples", "seqlen"),
     "budget": ("layers", "gpu_memory", "minutes"),
-    "policy": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "policy": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
     "compute": ("device", "dtype", "blocks"),
 }  # section -> options that go into it as they were typed
 
@@ -80,10 +80,13 @@ def client() -> None:
     "--profile",
     "profiles",
     multiple=True,
-    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]),
+    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),
     help="One that you accept.  [default: three-trip]",
 )
 @click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that you believe.")
+@click.option(
+    "--key-holder", "key_holders", multiple=True, metavar="NAME", help="Who may decrypt sums that you are in."
+)
 @click.option(
     "--pruner", "pruners", multiple=True, type=click.Choice(["sparsegpt", "wanda", "magnitude"]), help="[default: any]"
 )
@@ -103,6 +106,7 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     roster = preparing.roster_for(open_warned(home), Role.MEMBER)
     server = preparing.server_of(roster, options["server"])
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
+    preparing.check_known(roster, Role.KEY_HOLDER, options["key_holders"], "--key-holder")
     preparing.check_model(model)
     for text in texts:
         preparing.check_text(text)

@@ -27,6 +27,7 @@ from fedspallm_secure.app.configuration.reading import Configuration, Section, r
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.protocol.limits import PARTIES_LIMIT
 from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT
+from fedspallm_secure.protocol.rounds.plan_parts import SAMPLE_WHOLE
 from fedspallm_secure.secagg.thresholds import MIN_HONEST, Profile
 
 
@@ -93,6 +94,15 @@ class Policy(Section):
         [], "Witnesses you believe, by name. For the profile two-trip-witnessed."
     )
     dishonest: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(0, "How many of them may lie.")
+    key_holders: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.KEY_HOLDER)))] = said(
+        [], "Who may decrypt sums that you are in, by name. For the profile one-trip."
+    )
+    sample_least: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
+        50, "Thousandths of a sum that a key holder has to add up again at least: so surely a false sum is noticed."
+    )
+    sample_most: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
+        50, "At most: it could read so much of your own vector."
+    )
     log_policy: Annotated[Path | None, own_path_or_none()] = said(
         "", "File that says whose log and cosignatures you ask for, a C2SP tlog-policy. Empty: nobody's."
     )
@@ -124,6 +134,10 @@ class Policy(Section):
     def _check_together(self) -> Self:
         if self.dishonest > len(self.witnesses):
             raise ValueError(f"dishonest = {self.dishonest}: there are {len(self.witnesses)} witnesses")
+        if Profile.ONE_TRIP in self.profiles and not self.key_holders:
+            raise ValueError("profiles: one-trip needs key_holders")
+        if self.sample_least > self.sample_most:
+            raise ValueError("sample_least is more than sample_most")
         if Profile.WITNESSED in self.profiles and self.dishonest >= len(self.witnesses):
             raise ValueError("profiles: two-trip-witnessed needs more witnesses than may be dishonest")
         return self

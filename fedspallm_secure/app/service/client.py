@@ -268,4 +268,6 @@ def policy_of(config: MemberConfig) -> Policy:
         least_cohort=found.least_cohort,
         software=frozenset(found.software) or None,
         pruners=frozenset(found.pruners) or None,
+        key_holders=frozenset(found.key_holders),
+        sample=(found.sample_least, found.sample_most),
     )

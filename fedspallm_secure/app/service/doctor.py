@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedspallm_secure.app.configuration.either import Either, home_of, read_either, role_of
-from fedspallm_secure.app.configuration.witness import WitnessConfig
+from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.service import doctor_identity, doctor_machine, doctor_model, doctor_network
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, looked_at, note
 from fedspallm_secure.crypto.passwords import Password
@@ -51,7 +52,7 @@ def examine(path: Path, password: Password | None, quick: bool = False) -> Itera
     patient = Patient(config, home[0], int(time.time()), None if password is None else Unlocking(password))
     for name, check in _QUICK if quick else (*_QUICK, *_SLOW):
         yield from looked_at(name, lambda check=check: check(patient))  # type: ignore[misc]
-    if quick and not isinstance(config, WitnessConfig):
+    if quick and isinstance(config, FederationConfig | MemberConfig):
         yield note("model", "not looked at, because of --quick")
 
 
