@@ -14,36 +14,27 @@ from fedprune_cli.services import ServiceGroup, config_option, confirm, run_opti
 from fedprune_cli.status import print_rounds, show_status, watch_option
 
 FILE = "federation.toml"
+_ROUNDS = (
+    "members",
+    "min_cohort",
+    "spread",
+    "colluders",
+    "profile",
+    "witnesses",
+    "key_holder",
+    "sum_bits",
+    "seed",
+)
 _GROUPS = {
     "What has to be there": ("home", "model"),
     "Pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
-    "Rounds": (
-        "members",
-        "min_cohort",
-        "spread",
-        "colluders",
-        "profile",
-        "witnesses",
-        "key_holder",
-        "sum_bits",
-        "seed",
-    ),
+    "Rounds": _ROUNDS,
     "This server": ("data", "listen", "metrics", "by_hand", "out"),
 }
 _KEYS = {
     "server": ("data", "listen", "metrics"),
     "pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
-    "rounds": (
-        "members",
-        "min_cohort",
-        "spread",
-        "colluders",
-        "profile",
-        "witnesses",
-        "key_holder",
-        "sum_bits",
-        "seed",
-    ),
+    "rounds": _ROUNDS,
 }  # section -> options that go into it as they were typed
 
 

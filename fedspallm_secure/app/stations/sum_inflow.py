@@ -57,7 +57,7 @@ class SumInflow(Inbound):
         self._hasher.write(piece)
 
     def end(self) -> tuple[bytes, bytes]:
-        """The header without its length, and the root of the sum, 32 bytes.  Raises FormatError where some is missing."""
+        """The header without its length, and root of the sum, 32 bytes.  Raises FormatError if some is missing."""
         if self._missing or self._size != self._group.upload_size:
             raise FormatError(f"the sum of group {self._group.gid} does not have {self._size} bytes")
         return bytes(self._header), self._hasher.root
