@@ -58,7 +58,7 @@ def round_account(federation: Path, run: Simulation, home: Collection[str]) -> d
         more, digest = _add_up(found, group, files, run, checked)
         clipped += more
         equal += digest == next(one.layer for one in found.result.groups if one.gid == group.gid)
-    answered = {Party.parse(seen.sender).id for seen in inbox if seen.type == "unmask-response"}
+    answered = {Party.parse(seen.sender).id for seen in inbox if seen.type in ("unmask-response", "decrypt-response")}
     return {
         "round": plan.round,
         "plan_hash": plan.hash,
