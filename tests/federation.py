@@ -18,11 +18,12 @@ import numpy as np
 
 from fedspallm_secure.app.federation import Federation
 from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.key_holder_party import KeyHolderParty
 from fedspallm_secure.app.rounds.member_party import MemberParty
 from fedspallm_secure.app.rounds.parties import Correspondent, WitnessParty
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms, make_plan
+from fedspallm_secure.app.rounds.planning import LayerBase, Terms, cipher_for, make_plan
 from fedspallm_secure.app.rounds.playing import Round, Stage
-from fedspallm_secure.app.rounds.town import FEDERATION, SERVER, Town
+from fedspallm_secure.app.rounds.town import FEDERATION, KEY_HOLDER, SERVER, Town
 from fedspallm_secure.app.rounds.vault import MemoryVault, word_sizes
 from fedspallm_secure.app.rounds.vectors import Released, Streams
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
@@ -30,6 +31,7 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.key_records import PrekeySecret
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.prekeys import Prekeys
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
 from fedspallm_secure.protocol.rounds.outcomes import Result
@@ -49,6 +51,7 @@ NAMES = (*_MANY.split(), "wes", "xia", "yan")
 WITNESSES = ("wit", "wop", "wyn")
 SPARE = Party(Role.SERVER.value, "spare")
 AUDITOR = Party(Role.AUDITOR.value, "watch")
+OTHER_HOLDER = Party(Role.KEY_HOLDER.value, "other-key-holder")
 STRANGER = Party(Role.MEMBER.value, "zoe")  # in the roster, and in no cohort
 SEED = bytes(range(32))
 
@@ -175,7 +178,11 @@ def plain_sum(group: GroupPlan, vectors: Iterable[Streams]) -> Streams:
 
 @dataclass(frozen=True)
 class Setting:
-    """A federation.  colluders: c, None for a third; rounds: prekeys of each member; policy: what is not as usual."""
+    """A federation.
+
+    colluders: c, None for a third; rounds: prekeys of each member; sample: thousandths, where vectors are encrypted;
+    policy: what is not as usual.
+    """
 
     members: int = 5
     profile: Profile = Profile.THREE_TRIP
@@ -187,13 +194,22 @@ class Setting:
     witnesses: int = 0
     dishonest: int = 0
     beacons: int = 0
+    sample: int = 1000
     policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @cache
 def _authority(members: int) -> Federation:
     """Keys, certificates and roster, made once for each size."""
-    names = [SERVER, SPARE, AUDITOR, STRANGER, *(Party(Role.WITNESS.value, name) for name in WITNESSES)]
+    names = [
+        SERVER,
+        SPARE,
+        AUDITOR,
+        STRANGER,
+        KEY_HOLDER,
+        OTHER_HOLDER,
+        *(Party(Role.WITNESS.value, name) for name in WITNESSES),
+    ]
     return Federation.make(FEDERATION, [*names, *(Party(Role.MEMBER.value, name) for name in NAMES[:members])], NOW)
 
 
@@ -244,7 +260,8 @@ class Refusal:
 class Bench(Town):
     """The federation of a `Setting`.  now: the time, for everybody; kinds: member -> class other than `MemberParty`.
 
-    There are also a second server, an auditor and a stranger, in the roster and with keys, who do nothing.
+    There are also a second server, an auditor, key holders and a stranger, in the roster and with keys, who do nothing;
+    but for the first key holder, where vectors are encrypted.
     """
 
     def __init__(
@@ -261,7 +278,11 @@ class Bench(Town):
         self.names = NAMES[: setting.members]
         self.revision, self.model = 1, ""
         colluders = default_colluders(setting.members) if setting.colluders is None else setting.colluders
-        self.terms = Terms(setting.profile, colluders, setting.strategy, "magnitude")
+        encrypts = setting.profile is Profile.ONE_TRIP
+        cipher = cipher_for(setting.members, setting.strategy, 32) if encrypts else None
+        self.terms = Terms(
+            setting.profile, colluders, setting.strategy, "magnitude", cipher=cipher, sample=setting.sample
+        )
         witnesses = [Party(Role.WITNESS.value, name) for name in WITNESSES]
         parties = [Party(Role.MEMBER.value, name) for name in self.names]
         self.federation, bundles = enrolled(setting.members, setting.rounds)
@@ -277,6 +298,8 @@ class Bench(Town):
                 "dishonest": setting.dishonest,
                 "beacons": self.beacons,
                 "counts_to": self.terms.counts_to,
+                "key_holders": frozenset({KEY_HOLDER.id}) if encrypts else frozenset(),
+                "sample": (setting.sample, setting.sample),
                 **setting.policy,
             }
         )
@@ -285,6 +308,10 @@ class Bench(Town):
         self.witnesses = [
             WitnessParty(self.federation[one].signer, self.post(one), SERVER, self.wire, self.clock)
             for one in witnesses[: max(setting.witnesses, setting.beacons)]
+        ]
+        self.key_holders = [
+            KeyHolderParty(self.federation[one].signer, self.post(one), self.policy, self.wire, self.clock)
+            for one in ([KEY_HOLDER] if encrypts else [])
         ]
         self.members = {party.id: self._member(party, (kinds or {}).get(party.id, MemberParty)) for party in parties}
 
@@ -339,12 +366,18 @@ class Bench(Town):
         budgets = tuple((name, layers) for name in sorted(names or self.names))
         return Sampling(1, layers, ("1/2",), 3, False, budgets)
 
-    def plan(self, sampling: Sampling | None = None, seed: bytes = SEED, number: int | None = None) -> Plan:
-        """The plan that an honest server would make for its next round, or for round `number`."""
+    def plan(
+        self,
+        sampling: Sampling | None = None,
+        seed: bytes = SEED,
+        number: int | None = None,
+        key: CipherKey | None = None,
+    ) -> Plan:
+        """The plan that an honest server would make for its next round, or for round `number`.  key: of its holder."""
         sampling = sampling or self.sampling()
         drawn, at = sampling.draw(seed), self.number + 1 if number is None else number
         return make_plan(
-            at, drawn, sampling, seed, self.layers, self.terms, self.uses(), self.trust, self.previous, self.now
+            at, drawn, sampling, seed, self.layers, self.terms, self.uses(), self.trust, self.previous, self.now, key
         )
 
     def open(self, sampling: Sampling | None = None) -> Round:
@@ -361,8 +394,8 @@ class Bench(Town):
 
     @property
     def parties(self) -> list[Correspondent]:
-        """Members and witnesses."""
-        return [*self.members.values(), *self.witnesses]
+        """Members, witnesses and key holders."""
+        return [*self.members.values(), *self.witnesses, *self.key_holders]
 
 
 # --- a round ----------------------------------------------------------------------------------------------------------

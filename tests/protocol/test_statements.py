@@ -71,6 +71,7 @@ def test_limits_are_those_of_the_specification():
         "bundle": 4 << 20,
         "receipt": 4 << 10,
         "note-key": 4 << 10,
+        "cipher-key": 4 << 10,
     }
 
 

@@ -44,6 +44,7 @@ class KeyHolderParty(Correspondent):
         self.ledger = Ledger()
         self.keys: dict[str, tuple[CipherKey, SecretKey]] = {}
         self._made = 0
+        self._used: set[str] = set()
         self._sums: dict[int, Octets] = {}
 
     def make_key(self, parameters: Parameters) -> CipherKey:
@@ -80,9 +81,11 @@ class KeyHolderParty(Correspondent):
         last = 0 if self.machine.taken is None else self.machine.taken.round
         same = incoming.head.context.round == last
         machine = self.machine if same else KeyHolder(self.own)
-        step = machine.on_plan(incoming, self.keys[use.key][0], self.ledger, now, 0 if same else last)
+        used = self._used - ({self.machine.key_hash} if same and last else set())
+        step = machine.on_plan(incoming, self.keys[use.key][0], self.ledger, now, 0 if same else last, used)
         if machine is not self.machine:
             self.machine, self._sums = machine, {}
+        self._used.add(machine.key_hash)
         self._keep(step)
 
     def _on_request(self, incoming: Incoming, now: int) -> None:

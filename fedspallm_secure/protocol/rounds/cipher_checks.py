@@ -3,7 +3,7 @@
 Functions of verified state.  P15 raises PlanDeclined, the others UnmaskingDeclined, each with its number.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FormatError, PlanDeclined, ResponseRefused, UnmaskingDeclined
@@ -51,11 +51,13 @@ def check_capacity(plan: Plan, key: CipherKey) -> None:
             raise PlanDeclined(f"a sum of group {group.gid} does not fit into what is encrypted", check="P15")
 
 
-def check_key_use(plan: Plan, key: CipherKey, own: Own) -> None:
-    """K2: the plan names me and this key of mine, and its groups fit it."""
+def check_key_use(plan: Plan, key: CipherKey, own: Own, used: Collection[str] = ()) -> None:
+    """K2: the plan names me and this key of mine, which no other round has, and its groups fit it."""
     use = plan.key_holder
     if use is None or use.party != own.party or use.key != key.hash:
         raise PlanDeclined("the plan does not ask me to decrypt with this key", check="K2")
+    if key.hash in used:
+        raise PlanDeclined("another round has this key, and each has its own", check="K2")
     _check_sample(use, own.policy, "K2")
     check_capacity(plan, key)
 

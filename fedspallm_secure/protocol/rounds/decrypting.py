@@ -21,6 +21,7 @@ from fedspallm_secure.crypto.encoding import (
 )
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import FormatError
+from fedspallm_secure.he.parameters import CHUNKS_LIMIT
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, is_ascending
 from fedspallm_secure.protocol.rounds.plans import SAMPLE_WHOLE
 from fedspallm_secure.protocol.rounds.survivors import SurvivorList
@@ -28,6 +29,7 @@ from fedspallm_secure.protocol.rounds.unmasking import ForwardedDeal
 
 LENGTH = 4  # bytes of the length before a header
 HEADER_LIMIT = 1 << 24  # bytes, with the length
+_BITS_LIMIT = CHUNKS_LIMIT // 4  # hex digits
 _WHAT = "the decrypt request"
 _CHALLENGE = "the decrypt challenge"
 
@@ -105,6 +107,8 @@ class Challenge:
     def parse(cls, body: bytes) -> "Challenge":
         """Read it back.  Raises FormatError."""
         found = fields(parse_canonical_json(body, _CHALLENGE), {"root": str, "chunks": str}, _CHALLENGE)
+        if len(found["chunks"]) > _BITS_LIMIT:  # before a number is made of every bit
+            raise FormatError(f"{_CHALLENGE} asks for chunks that no vector has")
         try:
             bits = bytes.fromhex(found["chunks"])
         except ValueError:

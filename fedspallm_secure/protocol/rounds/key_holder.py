@@ -5,7 +5,7 @@ members signed, as far as the chunks show that it adds up again.  What a `Step` 
 before any of its messages leaves.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Self, cast, get_args
 
@@ -120,11 +120,18 @@ class KeyHolder:
         return cast(ListedGroup, cast(SurvivorList, self.survivors).group(gid))
 
     def on_plan(
-        self, incoming: Incoming, key: CipherKey, ledger: Ledger, now: int, last_round: int = 0
+        self,
+        incoming: Incoming,
+        key: CipherKey,
+        ledger: Ledger,
+        now: int,
+        last_round: int = 0,
+        used_keys: Collection[str] = (),
     ) -> Step[KeyHolderRecord]:
         """Take a plan by K1 to K3.  The same plan again changes nothing.
 
-        key: the own one that the plan names; now: Unix seconds; last_round: the newest round that it took a plan for.
+        key: the own one that the plan names; now: Unix seconds; last_round: the newest round that it took a plan for;
+        used_keys: digests of all keys that plans of other rounds named, hex, whether these rounds have ended or not.
         Raises PlanDeclined, DisclosureRefused.
         """
         own = self.own
@@ -135,7 +142,7 @@ class KeyHolder:
         if self.taken is not None and self.plan_hash == plan_hash:
             return Step()
         plan_checks.check_round(plan, self.taken is not None, last_round)
-        cipher_checks.check_key_use(plan, key, own)  # K2
+        cipher_checks.check_key_use(plan, key, own, used_keys)  # K2
         plan_checks.check_protection(plan, own)
         plan_checks.check_cohorts(plan)
         plan_checks.check_terms(plan, own.policy, now)

@@ -14,7 +14,7 @@ from fedspallm_secure.protocol.packages import NONE, Context, Header
 from tests.protocol.audit.logs import FEDERATION, SERVER, SERVER_SIGNER
 from tests.protocol.rounds.altering import HEX, OTHER_HEX
 
-NORTH, SOUTH, WYN = (Party.parse(name) for name in ("member/north", "member/south", "witness/wyn"))
+NORTH, SOUTH, WYN, VAULT = map(Party.parse, ("member/north", "member/south", "witness/wyn", "key-holder/vault"))
 AT = 1_800_000_000
 _CONTEXT = Context(
     type="contribution",
@@ -71,6 +71,8 @@ GOOD: dict[EntryType, tuple[Party, dict[str, Any]]] = {
     EntryType.ENDORSEMENT: (WYN, {"survivors": HEX, "signature": SIGNATURE, "head": head("endorsement")}),
     EntryType.UNMASK_REQUEST: (SERVER, {"recipients": ["north", "south"]}),
     EntryType.UNMASK_RESPONSE: (NORTH, {"package": HEX, "head": head("unmask-response")}),
+    EntryType.DECRYPT_CHALLENGE: (VAULT, {"group": 0, "package": HEX, "head": head("decrypt-challenge")}),
+    EntryType.DECRYPT_RESPONSE: (VAULT, {"group": 0, "package": HEX, "head": head("decrypt-response")}),
     EntryType.COMPLAINT: (SERVER, {"group": 0, "check": "R4", "guilty": ["north"], "suspects": []}),
     EntryType.GROUP_ENDED: (SERVER, {"group": 1, "code": "BAD_DEALING", "named": ["north", "south"]}),
     EntryType.RESULT: (SERVER, {"hash": HEX, "document": OTHER_HEX}),

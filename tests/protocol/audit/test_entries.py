@@ -22,6 +22,7 @@ from tests.protocol.rounds.altering import HEX, OTHER_HEX, faults, near
 all_types = pytest.mark.parametrize("type", EntryType)
 BY_ANYBODY = {EntryType.CERTIFICATE, EntryType.REFUSAL, EntryType.EQUIVOCATION}
 BY_MEMBERS = {EntryType.PREKEYS, EntryType.CONTRIBUTION, EntryType.UNMASK_RESPONSE}
+BY_KEY_HOLDERS = {EntryType.DECRYPT_CHALLENGE, EntryType.DECRYPT_RESPONSE}
 EITHER = {EntryType.EQUIVOCATION, EntryType.RETENTION}
 PARTIES = {role: Party(role.value, "one") for role in Role}
 
@@ -42,7 +43,7 @@ def refused(value: object, *words: str) -> None:
 
 def test_there_is_a_sample_of_every_type():
     assert list(GOOD) == list(EntryType)
-    assert len(EntryType) == 22
+    assert len(EntryType) == 24
 
 
 @all_types
@@ -113,6 +114,8 @@ def test_each_is_done_by_whom_the_table_names(type, role):
         allowed = set(Role)
     elif type in BY_MEMBERS:
         allowed = {Role.MEMBER}
+    elif type in BY_KEY_HOLDERS:
+        allowed = {Role.KEY_HOLDER}
     elif type is EntryType.ENDORSEMENT:
         allowed = {Role.MEMBER, Role.WITNESS}
     value = {**plain(type), "actor": str(PARTIES[role])}

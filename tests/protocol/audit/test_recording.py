@@ -17,6 +17,8 @@ from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.records_server import (
     Answered,
     Blamed,
+    Challenged,
+    Decrypted,
     Endorsed,
     Finished,
     GroupEnded,
@@ -157,7 +159,7 @@ def test_in_two_trips_the_list_is_the_request(played):
 def test_every_kind_of_record_has_its_entries(played):
     """The kinds that this round has not are below."""
     kinds = {type(record) for record, _ in played.drafts}
-    assert kinds | {Blamed, GroupEnded, OutOfRange} == set(get_args(ServerRecord))
+    assert kinds | {Blamed, Challenged, Decrypted, GroupEnded, OutOfRange} == set(get_args(ServerRecord))
     assert [drafts for record, drafts in played.drafts if isinstance(record, Unmasked)] == [[]]
 
 

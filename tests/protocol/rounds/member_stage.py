@@ -12,10 +12,12 @@ from typing import Any
 from fedspallm_secure.crypto.body import body_length
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.key_records import PrekeySecret
+from fedspallm_secure.he.parameters import Parameters, choose
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.packages import Head, Header
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.deals import Handover, deal_digest
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.links import Links
@@ -23,7 +25,7 @@ from fedspallm_secure.protocol.rounds.member import LocalGroup, LocalModel, Memb
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing
 from fedspallm_secure.protocol.rounds.openings import Opening, PrekeyUse, beacon_seed, beacon_signature
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal, PlanBody
-from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
+from fedspallm_secure.protocol.rounds.plans import Deadlines, KeyUse, Plan, Sampling
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.rounds.survivors import (
     Endorsement,
@@ -45,14 +47,19 @@ MEMBERS = ("east", "mid", "north", "south", "west")
 YOUNG = ("ylva", "yoko", "yosef", "young", "yuri")  # in the roster, and in no cohort
 ME = "mid"
 SERVER = Party.parse("server/hub")
+HOLDER = Party.parse("key-holder/vault")
 COLLUDERS = 1
 LAYERS = (0, 1)
 FIRST = 40  # index of the first prekey of everybody; their next one is two later
 NEXT = 42
+SAMPLE = 500  # thousandths
+MASKED = tuple(profile for profile in Profile if profile is not Profile.ONE_TRIP)
 PARTIES = (
     "server/hub",
     "server/spare",
     "auditor/watch",
+    "key-holder/vault",
+    "key-holder/other",
     *(f"witness/{one}" for one in ("ant", "bee", "cat")),
     *(f"member/{one}" for one in (*MEMBERS, *YOUNG)),
 )
@@ -104,7 +111,34 @@ def group(gid: int, cohort: Sequence[str], profile: Profile = Profile.THREE_TRIP
     numbers = group_thresholds(size, COLLUDERS, profile)
     word = SumWord.default(32, size) if sums else None
     shape = numbers.shares, numbers.survivors, 0
-    return GroupPlan(gid, base(gid), matrices(gid), tuple(cohort), *shape, CountField.for_cohort(size), word)
+    counts, cipher = CountField.for_cohort(size), encryption(size, sums) if profile is Profile.ONE_TRIP else None
+    return GroupPlan(gid, base(gid), matrices(gid), tuple(cohort), *shape, counts, word, cipher)
+
+
+def encryption(size: int, sums: bool = True) -> Parameters:
+    return choose(size, SumWord.default(32, size).bound if sums else 0)
+
+
+def cipher_key(parameters: Parameters | None = None, by: str = str(HOLDER), **changes: Any) -> CipherKey:
+    """A key of the key holder; what it encrypts with is never looked at by those who only handle it."""
+    signer = lungs()[changes.pop("signed_by", by)].signer
+    made = {
+        "signer": signer,
+        "federation": lungs().name,
+        "party": Party.parse(by),
+        "index": 3,
+        "parameters": parameters or encryption(len(MEMBERS)),
+        "public": b"a public key",
+        "not_before": NOW - DAY,
+        "not_after": NOW + 60 * DAY,
+    }
+    return CipherKey.make(**{**made, **changes})
+
+
+@cache
+def plan_key(sums: bool = True) -> CipherKey:
+    """The key of `plan(Profile.ONE_TRIP, sums)`."""
+    return cipher_key(encryption(len(MEMBERS), sums))
 
 
 def plan(profile: Profile = Profile.THREE_TRIP, sums: bool = True, **changes: Any) -> Plan:
@@ -129,6 +163,7 @@ def plan(profile: Profile = Profile.THREE_TRIP, sums: bool = True, **changes: An
         prekeys=tuple(PrekeyUse(one, own_bundle(one).statement.digest.hex(), NEXT) for one in MEMBERS),
         deadlines=Deadlines(NOW + DAY, NOW + 2 * DAY, NOW + 3 * DAY, NOW + 4 * DAY),
         counts_to=(Role.AUDITOR, Role.SERVER),
+        key_holder=KeyUse(HOLDER.id, plan_key(sums).hash, SAMPLE) if profile is Profile.ONE_TRIP else None,
     )
     return replace(made, **changes)
 
@@ -153,6 +188,8 @@ def policy(**changes: Any) -> Policy:
         "colluders": COLLUDERS,
         "witnesses": ("ant", "bee", "cat"),
         "profiles": frozenset(Profile),
+        "key_holders": frozenset({HOLDER.id}),
+        "sample": (SAMPLE, SAMPLE),
     }
     return Policy(**{**made, **changes})
 
@@ -185,6 +222,7 @@ class Case:
     opening: Opening | None = None
     beacons: tuple[tuple[str, bytes], ...] = ()
     history: tuple[PastDeal, ...] = ()
+    cipher_key: CipherKey | None = None
     body: bytes | None = None
     model: LocalModel = field(default_factory=model)
     ledger: Ledger = field(default_factory=Ledger)
@@ -197,7 +235,8 @@ class Case:
     def packed(self) -> Incoming:
         neighbours = sorted(self.plan.neighbours_of(self.member) - set(self.drop))
         bundles = tuple(self.bundles.get(one) or own_bundle(one) for one in neighbours)
-        body = self.body or PlanBody(self.plan, bundles, self.opening, self.beacons, self.history).encode()
+        given = PlanBody(self.plan, bundles, self.opening, self.beacons, self.history, self.cipher_key)
+        body = self.body or given.encode()
         return incoming("plan", body, self.plan, self.member, **self.context)
 
     def give(self, machine: Member, again: Incoming | None = None):

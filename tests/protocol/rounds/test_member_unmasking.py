@@ -42,6 +42,7 @@ from tests.parties import DAY, NOW
 from tests.protocol.rounds.member_stage import (
     FIRST,
     LAYERS,
+    MASKED,
     ME,
     MEMBERS,
     NEXT,
@@ -499,7 +500,7 @@ def test_every_check_of_a_request_has_a_fault():
     assert {fault[0] for fault in Q_FAULTS} == {f"Q{number}" for number in range(1, 8)}
 
 
-@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("profile", MASKED)
 def test_an_answer_is_given_once_and_goes_out_again_as_it_was(profile):
     case = Asked(profile)
     step = case.give()
@@ -535,7 +536,7 @@ def test_a_list_without_me_is_a_release_too():
     ],
     ids=["everybody", "one without me", "one group asked", "often", "last second"],
 )
-@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("profile", MASKED)
 def test_requests_that_are_answered(profile, change):
     case = Asked(profile)
     change(case)

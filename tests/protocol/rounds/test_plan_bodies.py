@@ -28,6 +28,7 @@ VALUE = {  # by hand, from SPEC section 16.2
         {"round": 3, "plan_hash": HEX, "gid": gid, "deal": "ZGVhbA==", "signature": encode_base64(bytes(64))}
         for gid in (5, 6)
     ],
+    "cipher_key": "",
 }
 
 

@@ -103,12 +103,14 @@ VALUE = {  # by hand, from SPEC section 16.2
             "degree": 0,
             "count_bits": 4,
             "sum": {"bits": 32, "fraction": 25, "bound": (2**31 - 1) // 5},
+            "cipher": {},
         }
         for gid, base in ((3, HEX), (4, OTHER_HEX))
     ],
     "prekeys": [{"id": member, "bundle": HEX, "index": number} for number, member in enumerate(COHORT)],
     "deadlines": {"contribution": 10, "endorsement": 20, "unmask": 30, "abort": 40},
     "counts_to": ["auditor", "server"],
+    "key_holder": {},
 }
 VOTES = replace(PLAN, strategy=Strategy.VOTES, groups=tuple(replace(one, sums=None) for one in PLAN.groups))
 

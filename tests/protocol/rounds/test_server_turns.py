@@ -54,6 +54,7 @@ ACTIONS: Mapping[Event, Callable[[Play], object]] = {
     Event.ENDORSEMENT: lambda play: play.server.on_endorsement(COMPLETE.endorsement("member/fir")),
     Event.CLOSE_ENDORSING: lambda play: play.server.close_endorsing(),
     Event.ANSWER: lambda play: play.server.on_response(COMPLETE.responding("fir")),
+    Event.DECRYPTION: lambda play: play.server.check(Event.DECRYPTION),  # where vectors are masked nobody can send one
     Event.CLOSE_UNMASKING: lambda play: play.server.close_unmasking(),
     Event.FINISH: lambda play: play.server.finish([result(GID, 5)]),
     Event.STOP: lambda play: play.server.stop(),
@@ -67,6 +68,7 @@ BECOMES = {  # SPEC section 16.5; every other pair is refused
     (State.ENDORSING, Event.CLOSE_ENDORSING): State.UNMASKING,
     (State.ENDORSING, Event.STOP): State.FINISHED,
     (State.UNMASKING, Event.ANSWER): State.UNMASKING,
+    (State.UNMASKING, Event.DECRYPTION): State.UNMASKING,
     (State.UNMASKING, Event.CLOSE_UNMASKING): State.SUMMING,
     (State.UNMASKING, Event.STOP): State.FINISHED,
     (State.SUMMING, Event.FINISH): State.FINISHED,
