@@ -23,6 +23,8 @@ SMALL = {
     "tampering": ("120", "3", "1"),
     "split_views": ("1", "1"),
     "log_tails": ("0", "1"),
+    "he_exact": ("1", "1"),
+    "he_noise": ("10", "1"),
 }
 
 
