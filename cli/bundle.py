@@ -139,6 +139,7 @@ _ACTS = {
     Role.SERVER: "server run --once",
     Role.MEMBER: "client run --once",
     Role.WITNESS: "witness cosign",
+    Role.KEY_HOLDER: "key-holder run --once",
 }
 _STATES = {
     "stale": "a newer bundle came before it; nothing was changed",

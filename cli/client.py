@@ -18,14 +18,16 @@ _GROUPS = {
     "What has to be there": ("home", "model", "texts"),
     "The server": ("server", "url", "by_hand", "proxy", "upload_rate", "download_rate"),
     "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
-    "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
+    "Differential privacy of your text": ("epsilon", "delta", "rounds", "clip"),
     "This machine": ("data", "out"),
 }
 _KEYS = {
     "server": ("proxy", "upload_rate", "download_rate"),
     "texts": ("field", "samples", "seqlen"),
     "budget": ("layers", "gpu_memory", "minutes"),
-    "policy": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "policy": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
+    "privacy": ("epsilon", "delta", "rounds", "clip"),
     "compute": ("device", "dtype", "blocks"),
 }  # section -> options that go into it as they were typed
 
@@ -80,13 +82,25 @@ def client() -> None:
     "--profile",
     "profiles",
     multiple=True,
-    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]),
+    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),
     help="One that you accept.  [default: three-trip]",
 )
 @click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that you believe.")
 @click.option(
+    "--key-holder", "key_holders", multiple=True, metavar="NAME", help="Who may decrypt sums that you are in."
+)
+@click.option(
     "--pruner", "pruners", multiple=True, type=click.Choice(["sparsegpt", "wanda", "magnitude"]), help="[default: any]"
 )
+@click.option(
+    "--dp-epsilon",
+    "epsilon",
+    metavar="E",
+    help="Prune with noise: what all your rounds together may cost.  Needs [dp].",
+)
+@click.option("--dp-delta", "delta", metavar="D", help="Chance that the promise does not hold.  [default: 1e-6]")
+@click.option("--dp-rounds", "rounds", type=int, help="Rounds that epsilon has to be enough for.  [default: 1]")
+@click.option("--dp-clip", "clip", metavar="C", help="Longest vector of one record.  [default: 1]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and layers.  [default: pruning]")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option
@@ -103,6 +117,7 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     roster = preparing.roster_for(open_warned(home), Role.MEMBER)
     server = preparing.server_of(roster, options["server"])
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
+    preparing.check_known(roster, Role.KEY_HOLDER, options["key_holders"], "--key-holder")
     preparing.check_model(model)
     for text in texts:
         preparing.check_text(text)

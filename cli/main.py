@@ -14,6 +14,7 @@ from fedprune_cli.client import client
 from fedprune_cli.demo import demo
 from fedprune_cli.doctor import doctor
 from fedprune_cli.inspect import evaluate, inspect
+from fedprune_cli.key_holder import key_holder
 from fedprune_cli.packages import package
 from fedprune_cli.server import server
 from fedprune_cli.simulate import simulate
@@ -56,6 +57,7 @@ for command in (
     server,
     client,
     witness,
+    key_holder,
     bundle,
     status,
     doctor,

@@ -14,16 +14,27 @@ from fedprune_cli.services import ServiceGroup, config_option, confirm, run_opti
 from fedprune_cli.status import print_rounds, show_status, watch_option
 
 FILE = "federation.toml"
+_ROUNDS = (
+    "members",
+    "min_cohort",
+    "spread",
+    "colluders",
+    "profile",
+    "witnesses",
+    "key_holder",
+    "sum_bits",
+    "seed",
+)
 _GROUPS = {
     "What has to be there": ("home", "model"),
     "Pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
-    "Rounds": ("members", "min_cohort", "spread", "colluders", "profile", "witnesses", "sum_bits", "seed"),
+    "Rounds": _ROUNDS,
     "This server": ("data", "listen", "metrics", "by_hand", "out"),
 }
 _KEYS = {
     "server": ("data", "listen", "metrics"),
     "pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
-    "rounds": ("members", "min_cohort", "spread", "colluders", "profile", "witnesses", "sum_bits", "seed"),
+    "rounds": _ROUNDS,
 }  # section -> options that go into it as they were typed
 
 
@@ -61,9 +72,12 @@ def server() -> None:
 @click.option("--spread", is_flag=True, default=None, help="Take as many rounds as budgets need to cover all layers.")
 @click.option("--colluders", type=int, help="Members that may work with the server.  [default: a third of a cohort]")
 @click.option(
-    "--profile", type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed"]), help="[default: three-trip]"
+    "--profile",
+    type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),
+    help="[default: three-trip]",
 )
 @click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that signs survivor lists.")
+@click.option("--key-holder", metavar="NAME", help="Who decrypts the sums of one-trip rounds.")
 @click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
 @click.option("--seed", type=int, help="Decides who prunes which layers.  [default: drawn anew]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and results.  [default: rounds]")
@@ -84,6 +98,8 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
     roster = preparing.roster_for(open_warned(home), Role.SERVER)
     preparing.check_known(roster, Role.MEMBER, options["members"], "--member")
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
+    holder = (options["key_holder"],) if options["key_holder"] else ()
+    preparing.check_known(roster, Role.KEY_HOLDER, holder, "--key-holder")
     preparing.check_cohort(roster, options["members"], options["min_cohort"] or 3)
     preparing.check_model(model)
     preparing.check_pattern(model, options["pattern"])

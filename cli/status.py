@@ -11,6 +11,7 @@ import click
 from fedprune_cli import console
 from fedprune_cli.parameters import json_option
 from fedprune_cli.spelling import listed, moment, numbers
+from fedprune_cli.status_key_holder import key_holder_blocks
 from fedprune_cli.status_member import member_blocks
 from fedprune_cli.status_server import server_blocks
 from fedprune_cli.status_text import facts, head, moving, refused, titled
@@ -75,7 +76,12 @@ def show_status(path: Path, watch: bool, as_json: bool) -> None:
 
 def status_text(found: Mapping[str, Any], width: int) -> RenderableType:
     """A status for people: what goes on first, then who is awaited, then the rest.  width: columns."""
-    special = {"server": server_blocks, "member": member_blocks, "witness": witness_blocks}[found["role"]]
+    special = {
+        "server": server_blocks,
+        "member": member_blocks,
+        "witness": witness_blocks,
+        "key-holder": key_holder_blocks,
+    }[found["role"]]
     blocks = [head(found), facts(found), *special(found, width), *moving(found), *refused(found)]
     return Group(blocks[0], *(one for block in blocks[1:] for one in (Text(""), block)))
 

@@ -30,6 +30,7 @@ _STATES = {
     "closed": "your part of the round is over",
     "left": "you take part in no more rounds",
     "waiting for a checkpoint": "the server has shown you nothing of its log yet",
+    "decrypting": "the server has opened a round; its sums are awaited, or being decrypted",
     "cosigning": "the log is cosigned as far as the server has shown it",
 }
 
@@ -76,6 +77,8 @@ def facts(found: Facts) -> RenderableType:
 
 def _round(found: Facts) -> str:
     part = found["round"]
+    if found["role"] == "key-holder":
+        return f"{part['round']}, {len(part['groups'])} sums"
     of = found["rounds"]["of"] if "rounds" in found else part["of"]
     return f"{part['round']}, step {part['step']} of {of}, to {part['target']} sparsity, {part['profile']}"
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedspallm_secure.app.rounds.planning import LayerBase, Terms
+from fedspallm_secure.app.rounds.planning import LayerBase, Terms, cipher_for
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.stations.agenda import Agenda, Durations
 from fedspallm_secure.app.stations.director import Director
+from fedspallm_secure.app.stations.key_holder_station import KeyHolderStation
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.app.stations.post import Post
@@ -170,6 +171,7 @@ class Setting:
     quota: Quota | None = None
     witnesses: tuple[str, ...] = ()
     dishonest: int = 0
+    key_holder: str = ""
 
 
 class Stations:
@@ -184,7 +186,8 @@ class Stations:
         self.ceremony = Ceremony(folder, new=new)
         self.folder, self.names = folder, NAMES[: self.setting.members]
         watching = [f"witness/{name}" for name in self.setting.witnesses]
-        self.parties = [HUB, *(f"member/{name}" for name in self.names), *watching]
+        holding = [f"key-holder/{self.setting.key_holder}"] if self.setting.key_holder else []
+        self.parties = [HUB, *(f"member/{name}" for name in self.names), *watching, *holding]
         if new:
             self._enrol()
         self.now = int(time.time())
@@ -203,6 +206,7 @@ class Stations:
             attempts=self.setting.attempts,
             witnesses=self.setting.witnesses,
             dishonest=self.setting.dishonest,
+            key_holder=self.setting.key_holder,
         )
         self.policy = Policy(
             SERVER,
@@ -210,12 +214,14 @@ class Stations:
             profiles=frozenset({self.setting.profile}),
             witnesses=self.setting.witnesses,
             dishonest=self.setting.dishonest,
+            key_holders=frozenset({self.setting.key_holder} - {""}),
         )
         self.model = TinyModel(folder / "hub", self.setting.layers)
         self.works = {name: TinyMember(folder / name, name, self.setting.layers) for name in self.names}
         self._stacks: dict[str, ExitStack] = {}
         self.members: dict[str, MemberStation] = {}
         self.witnesses: dict[str, WitnessStation] = {}
+        self.key_holders: dict[str, KeyHolderStation] = {}
         self.silent: set[str] = set()
         self.carried: list[Carried] = []
         self.turned_away: dict[str, FedSpaError] = {}
@@ -260,6 +266,10 @@ class Stations:
                 self.server = Director(post, self.agenda, self.model, self.data(party))
             elif party.startswith("witness/"):
                 self.witnesses[name] = WitnessStation(post, SERVER)
+            elif party.startswith("key-holder/"):
+                cipher = cipher_for(self.setting.members, Strategy.FEDSPALLM, 32)
+                sums = self.data(party) / "sums"
+                self.key_holders[name] = KeyHolderStation(post, self.policy, cipher, sums, stock=1)
             else:
                 self.members[name] = MemberStation(post, self.policy, self.works[name], self.works[name])
         except BaseException:
@@ -268,7 +278,7 @@ class Stations:
 
     def close(self, party: str) -> None:
         self._stacks.pop(party).close()
-        for there in (self.members, self.witnesses):
+        for there in (self.members, self.witnesses, self.key_holders):
             there.pop(party.partition("/")[2], None)
 
     def reopen(self, party: str) -> None:
@@ -283,9 +293,10 @@ class Stations:
     def data(self, party: str) -> Path:
         return self.folder / f"data-{party.partition('/')[2]}"
 
-    def station(self, party: str) -> Director | MemberStation | WitnessStation:
+    def station(self, party: str) -> Director | MemberStation | WitnessStation | KeyHolderStation:
         role, _, name = party.partition("/")
-        return self.server if party == HUB else (self.members if role == "member" else self.witnesses)[name]
+        known = {"member": self.members, "witness": self.witnesses, "key-holder": self.key_holders}
+        return self.server if party == HUB else known[role][name]
 
     def post(self, party: str) -> Post:
         return self.station(party).post

@@ -179,6 +179,35 @@ class Journal:
             canonical_json(value),
         )
 
+    def remember_secret(self, kind: str, name: str, value: bytes) -> None:
+        """Keep bytes that nobody may read without the journal's key; of a kind that holds nothing else."""
+        salt = random_bytes(_SALT_SIZE)
+        context = pae(kind.encode(), name.encode())
+        sealed = salt + encrypt(self._fact_key(kind, name, salt), _NONCE, value, context)
+        self._do(
+            "INSERT INTO facts VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET body = excluded.body", kind, name, sealed
+        )
+
+    def recall_secret(self, kind: str, name: str) -> bytes | None:
+        """The bytes that were kept; None if none were.  Raises RecordDamaged."""
+        rows = self._all("SELECT body FROM facts WHERE kind = ? AND name = ?", kind, name)
+        if not rows:
+            return None
+        salt, sealed = rows[0][0][:_SALT_SIZE], rows[0][0][_SALT_SIZE:]
+        try:
+            return decrypt(self._fact_key(kind, name, salt), _NONCE, sealed, pae(kind.encode(), name.encode()))
+        except CannotDecrypt:
+            raise RecordDamaged(f"{kind} {name} in {self.path} does not open", hint=_GONE) from None
+
+    def forget_secret(self, kind: str, name: str) -> None:
+        """Wipe one of them."""
+        self.forget(kind, name)
+        self._has_forgotten = True
+
+    def _fact_key(self, kind: str, name: str, salt: bytes) -> bytes:
+        context = pae(self._owner.encode(), kind.encode(), name.encode())
+        return derive_key(self._key, Label.KEY_RECORD, context, salt)
+
     def recall(self, kind: str, name: str, default: Any = None) -> Any:
         """What was kept; `default` if nothing was."""
         rows = self._all("SELECT body FROM facts WHERE kind = ? AND name = ?", kind, name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedspallm_secure.app.audit.replay_archive import Archive
 from fedspallm_secure.app.audit.replay_book import ANSWERS, CONTRIBUTIONS, FILES, LAYERS, LOG, MODEL, SUMS, Book, Report
+from fedspallm_secure.app.audit.replay_decryption import decrypted_again
 from fedspallm_secure.app.audit.replay_log import LoggedRound, read_round
 from fedspallm_secure.app.audit.replay_machine import bring_back, open_answers, read_handovers, survivors_of
 from fedspallm_secure.app.audit.replay_sums import Summed, compare_sums, sum_again
@@ -153,7 +154,12 @@ class _Replay:
             listed = self.logged.survivors.group(gid)
             sent = {} if listed is None else survivors_of(self.logged, listed)
             packages += len(sent)
-            if self.sample is not None:
+            if unmasking.group.cipher is not None:  # a sum of ciphertexts is recomputed as a whole, or not at all
+                summed = decrypted_again(self.logged, self.archive, unmasking, sent, self._work, self.book)
+                if summed is not None:
+                    compare_sums(self.logged, self.archive, summed, self.book)
+                    self._layer(summed)
+            elif self.sample is not None:
                 tiles += sample_group(self.logged, self.archive, unmasking, sent, self.sample, self.book)
             else:
                 summed = sum_again(self.archive, unmasking, sent, self.book)

@@ -103,6 +103,15 @@ class Archive:
             reader.decrypt(self._secret(reader.head), body.extend, lambda _: None)
             return reader.head, bytes(body)
 
+    def decryption(self, sent: Sent, limit: int) -> bytes:
+        """The body of what a key holder sent.  limit: bytes of it."""
+        with self._open("decryption", sent) as (_, reader):
+            if reader.head.header.plaintext_length > limit:
+                raise ForeignFile(f"{reader.head.header.plaintext_length} bytes of a key holder are more than it sends")
+            body = bytearray()
+            reader.decrypt(self._secret(reader.head), body.extend, lambda _: None)
+            return bytes(body)
+
     def tile_hashes(self, gid: int) -> TileHashes:
         """Leaf hashes of the unmasked streams of a group, as they were kept.  Raises MissingInput, ForeignFile."""
         path = tiles_file(self._folder, gid)

@@ -20,7 +20,8 @@ from fedspallm_secure.storage.log_reader import DOCUMENT_LIMIT, LogReader
 Told = Callable[[int, int], None]  # entries done, entries in all
 
 _ONCE: Final = {EntryType.PLAN, EntryType.SURVIVORS, EntryType.RESULT, EntryType.MODEL}
-_KEPT: Final = (*_ONCE, EntryType.CONTRIBUTION, EntryType.UNMASK_RESPONSE, EntryType.RETENTION)
+_DECRYPTED: Final = (EntryType.DECRYPT_CHALLENGE, EntryType.DECRYPT_RESPONSE)
+_KEPT: Final = (*_ONCE, EntryType.CONTRIBUTION, EntryType.UNMASK_RESPONSE, *_DECRYPTED, EntryType.RETENTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,8 @@ class LoggedRound:
     """One round with a result.
 
     server: whose round it is; plan: canonical JSON; rosters: by hash; contributions: by group and member; answers: by
-    member, in the order of the log; files: of the model, None where none is named; layers: layer -> earlier round whose
-    pruned layer this one starts from.
+    member, in the order of the log; decryptions: of a key holder, by type of the entry and group; files: of the model,
+    None where none is named; layers: layer -> earlier round whose pruned layer this one starts from.
     """
 
     number: int
@@ -49,6 +50,7 @@ class LoggedRound:
     rosters: Mapping[str, Roster] = field(repr=False)
     contributions: Mapping[tuple[int, str], Sent] = field(repr=False)
     answers: Mapping[str, Sent] = field(repr=False)
+    decryptions: Mapping[tuple[EntryType, int], Sent] = field(repr=False)
     survivors: SurvivorList
     result: Result
     files: tuple[Mapping[str, Any], ...] | None
@@ -155,6 +157,7 @@ def read_round(source: LogReader, size: int, root: Root, number: int, told: Told
             if entry.type is EntryType.CONTRIBUTION
         },
         answers={entry.actor.id: _sent(entry) for entry in entries if entry.type is EntryType.UNMASK_RESPONSE},
+        decryptions={(entry.type, entry.data["group"]): _sent(entry) for entry in entries if entry.type in _DECRYPTED},
         survivors=survivors,
         result=result,
         files=None if model is None else tuple(model.data["files"]),

@@ -18,6 +18,7 @@ PROFILES: Final = {
     "three-trip": "three trips: members sign the list of those in the sums before they help to open them",
     "two-trip": "two trips: nobody compares the list of those in the sums, so the thresholds are higher instead",
     "two-trip-witnessed": "two trips with witnesses, who sign the list of those in the sums",
+    "one-trip": "one trip: members encrypt what they hand in, and a key holder decrypts the sums",
 }
 _STATES: Final = {
     "finished": "finished with a result",

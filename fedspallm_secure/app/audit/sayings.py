@@ -121,8 +121,16 @@ _SAYINGS: Final[Mapping[EntryType, Callable[[Entry, Any], str]]] = {
     EntryType.EQUIVOCATION: lambda entry, data: f"{entry.actor} made two different packages under one number",
     EntryType.SURVIVORS: lambda entry, data: "the list of those in the sums was made",
     EntryType.ENDORSEMENT: lambda entry, data: f"{entry.actor} signed the list",
-    EntryType.UNMASK_REQUEST: lambda entry, data: f"{names(data['recipients'])} were asked to help open the sums",
+    EntryType.UNMASK_REQUEST: lambda entry, data: (
+        f"{names(data['recipients'])} were asked to help open the sums"
+        if data["recipients"]
+        else "the key holder was asked to decrypt the sums"
+    ),
     EntryType.UNMASK_RESPONSE: lambda entry, data: f"{entry.actor.id} helped to open the sums",
+    EntryType.DECRYPT_CHALLENGE: lambda entry, data: (
+        f"{entry.actor} asked to see parts of the vectors in the sum of layer {data['group']}, to add them up again"
+    ),
+    EntryType.DECRYPT_RESPONSE: lambda entry, data: f"{entry.actor} decrypted the sum of layer {data['group']}",
     EntryType.COMPLAINT: _complaint,
     EntryType.GROUP_ENDED: _group_ended,
     EntryType.RESULT: lambda entry, data: "the result was signed",

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.reading import (
     CONFIGURATION_LIMIT,
     FEDERATION,
+    KEY_HOLDER,
     MEMBER,
     WITNESS,
     find,
@@ -21,9 +23,14 @@ from fedspallm_secure.errors import MissingInput, UsageError
 from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.files import is_file, is_folder
 
-Either = FederationConfig | MemberConfig | WitnessConfig
+Either = FederationConfig | MemberConfig | WitnessConfig | KeyHolderConfig
 
-_NAMES: Final = (FEDERATION, MEMBER, WITNESS)
+_NAMES: Final = (FEDERATION, MEMBER, WITNESS, KEY_HOLDER)
+_SECTIONS: Final[dict[str, tuple[str, type[Either]]]] = {
+    MEMBER: ("member", MemberConfig),
+    WITNESS: ("witness", WitnessConfig),
+    KEY_HOLDER: ("holder", KeyHolderConfig),
+}
 
 
 def find_either(path: Path | None) -> Path:
@@ -38,8 +45,8 @@ def find_either(path: Path | None) -> Path:
     if not there:
         where = "this folder" if path is None else path
         raise MissingInput(
-            f"there is no {FEDERATION}, {MEMBER} or {WITNESS} in {where}",
-            hint="name one with --config, or write one with fedprune server init, client init or witness init",
+            f"there is no {', '.join(_NAMES[:-1])} or {_NAMES[-1]} in {where}",
+            hint="name one with --config, or write one with fedprune server init, client, witness or key-holder init",
         )
     if len(there) > 1:
         raise UsageError(f"there are several: {', '.join(map(str, there))}", hint="name one with --config")
@@ -47,18 +54,17 @@ def find_either(path: Path | None) -> Path:
 
 
 def read_either(path: Path) -> Either:
-    """Read the file, for a member if it has a section [member], for a witness if it has [witness].
+    """Read the file, for a member if it has a section [member], for a witness if it has [witness], and so on.
 
     Raises what `read_configuration` raises.
     """
     data = read_own(path, CONFIGURATION_LIMIT)
-    table: dict[str, Any] = {"member": {}} if path.name == MEMBER else {"witness": {}} if path.name == WITNESS else {}
+    table: dict[str, Any] = {_SECTIONS[path.name][0]: {}} if path.name in _SECTIONS else {}
     with suppress(ValueError, RecursionError):  # what is no TOML is told below
         table = tomllib.loads(data.decode())
-    if "member" in table:
-        return parse_configuration(data, path, MemberConfig)
-    if "witness" in table:
-        return parse_configuration(data, path, WitnessConfig)
+    for section, kind in _SECTIONS.values():
+        if section in table:
+            return parse_configuration(data, path, kind)
     return parse_configuration(data, path, FederationConfig)
 
 
@@ -71,6 +77,8 @@ def home_of(config: Either) -> Path:
             return config.member.home
         case WitnessConfig():
             return config.witness.home
+        case KeyHolderConfig():
+            return config.holder.home
 
 
 def data_of(config: Either) -> Path:
@@ -82,6 +90,8 @@ def data_of(config: Either) -> Path:
             return config.member.data
         case WitnessConfig():
             return config.witness.data
+        case KeyHolderConfig():
+            return config.holder.data
 
 
 def role_of(config: Either) -> Role:
@@ -93,3 +103,5 @@ def role_of(config: Either) -> Role:
             return Role.MEMBER
         case WitnessConfig():
             return Role.WITNESS
+        case KeyHolderConfig():
+            return Role.KEY_HOLDER

@@ -25,6 +25,7 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.protocol.limits import PARTIES_LIMIT
 from fedspallm_secure.protocol.plan import check_schedule
+from fedspallm_secure.protocol.rounds.plan_parts import SAMPLE_WHOLE
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured
 from fedspallm_secure.pruning.strategies import Group, Strategy
 from fedspallm_secure.secagg.thresholds import MIN_HONEST, Profile, witness_quorum
@@ -105,7 +106,7 @@ class Rounds(Section):
     profile: Annotated[Profile, by(member_of(Profile))] = said(
         "three-trip",
         "How members make sure that all answer for one list. three-trip needs nobody else; two-trip is one way shorter "
-        "and tolerates fewer dropouts; two-trip-witnessed needs witnesses.",
+        "and tolerates fewer dropouts; two-trip-witnessed needs witnesses; one-trip encrypts, and needs a key holder.",
     )
     sum_bits: Annotated[int, by(choice(32, 16))] = said(32, "Bits of a kept sum: 32, or 16 for half the bytes.")
     seed: Annotated[bytes | None, by(optional(values.seed))] = said(
@@ -126,6 +127,12 @@ class Rounds(Section):
         [], "Witnesses who sign the list of survivors, by name."
     )
     dishonest: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(0, "How many of the witnesses may lie.")
+    key_holder: Annotated[str | None, by(optional(values.identifier(Role.KEY_HOLDER)))] = said(
+        "", "Who decrypts the sums of one-trip rounds, by name. It must not be whoever runs the server."
+    )
+    sample: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
+        50, "Thousandths of every sum that the key holder adds up again; it has to agree, and members too."
+    )
     beacons: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.WITNESS)))] = said(
         [], "Witnesses who all sign the opening of a round, so that you cannot choose its seed."
     )
@@ -140,6 +147,8 @@ class Rounds(Section):
         if self.colluders is not None and self.min_cohort < self.colluders + MIN_HONEST:
             least = self.colluders + MIN_HONEST
             raise ValueError(f"min_cohort: with colluders = {self.colluders} a cohort has at least {least} members")
+        if (self.profile is Profile.ONE_TRIP) != bool(self.key_holder):
+            raise ValueError('key_holder: it is named under profile = "one-trip", and only there')
         if self.profile is Profile.WITNESSED:
             _told(lambda: witness_quorum(len(self.witnesses), self.dishonest), "witnesses: ")
         elif self.dishonest > len(self.witnesses):

@@ -19,7 +19,12 @@ def roster_for(home: Home, role: Role) -> Roster:
     server in it.
     """
     if home.party.role is not role:
-        other = {Role.SERVER: "server", Role.MEMBER: "client", Role.WITNESS: "witness"}.get(home.party.role)
+        other = {
+            Role.SERVER: "server",
+            Role.MEMBER: "client",
+            Role.WITNESS: "witness",
+            Role.KEY_HOLDER: "key-holder",
+        }.get(home.party.role)
         hint = f"use fedprune {other} init" if other else "name the right --home"
         raise UsageError(f"{home.path} is the home of {home.party}, not of a {role.value}", hint=hint)
     roster = home.trust.roster

@@ -14,12 +14,14 @@ from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.files import is_file, is_folder
 
 FEDERATION, MEMBER, WITNESS = "federation.toml", "member.toml", "witness.toml"
+KEY_HOLDER = "key-holder.toml"
 CONFIGURATION_LIMIT: Final = 1 << 20  # bytes
 _TOLD: Final = 8  # mistakes in one message
 _MAKES = {
     FEDERATION: "fedprune server init",
     MEMBER: "fedprune client init",
     WITNESS: "fedprune witness init",
+    KEY_HOLDER: "fedprune key-holder init",
 }
 
 

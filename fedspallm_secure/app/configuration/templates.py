@@ -10,9 +10,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.reading import (
     FEDERATION,
+    KEY_HOLDER,
     MEMBER,
     WITNESS,
     Config,
@@ -30,6 +32,7 @@ _HEAD = {
     FEDERATION: "Rounds of a federation, for fedprune server.",
     MEMBER: "A member's side of rounds, for fedprune client.",
     WITNESS: "A witness of rounds, for fedprune witness.",
+    KEY_HOLDER: "A key holder of one-trip rounds, for fedprune key-holder.",
 }
 _OPTIONS = {  # keys that are typed under another name
     "files": "text",
@@ -39,6 +42,10 @@ _OPTIONS = {  # keys that are typed under another name
     "pruners": "pruner",
     "path": "model",
     "id": "server",
+    "epsilon": "dp-epsilon",
+    "delta": "dp-delta",
+    "rounds": "dp-rounds",
+    "clip": "dp-clip",
 }
 _GENERAL = (
     "A key that is left out has the default, which is the value written here at first; what stands behind a # is an "
@@ -63,6 +70,11 @@ def write_member_template(path: Path, filled: Filled) -> MemberConfig:
 def write_witness_template(path: Path, filled: Filled) -> WitnessConfig:
     """As `write_federation_template`, a `witness.toml`: [witness] home and [server] id."""
     return _write(path, WitnessConfig, WITNESS, filled)
+
+
+def write_key_holder_template(path: Path, filled: Filled) -> KeyHolderConfig:
+    """As `write_federation_template`, a `key-holder.toml`: [holder] home, [server] id and [keys] members."""
+    return _write(path, KeyHolderConfig, KEY_HOLDER, filled)
 
 
 def _write(path: Path, kind: type[Config], name: str, filled: Filled) -> Config:

@@ -8,6 +8,7 @@ from fedspallm_secure.app.reporting.numbers import count, size
 _TYPES = {
     "opening": "what the witness signs before a round",
     "beacon": "the witness's signature on it",
+    "cipher-key": "the key that vectors are encrypted with",
     "plan": "who takes part in what, with everybody's keys",
     "contribution": "keys, shares and the vector that nobody can read",
     "receipt": "that it arrived",
@@ -15,6 +16,10 @@ _TYPES = {
     "endorsement": "a signature on that list",
     "unmask-request": "which shares are asked for",
     "unmask-response": "the shares",
+    "decrypt-request": "an encrypted sum, to be decrypted",
+    "decrypt-challenge": "which parts of it the key holder adds up again",
+    "decrypt-opening": "these parts of all vectors",
+    "decrypt-response": "the sum",
     "offer": "that a silo would take part",
     "prekeys": "keys for the next rounds, signed",
     "decline": "that a silo takes no part, and why",

@@ -18,6 +18,7 @@ PROFILES = {
     "three-trip": "silos signed the list of those in the sum, and answered only for a list that enough had signed",
     "two-trip": "nobody compared the lists of those in the sum, so the thresholds are higher instead",
     "two-trip-witnessed": "a witness signed the list of those in the sum, and silos answered for no other",
+    "one-trip": "silos encrypted what they sent, and a key holder decrypted the sums, and nothing else",
 }
 STAGES = {
     "plan": "plans are checked",

@@ -5,12 +5,13 @@ equally long and a proof about a chunk is one about its place (SPEC section 24.3
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol, cast
 
 import numpy as np
 
 from fedspallm_secure.app.rounds.streams import Octets, Streams
-from fedspallm_secure.errors import CiphertextRefused, FormatError, UnmaskingDeclined
+from fedspallm_secure.errors import CiphertextRefused, ContributionRefused, FormatError, UnmaskingDeclined
 from fedspallm_secure.he import bfv
 from fedspallm_secure.he.keys import SecretKey
 from fedspallm_secure.he.packing import Slots, chunk_weights, pack
@@ -70,6 +71,18 @@ def _slots(group: GroupPlan, streams: Streams) -> Iterator[Slots]:
         yield pack(parameters_of(group), keep.astype(np.bool_), None if words is None else words[piece])
 
 
+def check_vector(group: GroupPlan, public: bytes, source: Source, member: str) -> None:
+    """S9: all of a member's places hold ciphertexts of the group's parameters.  Raises ContributionRefused.
+
+    Looked at as each arrives, so that it is clear whose they were.  Raises WorkerLost, MissingExtra.
+    """
+    try:
+        bfv.check(parameters_of(group), public, chunks_in(group, source), group.weights)
+    except (CiphertextRefused, FormatError) as error:
+        text = f"group {group.gid}: the vector of {member} cannot be added: {error}"
+        raise ContributionRefused(text, check="S9", named=(member,)) from None
+
+
 def added(group: GroupPlan, public: bytes, sources: Mapping[str, Source]) -> Iterator[bytes]:
     """The sum of the vectors of several members, place by place.  Raises as `bfv.add`, and names the member."""
     names = tuple(sources)
@@ -81,13 +94,14 @@ def added(group: GroupPlan, public: bytes, sources: Mapping[str, Source]) -> Ite
         raise CiphertextRefused(f"group {group.gid}, of {', '.join(names)} in this order: {error}") from None
 
 
-def check_sums(group: GroupPlan, public: bytes, opened: Sequence[Sequence[bytes]], shown: Sequence[bytes]) -> None:
-    """K8: chunks of single vectors add up to those of the sum.  opened: for each survivor its places; shown: the sum's.
+def check_sums(group: GroupPlan, public: bytes, opened: Sequence[Iterable[bytes]], shown: Sequence[bytes]) -> None:
+    """K8: chunks of single vectors add up to those of the sum.
 
+    opened: the places of each survivor, which are read side by side, chunk by chunk; shown: those of the sum.
     Raises UnmaskingDeclined, or as `bfv.add`.
     """
     parameters = parameters_of(group)
-    vectors = [[chunk_in(group, place) for place in places] for places in opened]
+    vectors = [map(partial(chunk_in, group), places) for places in opened]
     # Only so many chunks are added as were opened: to the library they are a vector of so many weights.
     weights = len(shown) * parameters.weights_per_chunk
     for number, chunk in enumerate(bfv.add(parameters, public, vectors, weights)):

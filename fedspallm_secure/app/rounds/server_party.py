@@ -1,11 +1,13 @@
 """The server of a round within one process: its machine, and the masked vectors that the machine never sees."""
 
 from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 
 from fedspallm_secure.app.postbox import Postbox
+from fedspallm_secure.app.rounds.ciphers import check_vector
 from fedspallm_secure.app.rounds.encrypted_sums import EncryptedSums
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent
 from fedspallm_secure.app.rounds.streams import plain_streams
@@ -51,6 +53,7 @@ class ServerParty(Correspondent):
         self.machine, step = Server.open(own, plan)
         self.vault = vault
         self.released: dict[int, Released] = {}
+        self._key = cipher_key
         self._decrypted: dict[int, Streams] = {}
         self._sums = EncryptedSums(self.machine, vault, cipher_key)
         self.say(step)
@@ -98,10 +101,16 @@ class ServerParty(Correspondent):
         root = vector_root([part.data for part in streams.parts], group.upload_tile)
 
         member = opened.head.context.sender.id
-        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
-            self.vault.keep(group.gid, member, streams)
         incoming = Incoming(opened.head, bytes(opened.body[:before]))
+        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
+            self._hear(incoming, lambda _: self._look_at(group, streams, member))
+            self.vault.keep(group.gid, member, streams)
         self._hear(incoming, lambda found: machine.on_contribution(found, root))
+
+    def _look_at(self, group: GroupPlan, streams: Streams, member: str) -> Step[ServerRecord]:
+        if group.cipher is not None and self._key is not None:
+            check_vector(group, self._key.public, BytesIO(streams.count.tobytes()), member)
+        return Step()
 
     def _take_decrypted(self, parcel: Parcel) -> None:
         opened = self.postbox.open(parcel.package, Awaited(types=frozenset({"decrypt-response"})), self.clock())

@@ -70,7 +70,7 @@ def rounds_of(path: Path) -> list[dict[str, Any]]:
             return member_rounds(watched, read_identity(config.member.home).party.id)
         if isinstance(config, FederationConfig):
             return server_rounds(watched, config)
-        raise UsageError("a witness takes part in no rounds", hint="fedprune witness status shows what it signed")
+        raise UsageError(f"a {role_of(config).value} takes part in no rounds", hint="fedprune status shows what it did")
 
 
 def leave(path: Path, undo: bool = False) -> None:

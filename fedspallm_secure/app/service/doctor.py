@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedspallm_secure.app.configuration.either import Either, home_of, read_either, role_of
-from fedspallm_secure.app.configuration.witness import WitnessConfig
-from fedspallm_secure.app.service import doctor_identity, doctor_machine, doctor_model, doctor_network
+from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.service import doctor_identity, doctor_machine, doctor_model, doctor_network, doctor_privacy
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, looked_at, note
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.errors import FedSpaError, Unhealthy
@@ -22,6 +23,7 @@ _QUICK: tuple[Check, ...] = (
     ("prekeys", doctor_identity.prekeys),
     ("journal", doctor_identity.journal),
     ("log policy", doctor_identity.log_policy),
+    ("privacy", doctor_privacy.privacy),
     ("clock", doctor_identity.clock),
     ("folders", doctor_machine.folders),
     ("open files", doctor_machine.open_files),
@@ -51,7 +53,7 @@ def examine(path: Path, password: Password | None, quick: bool = False) -> Itera
     patient = Patient(config, home[0], int(time.time()), None if password is None else Unlocking(password))
     for name, check in _QUICK if quick else (*_QUICK, *_SLOW):
         yield from looked_at(name, lambda check=check: check(patient))  # type: ignore[misc]
-    if quick and not isinstance(config, WitnessConfig):
+    if quick and isinstance(config, FederationConfig | MemberConfig):
         yield note("model", "not looked at, because of --quick")
 
 

@@ -97,6 +97,7 @@ def _missing(patient: Patient, known: set[Party]) -> list[str]:
     rounds = patient.server.rounds
     named = {Party(Role.MEMBER.value, name) for name in rounds.members}
     named |= {Party(Role.WITNESS.value, name) for name in (*rounds.witnesses, *rounds.beacons)}
+    named |= {Party(Role.KEY_HOLDER.value, rounds.key_holder)} if rounds.key_holder else set()
     return [str(party) for party in sorted(named - known)]
 
 

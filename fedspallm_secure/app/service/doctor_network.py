@@ -7,6 +7,7 @@ import time
 from urllib.parse import urlsplit
 
 from fedspallm_secure import SOFTWARE
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note, told
@@ -64,7 +65,7 @@ def reach(patient: Patient) -> Findings:
     yield from about(hello, skew, trust, config)
 
 
-def route_of(config: MemberConfig | WitnessConfig) -> Route:
+def route_of(config: MemberConfig | WitnessConfig | KeyHolderConfig) -> Route:
     """Where the configuration says that the server is."""
     found = urlsplit(config.server.url)
     server = Party(Role.SERVER.value, config.server.id)
@@ -115,7 +116,7 @@ async def _greet(route: Route, credentials: Credentials, trust: Trust) -> tuple[
         return await courier.hello(), courier.skew
 
 
-def about(hello: Hello, skew: int, trust: Trust, config: MemberConfig | WitnessConfig) -> Findings:
+def about(hello: Hello, skew: int, trust: Trust, config: MemberConfig | WitnessConfig | KeyHolderConfig) -> Findings:
     """What the server says of itself, compared with what is pinned here.  skew: seconds its clock is ahead."""
     yield good("server", f"server/{config.server.id} of {hello.federation} answers, with {hello.software}")
     trusted = config.policy.software if isinstance(config, MemberConfig) else ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedspallm_secure.app.configuration.either import Either, data_of
 from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.witness import WitnessConfig
 from fedspallm_secure.app.reporting import numbers
@@ -60,7 +61,7 @@ class Patient:
         return self.config if isinstance(self.config, MemberConfig) else None
 
     @property
-    def follower(self) -> MemberConfig | WitnessConfig | None:
+    def follower(self) -> MemberConfig | WitnessConfig | KeyHolderConfig | None:
         """The configuration of somebody who follows a server; None for a server."""
         return None if isinstance(self.config, FederationConfig) else self.config
 

@@ -181,6 +181,7 @@ def agenda_of(config: FederationConfig, post: Post) -> Agenda:
         pruning.compare,
         rounds.sum_bits,
         frozenset(rounds.counts_to),
+        sample=rounds.sample,
     )
     return Agenda(
         rounds.members,
@@ -195,6 +196,7 @@ def agenda_of(config: FederationConfig, post: Post) -> Agenda:
         rounds.attempts,
         rounds.witnesses,
         rounds.dishonest,
+        rounds.key_holder or "",
     )
 
 

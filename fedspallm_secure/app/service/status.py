@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from fedspallm_secure.app.configuration.either import Either, data_of, home_of, read_either
 from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.expiry import home_warnings
 from fedspallm_secure.app.service.live import read_contacts, read_live
+from fedspallm_secure.app.service.status_key_holder import key_holder_facts
 from fedspallm_secure.app.service.status_member import member_facts
 from fedspallm_secure.app.service.status_server import server_facts
 from fedspallm_secure.app.service.status_witness import witness_facts
@@ -58,6 +60,8 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
             told = member_facts(watched, config, home, now, _lost(found))
         elif isinstance(config, FederationConfig):
             told = {**server_facts(watched, config, home, now), "leaving": watched.leaving(now, 50)}
+        elif isinstance(config, KeyHolderConfig):
+            told = key_holder_facts(watched, config, now)
         else:
             told = witness_facts(watched, config, home, now)
     contacts = read_contacts(data) | found.get("contacts", {})

@@ -37,7 +37,11 @@ from fedspallm_secure.storage.home import Home
 
 _REFUSED: Final = 20  # packages that are shown
 _NEXT: Final = {State.COLLECTING: "contribution", State.ENDORSING: "endorsement", State.UNMASKING: "unmask"}
-_BEGINS: Final = {State.COLLECTING: "plan", State.ENDORSING: "survivors", State.UNMASKING: "unmask-request"}
+_BEGINS: Final = {
+    State.COLLECTING: ("plan",),
+    State.ENDORSING: ("survivors",),
+    State.UNMASKING: ("unmask-request", "decrypt-request"),
+}
 
 
 @dataclass
@@ -67,7 +71,8 @@ class Round:
             case ListMade():
                 self.listed = SurvivorList.parse(record.statement)
                 self.ended.update((end.gid, end) for end in self.listed.ended)
-                self.state = State.UNMASKING if self.plan.profile is Profile.TWO_TRIP else State.ENDORSING
+                endorsed = self.plan.profile in (Profile.THREE_TRIP, Profile.WITNESSED)
+                self.state = State.ENDORSING if endorsed else State.UNMASKING
             case Requested():
                 self.state = State.UNMASKING
             case Unmasked():
@@ -92,9 +97,14 @@ class Round:
         running = [group.gid for group in self.plan.groups if group.gid not in self.ended]
         return sorted({id for gid in running for id in self.survivors(gid)})
 
+    def answerers(self) -> list[str]:
+        """Who is asked to open the sums, as ROLE/ID."""
+        use = self.plan.key_holder
+        return [_member(id) for id in self.asked()] if use is None else [str(use.party)]
+
     def endorsers(self) -> list[str]:
         """Who is asked to endorse the list, as ROLE/ID."""
-        if self.plan.profile is Profile.TWO_TRIP:
+        if self.plan.profile in (Profile.TWO_TRIP, Profile.ONE_TRIP):
             return []
         return list(self.witnesses) if self.plan.profile is Profile.WITNESSED else [_member(id) for id in self.asked()]
 
@@ -154,6 +164,9 @@ def _round(
     taken = [seen for seen in inbox if seen.state == "taken"]
     endorsed = {seen.sender for seen in taken if seen.type == "endorsement"}
     answered = {seen.sender for seen in taken if seen.type == "unmask-response"}
+    decrypted = {seen.group for seen in taken if seen.type == "decrypt-response"}
+    if plan.key_holder is not None and decrypted >= {str(one.gid) for one in plan.groups if one.gid not in found.ended}:
+        answered = {str(plan.key_holder.party)}
     deadlines = plan.deadlines.to_dict()
     return {
         "round": plan.round,
@@ -168,7 +181,7 @@ def _round(
         "groups": _groups(found, taken, declined),
         "declined": [{"member": id, **one} for id, one in declined.items()],
         "endorsements": _heard(found.endorsers(), endorsed),
-        "answers": _heard([_member(id) for id in found.asked()], answered),
+        "answers": _heard(found.answerers(), answered),
         "result": None if found.result is None else found.result.hash,
     }
 
@@ -176,10 +189,10 @@ def _round(
 def _since(state: State, inbox: list[Seen], outbox: list[Sent]) -> int | None:
     """When the state began: when the messages were made that it begins with, or the last answer came."""
     if state in _BEGINS:
-        times = [sent.at for sent in outbox if sent.type == _BEGINS[state]]
+        times = [sent.at for sent in outbox if sent.type in _BEGINS[state]]
         return min(times, default=None)
     ends = [sent.at for sent in outbox if sent.type in ("result", "abort")]
-    answers = [seen.at for seen in inbox if seen.type == "unmask-response"]
+    answers = [seen.at for seen in inbox if seen.type in ("unmask-response", "decrypt-response")]
     return max(ends if ends and state is State.FINISHED else answers, default=None)
 
 

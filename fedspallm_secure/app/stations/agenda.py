@@ -9,6 +9,7 @@ from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.errors import PlanRefused, UsageError
 from fedspallm_secure.protocol.plan import RoundPlan
 from fedspallm_secure.protocol.receiving import Trust
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
@@ -39,9 +40,9 @@ class Agenda:
 
     members: ids of those awaited, empty for all members of the roster; schedule: targets as a plan spells them; seed:
     32 bytes; open_after: seconds to wait for more offers than are needed; patience: seconds to wait for the rest of a
-    stage once enough have answered; attempts: how often a round is tried to which
-    too few have contributed for the others to decline it; witnesses: ids of those who endorse survivor lists and cosign
-    the log, sorted; dishonest: how many of them may lie.
+    stage once enough have answered; attempts: how often a round is tried to which too few have contributed for the
+    others to decline it; witnesses: ids of those who endorse survivor lists and cosign the log, sorted; dishonest: how
+    many of them may lie; key_holder: id of who decrypts the sums, empty where vectors are masked.
     """
 
     members: tuple[str, ...]
@@ -56,6 +57,7 @@ class Agenda:
     attempts: int = 2
     witnesses: tuple[str, ...] = ()
     dishonest: int = 0
+    key_holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,11 @@ def plan_of(
     trust: Trust,
     previous: str | None,
     now: int,
+    cipher_key: CipherKey | None = None,
 ) -> Plan:
     """The plan of round `number` from its draft.  Arguments and errors: as of `make_plan`."""
+    bases, terms = draft.bases, agenda.terms
     plan = make_plan(
-        number, draft.drawn, draft.sampling, agenda.seed, draft.bases, agenda.terms, prekeys, trust, previous, now
+        number, draft.drawn, draft.sampling, agenda.seed, bases, terms, prekeys, trust, previous, now, cipher_key
     )
     return replace(plan, deadlines=agenda.durations.from_now(now))

@@ -5,6 +5,7 @@ sums over changing cohorts would give members away), how far it has come, and th
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -12,6 +13,7 @@ from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
 from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
+from fedspallm_secure.app.stations.cipher_keys import drop_keys, keep_key, next_key, use_key
 from fedspallm_secure.app.stations.declines import decline_text, declines_kind, note_decline, nothing_more_comes
 from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
 from fedspallm_secure.app.stations.post import Post
@@ -26,6 +28,7 @@ from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.receiving import Awaited
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.outcomes import Result
@@ -37,7 +40,7 @@ from fedspallm_secure.secagg.disclosure import HONEST
 from fedspallm_secure.storage.log_folder import LOG_FOLDER
 from fedspallm_secure.storage.spool import Arrived
 
-_OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature"})
+_OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature", "cipher-key"})
 _BEGINNING: Final = {"number": 0, "previous": NONE, "failed": 0, "round": 0}
 
 
@@ -130,6 +133,8 @@ class Director:
                     self.candidates.on_offer(sender, Offer.parse(body))
                 case "prekeys":
                     self.candidates.on_prekeys(sender, Prekeys.parse(body))
+                case "cipher-key":
+                    keep_key(self.post, sender, body)
                 case _:
                     self._on_cosignature(sender, body)
         elif parcel.type == "decline":
@@ -219,6 +224,7 @@ class Director:
             concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
             self.post.remember("concluded", str(plan.round), concluded)
             note_handed_in(self.post, machine)
+            drop_keys(self.post, plan)
             removed = () if self.post.archive else ("contributions", "answers")
             self.scribe.end(plan.round, "" if result is None else result.hash, files, removed)
             station.tell_log()
@@ -240,6 +246,11 @@ class Director:
 
     def _try(self) -> bool:
         agenda, progress, layers = self.agenda, self._progress, self.model.layers
+        key = None if not agenda.key_holder else next_key(self.post, agenda.key_holder)
+        if key is not None:
+            agenda = replace(agenda, terms=replace(agenda.terms, cipher=key.parameters))
+        elif agenda.key_holder:
+            return self._wait(f"no key of key-holder/{agenda.key_holder}, who has to run fedprune key-holder run")
         budgets = self.candidates.budgets(layers)
         if budgets is None:
             return self._wait(self.candidates.waiting)
@@ -257,7 +268,7 @@ class Director:
         bundles, absent = self.candidates.survey(budgets)
         if absent:
             return self._wait(absence_text(absent))
-        self._begin(draft, bundles)
+        self._begin(agenda, draft, bundles, key)
         return True
 
     def _wait(self, text: str, given_up: bool = False) -> bool:
@@ -274,11 +285,11 @@ class Director:
         found: dict[str, Any] = self.post.journal.recall("progress", "*", _BEGINNING)
         return found
 
-    def _begin(self, draft: Draft, bundles: Bundles) -> None:
+    def _begin(self, agenda: Agenda, draft: Draft, bundles: Bundles, key: CipherKey | None) -> None:
         now, journal, progress = self.post.now(), self.post.journal, self._progress
         uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
         previous = None if progress["previous"] == NONE else progress["previous"]
-        plan = plan_of(self.agenda, draft, journal.last_round() + 1, uses, self.post.trust, previous, now)
+        plan = plan_of(agenda, draft, journal.last_round() + 1, uses, self.post.trust, previous, now, key)
         history = {
             id: [PastDeal.from_dict(deal) for deal in deals] for id, deals in journal.recall_all("deals").items()
         }
@@ -288,7 +299,9 @@ class Director:
             vault = self._vault(plan.round)
             station = ServerStation.open(self.post, self._own, plan, vault, self.model, self.scribe)
             mine = {id: bundle for id, (bundle, _) in bundles.items()}
-            station.say(station.machine.invite(mine, history=history))
+            station.say(station.machine.invite(mine, history=history, cipher_key=key))
+            if key is not None:
+                use_key(self.post, key)
             for use in plan.prekeys:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
             self.post.remember("opened", str(plan.round), now)

@@ -193,7 +193,7 @@ class MemberStation(MemberParty):
         Raises TrustError where nothing can be sealed to the server now; DiskFull, StorageError.
         """
         check_sealing(self.party, self.policy.server, self.trust, self.clock())
-        self.post.check_room(2 * (group.count_size + group.sum_size))  # before anything is used up
+        self.post.check_room(2 * group.upload_size)  # before anything is used up
         prekey = self._burned()
         with self.post.at_once():
             self.contribute_to(group, prekey)

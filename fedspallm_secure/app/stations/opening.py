@@ -33,12 +33,16 @@ _SERVICE_LOCK = ".service.lock"  # another one than that of commands, which work
 _RUNS = "the service runs already, and does what there is to do: see fedprune status; to start it anew, stop it first"
 Unlock = Callable[[str], Password]  # what it opens, for the prompt -> the password
 
-_TO_SERVER = frozenset({"offer", "prekeys", "decline", "contribution", "endorsement", "cosignature", "unmask-response"})
+_TO_SERVER = frozenset(
+    {"offer", "prekeys", "cipher-key", "decline", "contribution", "endorsement", "cosignature", "unmask-response"}
+    | {"decrypt-challenge", "decrypt-response"}
+)
 _TO_MEMBER = frozenset({"log", "plan", "receipt", "survivors", "unmask-request", "result", "layer", "abort"})
 AWAITED = {
     Role.SERVER: Awaited(types=_TO_SERVER),
     Role.MEMBER: Awaited(types=_TO_MEMBER),
     Role.WITNESS: Awaited(types=frozenset({"opening", "survivors", "checkpoint"})),
+    Role.KEY_HOLDER: Awaited(types=frozenset({"plan", "decrypt-request", "decrypt-opening", "result", "abort"})),
 }
 
 

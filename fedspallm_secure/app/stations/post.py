@@ -39,7 +39,13 @@ from fedspallm_secure.storage.register import Received, SqliteRegister
 from fedspallm_secure.storage.spool import Arrived, Spool
 
 VALID: Final = 90 * 86_400  # seconds for which a package of a round may be opened
-_ARCHIVED: Final = {"contribution": "contributions", "endorsement": "endorsements", "unmask-response": "answers"}
+_ARCHIVED: Final = {
+    "contribution": "contributions",
+    "endorsement": "endorsements",
+    "unmask-response": "answers",
+    "decrypt-challenge": "decryption",
+    "decrypt-response": "decryption",
+}
 Clock = Callable[[], int]
 
 

@@ -3,15 +3,19 @@
 Memory is that of one group's sums and of one matrix, whatever the number of members and layers.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from fedspallm_secure.app.rounds.ciphers import check_vector
+from fedspallm_secure.app.rounds.encrypted_sums import EncryptedSums
 from fedspallm_secure.app.rounds.server_party import add_up
+from fedspallm_secure.app.rounds.streams import plain_streams
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.archive import keep_tile_hashes
 from fedspallm_secure.app.stations.calling_back import call_back
+from fedspallm_secure.app.stations.cipher_keys import used_key
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.station import arrived_of
@@ -26,7 +30,8 @@ from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.answers import Unmasking, response_limit
 from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
 from fedspallm_secure.protocol.rounds.deals import handover_size
-from fedspallm_secure.protocol.rounds.messages import Incoming, Step
+from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -40,11 +45,13 @@ from fedspallm_secure.protocol.rounds.records_server import (
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.protocol.rounds.survivors import Endorsement
+from fedspallm_secure.storage.memory import Buffer
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Source
 
 _ENDORSEMENT: Final = len(Endorsement(bytes(HASH_SIZE).hex(), bytes(SIGNATURE_SIZE)).encode())
-_TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response"})
+_TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response", "decrypt-challenge", "decrypt-response"})
+_CHALLENGE_LIMIT: Final = 1 << 16  # bytes
 _TOLD: Final = frozenset({"plan", "survivors", "unmask-request", "result", "abort"})  # with what the log has of it
 
 
@@ -66,6 +73,8 @@ class ServerStation:
 
     def __init__(self, post: Post, machine: Server, vault: DiskVault, finisher: Finisher, scribe: Scribe) -> None:
         self.post = post
+        self.key = used_key(post, machine.plan)
+        self.sums = EncryptedSums(machine, vault, self.key)
         self.scribe = scribe
         self.machine = machine
         self.vault = vault
@@ -118,7 +127,7 @@ class ServerStation:
                 self.post.send(
                     message.type,
                     message.recipient,
-                    [message.body],
+                    self._parts(message),
                     self.plan.round,
                     self.machine.plan_hash,
                     message.group,
@@ -127,6 +136,16 @@ class ServerStation:
                 self.told.append((message.recipient, error))
         if any(isinstance(record, Opened | ListMade | Finished) for record in step.records):
             self.told += self.scribe.ask_witnesses()
+
+    def _parts(self, message: Outgoing) -> Sequence[Buffer]:
+        """The body of a message, with the chunks that follow it."""
+        match message.type:
+            case "decrypt-request":
+                return [message.body, self.sums.of(int(message.group)).data]
+            case "decrypt-opening":
+                return self.sums.opened(int(message.group))
+            case _:
+                return [message.body]
 
     def tell_log(self) -> None:
         """Show everybody what the log says in the end; inside of `post.at_once()`."""
@@ -155,6 +174,12 @@ class ServerStation:
                 self._hear(self._open(parcel, _ENDORSEMENT), self.machine.on_endorsement)
             case "unmask-response":
                 self._hear(self._open(parcel, response_limit(self.plan.groups)), self.machine.on_response)
+            case "decrypt-challenge":
+                incoming = self._open(parcel, _CHALLENGE_LIMIT)
+                root = self.sums.root(incoming.head.context.group)
+                self._hear(incoming, lambda found: self.machine.on_challenge(found, root))
+            case "decrypt-response":
+                self._take_decrypted(parcel)
             case _:
                 raise NotAwaited(f"no package of type {parcel.type!r} is awaited; {', '.join(sorted(_TYPES))} are")
 
@@ -175,20 +200,41 @@ class ServerStation:
         with open_package(arrived.path) as package:
             group = check_sender(package.head, self.plan.round, machine.plan_hash, machine.groups)
         awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
-        with self.vault.inflow(handover_size(group.neighbours)) as inflow:
+        with self.vault.inflow(handover_size(group.neighbours), group.upload_tile) as inflow:
             head = self.post.open_through(arrived, awaited, inflow.write)
         member = head.context.sender.id
-        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
-            self.vault.keep_inflow(group.gid, member)
         incoming, root = Incoming(head, bytes(inflow.handover)), inflow.root
+        if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
+            self._hear(incoming, lambda _: self._look_at(group, member))
+            self.vault.keep_inflow(group.gid, member)
         self._hear(incoming, lambda found: machine.on_contribution(found, root))
+
+    def _look_at(self, group: GroupPlan, member: str) -> Step[ServerRecord]:
+        if self.key is not None:
+            with self.vault.read_inflow() as source:
+                check_vector(group, self.key.public, source, member)
+        return Step()
+
+    def _take_decrypted(self, parcel: Parcel) -> None:
+        """Keep a sum that the key holder decrypted, before it counts."""
+        text = arrived_of(parcel).group
+        group = self.machine.groups.get(int(text) if text.isdigit() else -1)
+        if group is None:
+            raise NotAwaited(f"there is no group {text[:16]!r} in this round")
+        size = group.count_size + group.sum_size
+        awaited = Awaited(types=frozenset({"decrypt-response"}), plaintext_length=size)
+        opened = self.post.open(arrived_of(parcel), awaited)
+        incoming = Incoming(opened.head, b"")
+        if opened.head.context.sender in self.machine.key_holders() and group.gid not in self.machine.decrypted:
+            self.vault.keep_decrypted(group, plain_streams(opened.body, group))
+        self._hear(incoming, self.machine.on_decrypted)
 
     # Stages
 
     def add_early(self, gid: int) -> None:
         """Add up a group that everybody has contributed to."""
         group = self.machine.groups[gid]
-        if all((gid, member) in self.machine.received for member in group.cohort):
+        if group.cipher is None and all((gid, member) in self.machine.received for member in group.cohort):
             self.vault.add_early(group)
 
     def close(self) -> None:
@@ -232,7 +278,11 @@ class ServerStation:
 
     def _finish(self, unmasking: Unmasking) -> GroupResult | int:
         """The result of one group, or how many of its sums are out of range."""
-        found = add_up(unmasking, self.vault)
+        if unmasking.group.cipher is None:
+            found = add_up(unmasking, self.vault)
+        else:
+            streams = self.vault.decrypted(unmasking.group)
+            found = Released.of(unmasking.group, streams, len(unmasking.survivors))
         if found.violations:
             return found.violations
         group, hashes = found.group, found.streams.tile_hashes

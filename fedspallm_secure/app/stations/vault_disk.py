@@ -9,9 +9,11 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from fedspallm_secure.app.rounds.streams import Streams
+from fedspallm_secure.app.rounds.streams import Streams, plain_streams
 from fedspallm_secure.app.rounds.vault import FolderVault
+from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.rounds.deals import VectorHasher
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.storage.files import atomic_write, disk_errors, sync_folder
@@ -23,11 +25,11 @@ class Inflow:
     handover: the first bytes, in memory; root: of the streams, once all of them are there.
     """
 
-    def __init__(self, descriptor: int, before: int) -> None:
+    def __init__(self, descriptor: int, before: int, tile: int) -> None:
         self.handover = bytearray()
         self._before = before
         self._descriptor = descriptor
-        self._hasher = VectorHasher()
+        self._hasher = VectorHasher(tile)
 
     def write(self, piece: memoryview) -> None:
         """The next piece of the plaintext."""
@@ -50,13 +52,16 @@ class DiskVault(FolderVault):
     """The masked vectors of one round."""
 
     @contextmanager
-    def inflow(self, before: int) -> Iterator[Inflow]:
-        """Take in one vector.  before: bytes that stand before the streams.  `keep_inflow` gives it its place."""
+    def inflow(self, before: int, tile: int) -> Iterator[Inflow]:
+        """Take in one vector.  before: bytes that stand before the streams; tile: of a leaf under their root.
+
+        `keep_inflow` gives it its place.
+        """
         path = self._incoming
         with disk_errors(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
-                yield Inflow(descriptor, before)
+                yield Inflow(descriptor, before, tile)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -67,6 +72,25 @@ class DiskVault(FolderVault):
         with disk_errors(path):
             self._incoming.replace(path)
             sync_folder(path.parent)
+
+    def read_inflow(self) -> BinaryIO:
+        """The vector that was taken in last, to be looked at before it counts.  Raises StorageError."""
+        with disk_errors(self._incoming):
+            return self._incoming.open("rb")
+
+    def keep_decrypted(self, group: GroupPlan, streams: Streams) -> None:
+        """What a key holder made of the sum of a group, durably.  Raises DiskFull, StorageError."""
+        with atomic_write(self._decrypted(group)) as file:
+            for stream in streams.parts:
+                file.write(stream.data)
+
+    def decrypted(self, group: GroupPlan) -> Streams:
+        """That once more.  Raises RecordDamaged, StorageError."""
+        path = self._decrypted(group)
+        if not path.exists():
+            raise RecordDamaged(f"the decrypted sum of group {group.gid} is not there any more")
+        with disk_errors(path):
+            return plain_streams(memoryview(path.read_bytes()), group)
 
     def add_early(self, group: GroupPlan) -> None:
         """Everybody in the cohort has sent a vector: add them up now, once, and not when people wait for it."""
@@ -90,13 +114,16 @@ class DiskVault(FolderVault):
 
     def clear(self) -> None:
         """The round is over: remove all of them."""
-        for pattern in ("*.vector", "*.sum", "*.part", ".*.sum.*"):
+        for pattern in ("*.vector", "*.sum", "*.plain", "*.part", ".*.sum.*", ".*.plain.*"):
             for path in self._folder.glob(pattern):
                 with disk_errors(path):
                     path.unlink(missing_ok=True)
 
     def _early(self, group: GroupPlan) -> Path:
         return self._folder / f"{group.gid:04d}.sum"
+
+    def _decrypted(self, group: GroupPlan) -> Path:
+        return self._folder / f"{group.gid:04d}.plain"
 
     @property
     def _incoming(self) -> Path:

@@ -27,8 +27,8 @@ from fedspallm_secure.protocol.rounds.plans import SAMPLE_WHOLE
 from fedspallm_secure.protocol.rounds.survivors import SurvivorList
 from fedspallm_secure.protocol.rounds.unmasking import ForwardedDeal
 
-_LENGTH = 4  # bytes of the length before a header
-_HEADER_LIMIT = 1 << 24  # bytes
+LENGTH = 4  # bytes of the length before a header
+HEADER_LIMIT = 1 << 24  # bytes, with the length
 _BITS_LIMIT = CHUNKS_LIMIT // 4  # hex digits
 _WHAT = "the decrypt request"
 _CHALLENGE = "the decrypt challenge"
@@ -55,7 +55,7 @@ class DecryptRequest:
                 ],
             }
         )
-        return len(header).to_bytes(_LENGTH, "little") + header
+        return len(header).to_bytes(LENGTH, "little") + header
 
     @classmethod
     def parse(cls, header: bytes) -> "DecryptRequest":
@@ -68,7 +68,7 @@ class DecryptRequest:
 def header_length(start: bytes) -> int:
     """Bytes of the header that these first four bytes announce.  Raises FormatError."""
     length = int.from_bytes(start, "little")
-    if len(start) != _LENGTH or not 0 < length <= _HEADER_LIMIT:
+    if len(start) != LENGTH or not 0 < length <= HEADER_LIMIT:
         raise FormatError(f"{_WHAT} has no header, or one of {length} bytes")
     return length
 

@@ -11,7 +11,7 @@ from typing import Any, Self, cast, get_args
 
 from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Role
-from fedspallm_secure.errors import FormatError, OutOfTurn, UnmaskingDeclined, UsageError
+from fedspallm_secure.errors import FormatError, OutOfTurn, PlanDeclined, UnmaskingDeclined, UsageError
 from fedspallm_secure.protocol.rounds import cipher_checks, plan_checks, unmask_checks
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.decrypting import Challenge, DecryptRequest, OpenedChunk, draw_chunks
@@ -147,6 +147,9 @@ class KeyHolder:
         plan_checks.check_cohorts(plan)
         plan_checks.check_terms(plan, own.policy, now)
         for group in plan.groups:  # K3
+            if len(group.cohort) < own.policy.least_cohort:
+                few = f"the cohort of group {group.gid} has {len(group.cohort)} members"
+                raise PlanDeclined(f"{few}; I ask for {own.policy.least_cohort}", check="K3")
             self._check_disclosure(plan, group, group.cohort, ledger, "K3")
         return self._step(PlanTaken(plan.encode(), plan_hash))
 

@@ -84,6 +84,7 @@ class Member(MemberState):
         plan_checks.check_load(plan, own, model)  # P11
         plan_checks.check_disclosure(plan, own, ledger)  # P13
         plan_checks.check_terms(plan, own.policy, now)  # P14
+        plan_checks.check_privacy(plan, own, model)  # P14
         cipher_checks.check_cipher_key(body, own, now)  # P15
         key = b"" if body.cipher_key is None else body.cipher_key.encode()
         return self._step(PlanAccepted(plan.encode(), plan_hash, index, leaves, key))
