@@ -52,7 +52,7 @@ def complete(members: int) -> Graph:
 
 
 def isolated(members: int) -> Graph:
-    """Nobody is anybody's neighbour: nothing is shared, since no vector is masked."""
+    """Nobody is anybody's neighbour: nothing is shared, since no keystream is added."""
     order = tuple(range(members))
     return Graph(order, order, 0)
 

@@ -21,7 +21,7 @@ class EncryptedSums:
     """The sums of one round, made when they are asked for; one is held at a time."""
 
     def __init__(self, machine: ServerState, vault: Vault, key: CipherKey | None) -> None:
-        """key: of the plan, None where vectors are masked."""
+        """key: of the plan, None where nothing is encrypted."""
         self._machine, self._vault, self._key = machine, vault, key
         self._made: tuple[int, Octets] | None = None
 

@@ -81,7 +81,7 @@ def draw(links: Links, member: str, prekey: PrekeySecret, uses: Mapping[str, Use
     secrets = [own_seed, *seeds.values()]
     if links.group.cipher is None:
         rows = deal_rows(member, links.points(member), secrets, links.group.shares)
-    else:  # nothing is masked, so nothing is shared: its one row is there for the form
+    else:  # no keystream is added, so nothing is shared: its one row is there for the form
         rows = [Row(member, member, random_bytes(BLIND_SEED_SIZE), (encode_element(draw_element()),))]
     dealt = {row.holder: row for row in rows}
     ends = [(seed, other < member) for other, seed in seeds.items()]

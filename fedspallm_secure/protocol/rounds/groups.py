@@ -68,7 +68,7 @@ class GroupPlan:
     """A group as the plan has it.
 
     base: digest of the base weights, hex; cohort: member ids, sorted; shares: t; survivors: n_min; degree: k, 0 for a
-    complete graph; sums: None under `votes`; cipher: what vectors are encrypted with, None where they are masked.
+    complete graph; sums: None under `votes`; cipher: what vectors are encrypted with, None where they are not.
     """
 
     gid: int
@@ -120,7 +120,7 @@ class GroupPlan:
 
     @property
     def upload_size(self) -> int:
-        """Bytes of the streams as they travel: masked they are as long as they were, encrypted longer."""
+        """Bytes of the streams as they travel: as long as they were, or longer where they are encrypted."""
         if self.cipher is None:
             return self.count_size + self.sum_size
         return self.cipher.chunks(self.weights) * self.upload_tile

@@ -95,7 +95,7 @@ TWO_TRIP: Final = _table(
 class Accepted:
     """A plan that the member accepted.  links: of its groups, by gid; uses: prekeys of its neighbours and its own.
 
-    cipher_key: what its vectors are encrypted with, None where they are masked.
+    cipher_key: what its vectors are encrypted with, None where they are not.
     """
 
     plan: Plan

@@ -83,7 +83,7 @@ class PlanBody:
 
     bundles: prekey bundles of its neighbours, sorted by id; opening: None where the server chose the seed; beacons:
     (id of a witness, its signature over the opening, 64 bytes), sorted by id; history: last deals by the recipient;
-    cipher_key: what its vectors are encrypted with, None where they are masked.  Raises FormatError.
+    cipher_key: what its vectors are encrypted with, None where they are not.  Raises FormatError.
     """
 
     plan: Plan

@@ -1,6 +1,6 @@
 """The server and a key holder: it shows sums, opens chunks of them, takes in what was decrypted (SPEC section 24.4).
 
-The base of `Server`: where vectors are masked, none of it is of use.
+The base of `Server`: where nothing is encrypted, it is of no use.
 """
 
 from collections.abc import Sequence

@@ -215,7 +215,7 @@ class ServerState:
         return [Party(Role.WITNESS.value, witness) for witness in ids]
 
     def key_holders(self) -> list[Party]:
-        """Who decrypts the sums: one party, or nobody where vectors are masked."""
+        """Who decrypts the sums: one party, or nobody where nothing is encrypted."""
         return [] if self.plan.key_holder is None else [self.plan.key_holder.party]
 
     def asked(self) -> set[str]:

@@ -9,7 +9,7 @@ from tests.attacks.ciphers.rogue import CipherRogue, Opened
 from tests.attacks.ciphers.script import FIVE, NOTHING, TWO_GROUPS, off, script
 from tests.federation import SPARE
 
-HALF = replace(FIVE, sample=500)
+FOUR_CHUNKS = replace(FIVE, weights=4 * 4096, sample=500)  # so that all paths are equally long
 
 
 @script("K6")
@@ -112,14 +112,14 @@ def paths_with_another_hash(r: CipherRogue) -> None:
     )
 
 
-@script("K8", HALF)
+@script("K8", FOUR_CHUNKS)
 def chunks_that_were_not_asked_for(r: CipherRogue) -> None:
     """A challenge that the server chose itself, which leaves out the chunk that it replaced."""
     plan = r.begin()
     survivors = r.listing(plan, r.everybody)
     r.show_sum(plan, survivors)
     (asked,) = r.challenges[r.hash(plan), 0]
-    chunks = tuple((chunk + 1) % 3 for chunk in asked.chunks)
+    chunks = tuple((chunk + 1) % 4 for chunk in asked.chunks)
     r.challenges[r.hash(plan), 0].append(Challenge(asked.root, tuple(sorted(chunks))))
     r.open_sum(plan, survivors)
 

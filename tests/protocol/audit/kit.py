@@ -17,6 +17,7 @@ from fedspallm_secure.crypto.merkle import Tree, leaf_hash
 from fedspallm_secure.crypto.notes import Checkpoint, sign_checkpoint
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.crypto.signing import Ed25519Signer, sign
+from fedspallm_secure.he.parameters import choose
 from fedspallm_secure.protocol.audit.entries import Entry, EntryType, head_data
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement, note_key
 from fedspallm_secure.protocol.audit.policies import make_policy
@@ -26,7 +27,7 @@ from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult, Result
-from fedspallm_secure.protocol.rounds.plans import Deadlines, Plan, Sampling
+from fedspallm_secure.protocol.rounds.plans import Deadlines, KeyUse, Plan, Sampling
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.survivors import Ended, Listed, ListedGroup, SurvivorList, endorse
 from fedspallm_secure.pruning.strategies import Group, Strategy
@@ -39,6 +40,7 @@ from tests.parties import DAY, NOW, Federation
 SERVER = "server/hub"
 MEMBERS = ("east", "mid", "north", "south", "west")
 DROPPED = "west"
+KEY_HOLDERS = ("key-holder/vault", "key-holder/other")
 TARGETS = ("1/4", "1/2")
 LOG_SIGNER = Ed25519Signer(b"\x12" * 32)
 TYPES = EntryType
@@ -61,6 +63,7 @@ class Kit:
     layers: int = 2
     profile: Profile = Profile.THREE_TRIP
     witnesses: Sequence[str] = ()
+    key_holders: Sequence[str] = ()
     dishonest: int = 0
     shows: bool = True
     now: int = NOW
@@ -70,10 +73,14 @@ class Kit:
 
     def __post_init__(self) -> None:
         names = (SERVER, *(f"member/{name}" for name in self.members), *(f"witness/{name}" for name in self.witnesses))
+        if self.profile is Profile.ONE_TRIP:
+            self.key_holders = KEY_HOLDERS
+        names += tuple(self.key_holders)
         self.federation = Federation(names=names)
         key = note_key(self.federation.name, self.federation[SERVER].party, LOG_SIGNER.public)
         members = {name: self.federation[f"member/{name}"].signer for name in self.members}
         members |= {name: self.federation[f"witness/{name}"].signer for name in self.witnesses}
+        members |= {name.partition("/")[2]: self.federation[name].signer for name in self.key_holders}
         root, server = self.federation.root.der, self.federation[SERVER].signer
         self.log = MemoryLog([], {}, root, key, LOG_SIGNER, server, members, [])
         self.tree = Tree()
@@ -206,13 +213,14 @@ class Kit:
         seed, number = digest("seed", self.round), (self.round - 1) % len(TARGETS) + 1
         budgets = tuple((name, self.layers) for name in sorted(self.members))
         sampling = Sampling(number, self.layers, TARGETS, 3, False, budgets)
-        groups = []
+        groups, encrypted = [], self.profile is Profile.ONE_TRIP
         for gid, cohort in sampling.draw(bytes.fromhex(seed)).cohorts.items():
             needed = group_thresholds(len(cohort), 1, self.profile)
             degree = 0 if needed.holders is None else needed.holders - 1
             shapes = (MatrixShape(f"layers.{gid}.proj", 1, 7),)
             counts, numbers = CountField.for_cohort(len(cohort)), (needed.shares, needed.survivors, degree)
-            groups.append(GroupPlan(gid, digest("base", gid), shapes, tuple(cohort), *numbers, counts, None))
+            cipher = choose(len(self.members)) if encrypted else None
+            groups.append(GroupPlan(gid, digest("base", gid), shapes, tuple(cohort), *numbers, counts, None, cipher))
         uses = [PrekeyUse(id, self.bundles[id].statement.digest.hex(), self.uses[id]) for id in sorted(self.members)]
         return Plan(
             federation=self.federation.name,
@@ -234,6 +242,7 @@ class Kit:
             prekeys=tuple(uses),
             deadlines=Deadlines(*[NOW + 40 * DAY] * 4),
             counts_to=(),
+            key_holder=KeyUse("vault", digest("key", self.round), 50) if encrypted else None,
         )
 
     def contribute(self, member: str, gid: int) -> int:
@@ -267,6 +276,16 @@ class Kit:
         package, shown = self.head(f"member/{member}", "unmask-response")
         return self.add(TYPES.UNMASK_RESPONSE, f"member/{member}", package=package, head=shown)
 
+    def challenge(self, gid: int, party: str = KEY_HOLDERS[0]) -> int:
+        """What the key holder wants to see of a sum."""
+        package, shown = self.head(party, "decrypt-challenge", str(gid))
+        return self.add(TYPES.DECRYPT_CHALLENGE, party, group=gid, package=package, head=shown)
+
+    def decrypt(self, gid: int, party: str = KEY_HOLDERS[0]) -> int:
+        """A sum that it decrypted."""
+        package, shown = self.head(party, "decrypt-response", str(gid))
+        return self.add(TYPES.DECRYPT_RESPONSE, party, group=gid, package=package, head=shown)
+
     def conclude(self, answered: Iterable[str], ended: Sequence[Ended] = ()) -> int:
         """The result, and a model; index of the result."""
         groups = [
@@ -289,6 +308,8 @@ class Kit:
                 if member in there:
                     self.contribute(member, group.gid)
         self.list_survivors()
+        if self.profile is Profile.ONE_TRIP:
+            return self._play_decryption()
         if self.profile is not Profile.TWO_TRIP:
             asked = self.witnesses if self.profile is Profile.WITNESSED else there
             role = "witness" if self.profile is Profile.WITNESSED else "member"
@@ -298,6 +319,14 @@ class Kit:
         for member in there:
             self.answer(member)
         self.conclude(there)
+
+    def _play_decryption(self) -> None:
+        self.add(TYPES.UNMASK_REQUEST, recipients=[])
+        for group in self.plan.groups:
+            self.challenge(group.gid)
+        for group in self.plan.groups[::-1]:  # groups take turns, in any order
+            self.decrypt(group.gid)
+        self.conclude(())
 
 
 def valid_log(**setting: Any) -> Kit:
