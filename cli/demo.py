@@ -1,5 +1,6 @@
 """`fedprune demo`: a federation, five kinds of text, one small real model, in a few minutes on a laptop."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,7 +23,13 @@ from fedprune_cli.summary import print_result
     help="Folder with the demo's model and texts.  [default: examples/demo of this checkout]",
 )
 @click.option(
-    "--plain", is_flag=True, help="One process, and plain sums: no server, no network, no secure aggregation."
+    "--plain", is_flag=True, help="One process, and plain sums unless --aggregation is given: no server, no network."
+)
+@click.option(
+    "--aggregation",
+    type=click.Choice(["secagg", "he"]),
+    help="How the server comes by the sums: from masked vectors, or from encrypted ones, which a key holder decrypts "
+    "(needs [he]).  [default: secagg; with --plain from open ones]",
 )
 @click.option(
     "--dp-epsilon",
@@ -30,21 +37,29 @@ from fedprune_cli.summary import print_result
     help="Members prune with noise, by wanda: privacy budget of each.  8 is one.  Needs [dp].",
 )
 @json_option
-def demo(out: Path, data: Path | None, plain: bool, dp_epsilon: float | None, as_json: bool) -> None:
+def demo(
+    out: Path, data: Path | None, plain: bool, aggregation: str | None, dp_epsilon: float | None, as_json: bool
+) -> None:
     """Five members prune a small trained Llama-style model to 50 % with SparseGPT, and the result is measured.
 
-    An authority, a server and five members are made.  They run as processes of this machine, over mutual TLS, with
-    secure aggregation.  One is killed in the middle of the round; the packages of another are carried in folders.
+    An authority, a server and five members are made, and with --aggregation he a key holder.  They run as processes of
+    this machine, over mutual TLS.  One is killed in the middle of the round; the packages of another are carried in
+    folders.
 
     Everything it needs ships with the project; nothing is downloaded.  Given again, it goes on where it stopped, or
     shows the finished result; remove the output folder to run it anew.
     """
     from fedspallm_secure.app.demo import demo_settings
     from fedspallm_secure.app.privacy.settings import PrivacySettings
+    from fedspallm_secure.app.rounds.settings import SecureSettings
     from fedspallm_secure.app.runner import simulate
+    from fedspallm_secure.secagg.thresholds import Profile
 
     privacy = None if dp_epsilon is None else PrivacySettings(dp_epsilon)
     settings = demo_settings(out, data, privacy)
+    if plain and aggregation is not None:
+        profile = Profile.ONE_TRIP if aggregation == "he" else Profile.THREE_TRIP
+        settings = replace(settings, secure=SecureSettings(profile, colluders=1))
     pruner = "SparseGPT" if privacy is None else f"Wanda with noise for epsilon {privacy.epsilon:g}"
     with console.progress() as progress:
         if plain:
@@ -53,7 +68,7 @@ def demo(out: Path, data: Path | None, plain: bool, dp_epsilon: float | None, as
         else:
             from fedspallm_secure.app.service.demo import RealRound, real_settings
 
-            settings = real_settings(settings)
+            settings = real_settings(settings, encrypted=aggregation == "he")
             progress.say(
                 f"A server and {len(settings.silos)} members, {pruner} at 50 %, as processes of this machine; "
                 "nothing is downloaded."

@@ -46,6 +46,9 @@ Example, three silos and 50 %:
 The same with secure aggregation: add
       --aggregation secagg
 \b
+Or with homomorphic encryption and a key holder:
+      --aggregation he
+\b
 With record-level differential privacy of every silo's choices, under either aggregation: add
       --pruner wanda --dp-epsilon 8
 \b
@@ -199,7 +202,10 @@ def _secure(options: dict[str, Any]) -> Any:
     from fedspallm_secure.secagg.thresholds import Profile
 
     drops = parse_drops(options["drops"])
-    profile = Profile(options["profile"] or Profile.THREE_TRIP)
+    encrypts = options["aggregation"] == "he"
+    if encrypts and options["profile"]:
+        raise UsageError("--profile goes with --aggregation secagg", hint="with he there is one trip, and no choice")
+    profile = Profile.ONE_TRIP if encrypts else Profile(options["profile"] or Profile.THREE_TRIP)
     return SecureSettings(profile, options["collude"], int(options["sum_bits"] or 32), drops)
 
 
@@ -225,7 +231,7 @@ def _settings(options: dict[str, Any]) -> Any:
     budgets = {name: whole(text, "--budget") for name, text in named(options["budgets"], "--budget").items()}
     own = own_sparsities(options["own"], target[-1])
     budget = size(options["activation_budget"])
-    secure = _secure(options) if options["aggregation"] == "secagg" else None
+    secure = None if options["aggregation"] == "plain" else _secure(options)
     from fedspallm_secure.app.settings import SimulationSettings, parse_damping
     from fedspallm_secure.app.walking.workshop import ComputeSettings
     from fedspallm_secure.pruning.pruners import Pruner

@@ -168,7 +168,8 @@ def _secure(result: dict[str, Any], width: int) -> Text:
         ("not hidden", "anything from this machine, where all parties lay; see the report for what is claimed"),
     ]
     times = "" if len(rounds) == 1 else f", {len(rounds)} rounds"
-    return _facts(f"Secure aggregation ({first['profile']}{times})", facts, width)
+    how = "Homomorphic encryption" if first["profile"] == "one-trip" else "Secure aggregation"
+    return _facts(f"{how} ({first['profile']}{times})", facts, width)
 
 
 def _privacy(told: dict[str, Any]) -> Group:
@@ -223,12 +224,17 @@ def _facts(title: str, facts: list[tuple[str, str]], width: int) -> Text:
     return Text.assemble((title, "bold"), "\n", "\n".join(lines))
 
 
+def _neighbours(found: dict[str, Any]) -> str:
+    return f"{found['degree']:,} of each; {found['shares']:,} shares open a secret"
+
+
 def print_round(found: dict[str, Any]) -> None:
     """Print what a secure round without a model cost."""
+    encrypted = found["profile"] == "one-trip"
     facts = [
         ("in the sum", f"{found['survivors']:,} of {found['members']:,} members, {found['survivors_needed']:,} needed"),
         ("colluders assumed", f"{found['colluders']:,}"),
-        ("neighbours", f"{found['degree']:,} of each; {found['shares']:,} shares open a secret"),
+        *([] if encrypted else [("neighbours", _neighbours(found))]),
         ("sums", "equal to plain ones, bit for bit"),
         (
             "a contribution",
@@ -238,6 +244,7 @@ def print_round(found: dict[str, Any]) -> None:
         ("time of the server", f"{found['server_seconds']:.3f} s"),
         ("memory", f"{megabytes(found['peak_rss_bytes'])}, of all parties in one process"),
     ]
-    title = f"Secure round ({found['profile']}): {found['members']:,} members, {found['weights']:,} weights"
+    how = "Encrypted round" if encrypted else "Secure round"
+    title = f"{how} ({found['profile']}): {found['members']:,} members, {found['weights']:,} weights"
     out = printer()
     out.print(_facts(title, facts, out.width))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fedspallm_secure.app.reporting import privacy, processes
+from fedspallm_secure.app.reporting import encrypted, privacy, processes
 from fedspallm_secure.app.reporting.numbers import count, listed, percent, plural
 from fedspallm_secure.app.reporting.text import Result
 
@@ -87,6 +87,8 @@ def secure_claims(result: Result) -> list[str]:
     """What secure aggregation promised in this run (SPEC section 18); nothing after plain aggregation."""
     if not result["secagg"]:
         return []
+    if encrypted.is_encrypted(result):
+        return encrypted.claims(result)
     groups = [group for found in result["secagg"] for group in found["groups"]]
     colluders = result["secagg"][0]["colluders"]
     who = {0: "If no silo works with the server, it learns", 1: "If at most 1 silo works with the server, both learn"}
@@ -120,6 +122,7 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
     if not result["secagg"]:
         return []
     return [
+        *(encrypted.no_claims(result) if encrypted.is_encrypted(result) else ()),
         (
             "That the server learns nothing about a silo.",
             "It learns counts. Where no silo kept a weight, or all did, every silo's choice is known, and that is most "
@@ -133,11 +136,17 @@ def secure_no_claims(result: Result) -> list[tuple[str, str]]:
         (
             "That a round ends.",
             "A few silent silos stop a layer, and so does one that hides its vector wrongly, without being named. The "
-            "server can stop everything.",
+            "server can stop everything, and where there is a key holder it can, too.",
         ),
-        (
-            "Secrecy from a quantum computer of the future.",
-            "Seeds that two silos share come from X25519 alone. Packages and envelopes are hybrid.",
+        *(
+            ()
+            if encrypted.is_encrypted(result)
+            else [
+                (
+                    "Secrecy from a quantum computer of the future.",
+                    "Seeds that two silos share come from X25519 alone. Packages and envelopes are hybrid.",
+                )
+            ]
         ),
         (
             "That a silo that is told the counts learns no more than the server.",

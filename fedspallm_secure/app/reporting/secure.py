@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from markupsafe import Markup
 
-from fedspallm_secure.app.reporting import messages, processes
+from fedspallm_secure.app.reporting import encrypted, messages, processes
 from fedspallm_secure.app.reporting.charts import Bar, duration_panel, share_panel
 from fedspallm_secure.app.reporting.numbers import SPACE, count, duration, listed, percent, plural, runs
 from fedspallm_secure.app.reporting.text import Result
@@ -71,7 +71,7 @@ def terms(result: Result) -> list[str]:
     colluders = plural(first["colluders"], "silo") if first["colluders"] else "no silo"
     upto = "up to " if first["colluders"] else ""
     told.append(f"The thresholds assume that {upto}{colluders} may work with the server. {_mixed(result)}")
-    if any(group["degree"] < group["cohort"] - 1 for group in groups):
+    if not encrypted.is_encrypted(result) and any(group["degree"] < group["cohort"] - 1 for group in groups):
         told.append("Cohorts are large, so each silo shares keys with some others only, drawn by a witness.")
     return told
 
@@ -80,7 +80,9 @@ def fewest_honest(result: Result) -> int:
     """The fewest honest silos that are mixed in a sum, if as many others as assumed work with the server."""
     colluders = result["secagg"][0]["colluders"]
     groups = [group for found in result["secagg"] for group in found["groups"]]
-    connected: list[int] = [g["degree"] + 2 - g["shares"] for g in groups if g["degree"] < g["cohort"] - 1]
+    connected: list[int] = []
+    if not encrypted.is_encrypted(result):
+        connected = [g["degree"] + 2 - g["shares"] for g in groups if g["degree"] < g["cohort"] - 1]
     mixed: list[int] = [len(group["survivors"]) - colluders for group in groups]
     return min(mixed + connected)
 
@@ -117,7 +119,7 @@ def silent(result: Result) -> list[str]:
     told = []
     for found in result["secagg"]:
         there = {silo for group in found["groups"] for silo in group["survivors"]}
-        silos = tuple(sorted(there.difference(found["answered"])))
+        silos = () if encrypted.is_encrypted(result) else tuple(sorted(there.difference(found["answered"])))
         if silos:
             quiet.setdefault(silos, []).append(found["round"])
         for one in found["blamed"]:
@@ -136,6 +138,15 @@ def _in_rounds(rounds: list[int]) -> str:
     return f"round {rounds[0]}" if len(rounds) == 1 else f"rounds {runs(rounds)}"
 
 
+def _another_silo() -> list[str]:
+    return [
+        "Another silo",
+        "The plan, who is in the sums, the pruned model if it is published, and shares of others' secrets, which "
+        "open nothing while fewer than the threshold come together.",
+        "Any other silo's contribution. In this run also the counts and sums: only the server was told.",
+    ]
+
+
 def knowledge(result: Result) -> list[list[str]]:
     """Who learned what in this run, and what not.  Party, learned, did not learn."""
     votes = result["settings"]["strategy"] == "votes"
@@ -149,12 +160,7 @@ def knowledge(result: Result) -> list[list[str]]:
             f"Who took part, when, and how much each sent. For each layer the {sums} over all silos in the sum.",
             "What any one silo kept or changed, but for what the counts themselves tell (below).",
         ],
-        [
-            "Another silo",
-            "The plan, who is in the sums, the pruned model if it is published, and shares of others' secrets, which "
-            "open nothing while fewer than the threshold come together.",
-            "Any other silo's contribution. In this run also the counts and sums: only the server was told.",
-        ],
+        *(encrypted.knowledge(result, sums) if encrypted.is_encrypted(result) else [_another_silo()]),
         [
             "Witness",
             f"Who is in the sums, when, and digests of what was sent.{absent}",

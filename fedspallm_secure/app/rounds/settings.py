@@ -31,6 +31,8 @@ class SecureSettings:
             raise UsageError(f"--sum-bits must be 16 or 32, got {self.sum_bits}")
         if self.profile is not Profile.THREE_TRIP and self.drops.get(Stage.ENDORSEMENT):
             raise UsageError(f"with --profile {self.profile} no silo endorses anything, so none can drop out there")
+        if self.profile is Profile.ONE_TRIP and self.drops.get(Stage.UNMASK):
+            raise UsageError("with --aggregation he silos are done once they have contributed: none drops out later")
 
     def check_names(self, silos: Collection[str]) -> None:
         """Raise UsageError if a drop names somebody who is not there."""

@@ -237,6 +237,7 @@ class SecureSilos:
             "result": "" if server.result is None else server.result.hash,
             "profile": server.plan.profile.value,
             "colluders": server.plan.colluders,
+            "sample": 0 if server.plan.key_holder is None else server.plan.key_holder.sample,
             "groups": [group_figures(group, survivors[group.gid]) for group in groups],
             "answered": sorted(self._names[id] for id in server.answers),
             "clipped": sum(sum(member.clipped.values()) for member in found.members.values()),

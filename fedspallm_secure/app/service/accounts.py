@@ -71,6 +71,7 @@ def round_account(
         "result": found.result.hash,
         "profile": plan.profile.value,
         "colluders": plan.colluders,
+        "sample": 0 if plan.key_holder is None else plan.key_holder.sample,
         "groups": [group_figures(group, found.survivors(group.gid)) for group in groups],
         "answered": sorted(answered),
         "clipped": clipped,

@@ -76,6 +76,7 @@ class Carriage:
         self._troupe.run(["bundle", "import", "--from", str(folder), *self._of(there)])
         types = {row["type"] for row in rows}
         what = next((words for type, words in _LOADS.items() if type in types), "word that everything has arrived")
+        what = what.partition(", trip")[0] if self._town.holder else what  # there is one trip
         packages, octets = (sum(one[name] for one in made) for name in ("packages", "bytes"))
         self.journeys.append({"from": here, "to": there, "what": what, "packages": packages, "bytes": octets})
         amount = f": {plural(packages, 'package')}, {size(octets)}".replace(SPACE, " ") if packages else ""

@@ -28,6 +28,7 @@ from fedspallm_secure.app.settings import SimulationSettings
 from fedspallm_secure.app.simulation import Simulation
 from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.errors import RoundAborted, UsageError
+from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.files import read_json, sha256_file, write_json
 
 _FEWEST: Final = 5  # members, of which one may fall silent while another one may work with the server
@@ -41,16 +42,26 @@ _STORY: Final = {
     "unmasking": "enough have signed; hub asks them for the shares that open these sums, and no others",
     "finished": "the sums are open, and the result is signed and published",
 }
+_ENCRYPTED: Final = {
+    "unmasking": "hub has added up all contributions; the key holder adds a sample up again, and decrypts the sums",
+    "finished": "the sums are decrypted, and the result is signed and published",
+}
 
 
-def real_settings(settings: SimulationSettings) -> SimulationSettings:
-    """The same for a round between processes, which aggregates securely.  Raises UsageError for too few silos."""
+def real_settings(settings: SimulationSettings, encrypted: bool = False) -> SimulationSettings:
+    """The same for a round between processes, which aggregates securely.  Raises UsageError for too few silos.
+
+    encrypted: whether vectors are encrypted to a key holder, and not masked.
+    """
     if len(settings.silos) < _FEWEST:
         raise UsageError(
             f"with {len(settings.silos)} members none may fall silent", hint=f"take {_FEWEST} texts, or --plain"
         )
     _, silent = _parts(settings)
-    secure = SecureSettings(colluders=1, drops={Stage.ENDORSEMENT: frozenset({silent})})
+    if encrypted:  # a member is done once it has contributed: whoever falls silent then is missed by nobody
+        secure = SecureSettings(Profile.ONE_TRIP, colluders=1)
+    else:
+        secure = SecureSettings(colluders=1, drops={Stage.ENDORSEMENT: frozenset({silent})})
     return replace(settings, secure=secure, compute=replace(settings.compute, device="cpu"))
 
 
@@ -98,7 +109,8 @@ class RealRound:
         town = self._town
         self._started = self._moved = time.monotonic()
         if town.make():
-            self._say(f"an authority has enrolled the server hub and {len(town.members)} members")
+            more = f" and the key holder {town.holder}" if town.holder else ""
+            self._say(f"an authority has enrolled the server hub, {len(town.members)} members{more}")
         town.explain()
         with Troupe(town.folder / "logs", town.password()) as troupe:
             journeys = self._run(troupe)
@@ -131,7 +143,7 @@ class RealRound:
                 self._check_standstill(server, member)
                 time.sleep(_LOOK)
         carriage.confirm()
-        for name in (SERVER, *town.members):
+        for name in (SERVER, *town.members, *town.holders):
             live = read_live(live_path(town.data(name)), time.time())
             self._peak = max(self._peak, 0 if live is None else live["peak_memory"])
         return carriage.journeys
@@ -141,10 +153,12 @@ class RealRound:
         server = self._look(SERVER)
         fallen = has_delivered(server, town.silent) or _rank(server) > 0
         troupe.start(SERVER, ["server", "run", "--config", str(town.config(SERVER)), "--json-log"])
+        for name in town.holders:
+            troupe.start(name, ["key-holder", "run", "--config", str(town.config(name)), "--json-log"])
         started = self._living if fallen else town.members
         for name in started:
             troupe.start(name, ["client", "run", "--config", str(town.config(name)), "--json-log"])
-        rest = ", ".join(name for name in started if name != town.carried)
+        rest = ", ".join([*town.holders, *(name for name in started if name != town.carried)])
         self._say(f"started: hub; {rest}, over mutual TLS; {town.carried}, without any network")
 
     def _look(self, name: str) -> dict[str, Any]:
@@ -176,9 +190,10 @@ class RealRound:
             if has_delivered(server, member["member"]):
                 name = member["member"]
                 self._once(f"sent {name}", f"{name} has contributed {member['due']} layers, encrypted")
+        story = _ENCRYPTED if self._town.holder else _STORY
         for state in _ORDER[1 : rank + 1]:
-            if state in _STORY:
-                self._once(state, _STORY[state])
+            if state in story:
+                self._once(state, story[state])
 
     def _check_standstill(self, *facts: Mapping[str, Any]) -> None:
         """Raise RoundAborted if nothing has changed for very long."""

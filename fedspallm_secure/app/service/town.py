@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
+from fedspallm_secure.app.configuration.templates import (
+    write_federation_template,
+    write_key_holder_template,
+    write_member_template,
+)
 from fedspallm_secure.app.development import make_federation
 from fedspallm_secure.app.settings import SimulationSettings
 from fedspallm_secure.crypto.encoding import encode_base64
@@ -20,6 +24,7 @@ from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.pruning.patterns import Unstructured
+from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.files import (
     atomic_folder,
     atomic_write,
@@ -31,6 +36,7 @@ from fedspallm_secure.storage.files import (
 
 FEDERATION: Final = "demo.example"
 SERVER: Final = "hub"
+KEY_HOLDER: Final = "vault"
 _DEVICE: Final = "cpu"  # the model is tiny, and five processes on one GPU would be in each other's way
 
 _README = """\
@@ -77,6 +83,17 @@ class Town:
     silent: str
 
     @property
+    def holder(self) -> str:
+        """Name of the key holder; empty where vectors are masked."""
+        secure = self.settings.secure
+        return KEY_HOLDER if secure is not None and secure.profile is Profile.ONE_TRIP else ""
+
+    @property
+    def holders(self) -> list[str]:
+        """The key holder, if there is one."""
+        return [self.holder] if self.holder else []
+
+    @property
     def members(self) -> list[str]:
         """Names of the members."""
         return [silo.name for silo in self.settings.silos]
@@ -103,6 +120,7 @@ class Town:
         if new:
             password = encode_base64(random_bytes(24))
             parties = [f"server/{SERVER}", *(f"member/{name}" for name in self.members)]
+            parties += [f"key-holder/{name}" for name in self.holders]
             with atomic_folder(homes) as work:
                 make_federation(work, FEDERATION, parties, Password.from_text(password))
                 create_private(work / "password", password.encode() + b"\n")
@@ -110,7 +128,7 @@ class Town:
         return new
 
     def _write_configurations(self, port: int) -> None:
-        for name in (SERVER, *self.members):
+        for name in (SERVER, *self.members, *self.holders):
             with disk_errors(self.config(name)):
                 self.config(name).unlink(missing_ok=True)
         model = {"path": str(self.settings.model.absolute())}
@@ -123,10 +141,18 @@ class Town:
                 "server": {"id": SERVER, "url": url},
                 "model": model,
                 "texts": texts,
+                "policy": {"profiles": ["one-trip"], "key_holders": self.holders} if self.holder else {},
                 "privacy": self._privacy(),
                 "compute": {"device": _DEVICE},
             }
             write_member_template(self.config(silo.name), filled)
+        for name in self.holders:
+            filled = {
+                "holder": {"home": f"homes/{name}", "data": f"work/{name}"},
+                "server": {"id": SERVER, "url": f"https://127.0.0.1:{port}"},
+                "keys": {"members": len(self.members), "strategy": self.settings.strategy.value, "stock": 1},
+            }
+            write_key_holder_template(self.config(name), filled)
 
     def _server(self, port: int, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         settings, secure = self.settings, self.settings.secure
@@ -140,6 +166,7 @@ class Town:
                 "min_cohort": len(self.members) - 1,
                 "colluders": 1 if secure is None or secure.colluders is None else secure.colluders,
                 "patience": "2s",
+                **({"profile": "one-trip", "key_holder": self.holder} if self.holder else {}),
             },
         }
 
