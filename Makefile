@@ -53,5 +53,5 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,metrics,dp,test,lint]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[torch,data,metrics,dp,he,test,lint]'
 	touch $@

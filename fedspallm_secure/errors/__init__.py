@@ -21,6 +21,7 @@
     ├── OutOfMemory                    41   the machine is too small for these settings
     ├── MissingExtra                   42   an optional dependency is not installed
     ├── RankLost                       43   another process of this run failed or is gone
+    ├── WorkerLost                     44   the process that handles encrypted vectors failed or is gone
     ├── StorageError                   50   the disk: make room, or wait
     │   ├── DiskFull                   51
     │   ├── OutputExists               52
@@ -67,7 +68,8 @@
     │   ├── BadShare                  108
     │   ├── SumOutOfRange             109
     │   ├── RoundAborted              110
-    │   └── LayerRefused              118
+    │   ├── LayerRefused              118
+    │   └── CiphertextRefused          96
     ├── LogRefused                    119   the log that a server showed
     │   └── SplitView                 120
     ├── AuditFailed                   200   a log that was audited: the message names the step
@@ -139,11 +141,13 @@ from fedspallm_secure.errors.base import (
     Unhealthy,
     UnsupportedModel,
     UsageError,
+    WorkerLost,
 )
 from fedspallm_secure.errors.courier import BundleRefused, ForeignBundle, MediumIncomplete, MediumLost
 from fedspallm_secure.errors.rounds import (
     BadShare,
     CapacityExceeded,
+    CiphertextRefused,
     ContributionRefused,
     DisclosureRefused,
     LayerRefused,
@@ -216,6 +220,7 @@ __all__ = [
     "CertificateExpired",
     "CertificateRefused",
     "CertificateRevoked",
+    "CiphertextRefused",
     "ConnectionBroken",
     "ContributionRefused",
     "CorruptWeights",
@@ -286,6 +291,7 @@ __all__ = [
     "UnsupportedModel",
     "UsageError",
     "WeakKey",
+    "WorkerLost",
     "WrongFederation",
     "WrongPassword",
     "WrongRecipient",

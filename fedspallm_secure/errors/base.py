@@ -150,6 +150,13 @@ class RankLost(FedSpaError):
     hint = "the first process that failed says why; start all of them again: the run continues where it stopped"
 
 
+class WorkerLost(FedSpaError):
+    """The process that handles encrypted vectors crashed, hung, reached a limit, or answered nonsense."""
+
+    exit_code = 44
+    hint = "run the same command again; if it happens with one member's vector only, leave that member out and tell it"
+
+
 class StorageError(FedSpaError):
     """Reading or writing the disk failed."""
 

@@ -92,3 +92,17 @@ class LayerRefused(RoundError):
 
     exit_code = 118
     hint = "do not use this layer; ask the server for it again, and show the auditor the check that failed"
+
+
+class CiphertextRefused(RoundError):
+    """A ciphertext, or a key for them, is malformed or not one of the plan's parameters.
+
+    frame: which of all that were sent it was, from 1 on; 0 where none was.
+    """
+
+    exit_code = 96
+    hint = "its sender made it with something else than the plan says; it counts as dropped out"
+
+    def __init__(self, message: str, *, frame: int = 0, check: str = "", hint: str | None = None) -> None:
+        super().__init__(message, check=check, hint=hint)
+        self.frame = frame
