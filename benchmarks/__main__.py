@@ -17,13 +17,14 @@ from benchmarks import (
     p11_upload,
     p12_scaling,
     p13_audit,
+    p14_he,
     packages,
     pruning,
 )
 from benchmarks.measure import Row, make_ground, surroundings
 from fedspallm_secure.pruning.pruners import Pruner
 
-ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12", "p13"]
+ROWS = ["p1", "p2", "p3", "p4", "p5", "p6", "p7", "p8", "p9", "p10", "p11", "p12", "p13", "p14"]
 DEMO = Path(__file__).parent.parent / "examples/demo"
 
 
@@ -68,6 +69,7 @@ def _run(name: str, options: argparse.Namespace) -> list[Row]:
         "p11": lambda: p11_upload.measure(options.times),
         "p12": p12_scaling.measure,
         "p13": lambda: p13_audit.measure(min(options.times, 3)),
+        "p14": lambda: p14_he.measure(options.times),
     }
     if name in alone:
         return alone[name]()

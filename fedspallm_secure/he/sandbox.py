@@ -6,6 +6,7 @@ buffer of fixed size, frame by frame, with nothing but their length believed; pa
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, Self
@@ -36,11 +36,11 @@ _WAIT_FOR_END = 5.0  # seconds for a process that closed its pipe to be gone
 class Limits:
     """What the process may use.
 
-    memory: bytes of address space, of which Python and the library take about 120 MiB; seconds: of processor time, over
+    memory: bytes of address space, of which Python and the library take some 40 MiB; seconds: of processor time, over
     all; patience: seconds until an answer, or room for a frame.  Raises ValueError unless all are positive.
     """
 
-    memory: int = 512 << 20
+    memory: int = 256 << 20
     seconds: int = 3_600
     patience: float = 120.0
 
@@ -149,16 +149,16 @@ class Worker:
 
     def _pump(self, deadline: float) -> None:
         """Move bytes in whichever direction there is room for, and wait for that until the deadline."""
-        with DefaultSelector() as selector:
-            if self._filled < self._needed():
-                selector.register(self._out, EVENT_READ)
-            if self._queue:
-                selector.register(self._in, EVENT_WRITE)
-            ready = selector.select(max(0.0, deadline - monotonic()))
+        waiting = select.poll()
+        if self._filled < self._needed():
+            waiting.register(self._out, select.POLLIN)
+        if self._queue:
+            waiting.register(self._in, select.POLLOUT)
+        ready = waiting.poll(1e3 * max(0.0, deadline - monotonic()))
         if not ready:
             raise self._lost(f"did not answer within {self._limits.patience:g} seconds")
-        for key, _ in ready:
-            if key.fd == self._in:
+        for descriptor, _ in ready:
+            if descriptor == self._in:
                 self._write()
             else:
                 self._read()
@@ -185,14 +185,15 @@ class Worker:
         self._queued = self._written = 0
 
     def _read(self) -> None:
-        try:
-            count = os.readv(self._out, [self._buffer[self._filled : self._needed()]])
-        except BlockingIOError:
-            return
-        if count == 0:
-            raise self._lost(self._ending())
-        self._filled += count
-        self._most = max(self._most, self._filled)
+        while self._filled < (needed := self._needed()):
+            try:
+                count = os.readv(self._out, [self._buffer[self._filled : needed]])
+            except BlockingIOError:
+                return
+            if count == 0:
+                raise self._lost(self._ending())
+            self._filled += count
+            self._most = max(self._most, self._filled)
 
     def _ending(self) -> str:
         try:

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, Final, NoReturn
 
 HEAD_SIZE: Final = 5  # bytes before a payload
 FRAME_LIMIT: Final = 1 << 20  # bytes of a payload
+_THREADS = 1  # a vector of one ciphertext keeps no more of them busy
 JOB, KEY, PUBLIC, DATA, NEXT, END, DONE, REFUSED = b"J", b"K", b"P", b"D", b"N", b"E", b"O", b"R"
 
 # what is refused -> what that means
@@ -77,18 +78,20 @@ class Bfv:
     """The library, held to the parameters of one job.  job: degree, plain, bits, members, slots (of the vector)."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        import tenseal
+        # The bindings alone: what TenSEAL wraps around them brings numpy along, and makes starting five times as slow.
+        import _tenseal_cpp
 
-        self._library = tenseal
+        self._library = _tenseal_cpp
         self.degree, self.plain, self.members = int(job["degree"]), int(job["plain"]), int(job["members"])
         self.slots_left = int(job["slots"])
         try:
-            self.own = tenseal.context(
-                tenseal.SCHEME_TYPE.BFV,
-                poly_modulus_degree=self.degree,
-                plain_modulus=self.plain,
-                coeff_mod_bit_sizes=list(job["bits"]),
-                n_threads=1,
+            self.own = _tenseal_cpp.TenSEALContext.new(
+                _tenseal_cpp.SCHEME_TYPE.BFV,
+                self.degree,
+                self.plain,
+                list(job["bits"]),
+                _tenseal_cpp.ENCRYPTION_TYPE.ASYMMETRIC,
+                _THREADS,
             )
         except (ValueError, RuntimeError):
             raise Refusal("parameters") from None
@@ -98,7 +101,7 @@ class Bfv:
     def load_key(self, data: bytes, secret: bool) -> None:
         """Take a key, public or secret, that belongs to the parameters and brings nothing else along."""
         try:
-            context = self._library.context_from(data, n_threads=1)
+            context = self._library.TenSEALContext.deserialize(data, _THREADS)
             found = _identity(context)
         except MemoryError:
             raise
@@ -113,7 +116,7 @@ class Bfv:
     def load(self, data: bytes) -> Any:
         """A ciphertext of two polynomials under the parameters."""
         try:
-            vector = self._library.bfv_vector_from(self._context, data)
+            vector = self._library.BFVVector(self._context, data)
             parts = vector.ciphertext()
             fits = (
                 len(parts) == 1
@@ -136,7 +139,7 @@ class Bfv:
         if len(numbers) > self.degree:
             raise Refusal("excess")
         padded = numbers + [0] * (self.degree - len(numbers))
-        return bytes(self._library.bfv_vector(self._context, padded).serialize())
+        return bytes(self._library.BFVVector(self._context, padded).serialize())
 
     def decrypt(self, vector: Any) -> bytes:
         """The numbers of the slots that the vector uses here, and no others."""
@@ -152,7 +155,7 @@ class Bfv:
 
 def _identity(context: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """SEAL's hashes of all parameters, without the auxiliary prime and with it."""
-    data = context.seal_context().data
+    data = context.seal_context()
     return tuple(data.first_parms_id()), tuple(data.key_parms_id())
 
 
@@ -165,9 +168,9 @@ def little_endian(numbers: "array[int]") -> "array[int]":
 
 def generate(bfv: Bfv, pipe: Pipe) -> None:
     """Answer the two halves of a new key."""
-    parts = {"save_galois_keys": False, "save_relin_keys": False}
-    pipe.send(KEY, bytes(bfv.own.serialize(save_public_key=False, save_secret_key=True, **parts)))
-    pipe.send(PUBLIC, bytes(bfv.own.serialize(save_public_key=True, save_secret_key=False, **parts)))
+    galois, relinearization = False, False  # nothing but additions is ever done
+    pipe.send(KEY, bytes(bfv.own.serialize(False, True, galois, relinearization)))
+    pipe.send(PUBLIC, bytes(bfv.own.serialize(True, False, galois, relinearization)))
 
 
 def encrypt(bfv: Bfv, pipe: Pipe) -> None:

@@ -33,7 +33,7 @@ from tests.he.vectors import draw_vector, encrypted, opened, plain
 
 PARAMETERS = choose(5, 7)
 WEIGHTS = 50
-MEMORY = 256 << 20  # bytes that the process may have
+MEMORY = 128 << 20  # bytes that the process may have
 PATIENCE = 20.0  # seconds
 HEADER = 16  # bytes before SEAL's compressed stream
 INNER = {"form": 32, "polynomials": 33, "degree": 41, "moduli": 49, "array header": 73, "words": 89}  # offsets in it

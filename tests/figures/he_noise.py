@@ -51,14 +51,24 @@ def run(task: Task) -> tuple[float, float]:
     return wrong / task.trials, 1 - (1 - one) ** DEGREE
 
 
+def likely(wrong: int, trials: int, said: float) -> bool:
+    """Whether so many wrong sums, or more, or fewer, come up more than once in 10^9 times at 15 % from what was said."""
+
+    def exactly(number: int, chance: float) -> float:
+        return math.comb(trials, number) * chance**number * (1 - chance) ** (trials - number)
+
+    more = sum(exactly(number, min(1.0, 1.15 * said)) for number in range(wrong, trials + 1))
+    fewer = sum(exactly(number, 0.85 * said) for number in range(wrong + 1))
+    return min(more, fewer) > 1e-9
+
+
 def figures(trials: int, seed: int, workers: int | None = None) -> dict[str, object]:
     """All cases.  seed: named for the form's sake; the library draws from the system."""
     tasks = [Task(added, room, trials) for added, room in CASES]
     rows, failures = [], []
     for task, (seen, said) in zip(tasks, spread(run, tasks, workers), strict=True):
         rows.append({"added": task.added, "room": task.room, "wrong": round(seen, 4), "predicted": round(said, 4)})
-        # Four standard deviations of so many trials, and a tenth for what is not quite normal.
-        if abs(seen - said) > 4 * math.sqrt(said * (1 - said) / trials) + 0.1 * said:
+        if not likely(round(seen * trials), trials, said):
             failures.append(f"{task.added} ciphertexts, {task.room} deviations: {seen} wrong, {said:.4f} predicted")
     return {"trials": trials, "cases": rows, "failures": failures, "seed": seed}
 
