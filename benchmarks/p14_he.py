@@ -2,9 +2,12 @@
 
 Ours starts a process, packs keep bits and values into slots, and moves slots and ciphertexts through pipes; its time
 has all of that in it.  The peer has its slots packed beforehand, its context loaded, and nothing between it and the
-library.  Ratios are of seconds of CPU, over both processes, so that other work on the machine weighs little; on the
-clock ours packs in one process while the other encrypts.  `bytes` are of ciphertexts as they are sent, with SEAL's
-compression.
+library.  But it calls what TenSEAL documents, which turns each list into an array and back on its way to the bindings
+that ours calls: of the two differences one is for us and one against us.
+
+Ratios are of seconds of CPU, over both processes, so that other work on the machine weighs little; the ratio on the
+clock depends on it, and on whether a core is free to pack on while the other process encrypts.  `bytes` are of
+ciphertexts as they are sent, with SEAL's compression.
 """
 
 import resource

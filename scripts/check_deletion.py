@@ -42,6 +42,7 @@ MEMBER = [f"{ROUNDS}{name}.py" for name in ("member", "member_unmasking", "membe
 SERVER = [
     f"{ROUNDS}{name}.py" for name in ("server_turns", "server_messages", "collecting", "answers", "server_dropouts")
 ]
+HE = ["tests/he/test_bfv.py", "tests/attacks/test_ciphertexts.py"]
 TOWN = ["tests/app/rounds/test_town.py", "tests/app/rounds/test_simulated.py"]
 TRUST_PATH: dict[str, list[str]] = {
     "app/enrolment.py": CEREMONY,
@@ -71,6 +72,13 @@ TRUST_PATH: dict[str, list[str]] = {
     "crypto/roots.py": CERTIFICATES,
     "crypto/sealing.py": ["tests/crypto/test_sealing.py", "tests/crypto/test_wycheproof.py", VECTORS],
     "crypto/signing.py": ["tests/crypto/test_signing.py", "tests/crypto/test_wycheproof.py", VECTORS],
+    "he/bfv.py": HE,
+    "he/chunks.py": ["tests/he/test_chunks.py"],
+    "he/keys.py": ["tests/he/test_chunks.py"],
+    "he/packing.py": ["tests/he/test_packing.py"],
+    "he/parameters.py": ["tests/he/test_parameters.py"],
+    "he/sandbox.py": ["tests/he/test_sandbox.py"],
+    "he/worker.py": HE,
     "protocol/enrolment.py": ["tests/protocol/test_enrolment.py"],
     "protocol/key_statements.py": ["tests/protocol/test_key_statements.py", "tests/protocol/test_enrolment.py"],
     "protocol/packages.py": ["tests/protocol/test_packages.py", *PACKAGE],

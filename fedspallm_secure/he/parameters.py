@@ -45,8 +45,8 @@ _ERROR_LIMIT = 21  # the largest error that SEAL draws
 _GAMMA = 1 << 60  # below SEAL's gamma
 _LOG2_E = Fraction(14426, 10_000)  # rounded down
 _CHUNK_OVERHEAD = 1024  # bytes for SEAL's and TenSEAL's headers, and what compression may add; 131 measured
-# Measured by `python -m benchmarks p14` on two shared cores of a Xeon at 2.1 GHz; what a plan shows is for orientation.
-_SECONDS_PER_CHUNK = {"encrypt": 0.0020, "add": 0.0003, "decrypt": 0.0008}
+# Of CPU, by `python -m benchmarks p14` at commit 5c353d3 on an AMD EPYC; what a plan shows is for orientation.
+_SECONDS_PER_CHUNK = {"encrypt": 0.0015, "add": 0.00025, "decrypt": 0.0010}
 _WHAT = "the encryption parameters"
 _SCHEMA: dict[str, type] = {
     "scheme": str,
@@ -63,8 +63,8 @@ _SCHEMA: dict[str, type] = {
 class Cost:
     """What a vector comes to, before anybody makes it.
 
-    chunks: ciphertexts; member_bytes: the most that a member sends; encrypt_seconds: of a member, on one core;
-    add_seconds: of the server, for all members; decrypt_seconds: of the key holder.
+    chunks: ciphertexts; member_bytes: the most that a member sends; encrypt_seconds: of CPU, at a member;
+    add_seconds: at the server, for all members; decrypt_seconds: at the key holder.
     """
 
     weights: int

@@ -52,7 +52,7 @@ def run(task: Task) -> tuple[float, float]:
 
 
 def likely(wrong: int, trials: int, said: float) -> bool:
-    """Whether so many wrong sums, or more, or fewer, come up more than once in 10^9 times at 15 % from what was said."""
+    """Whether so many wrong sums, or more, or fewer, come up more than once in 10^9 times, at 15 % from that."""
 
     def exactly(number: int, chance: float) -> float:
         return math.comb(trials, number) * chance**number * (1 - chance) ** (trials - number)

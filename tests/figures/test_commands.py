@@ -24,6 +24,8 @@ SMALL = {
     "planted": (),
     "split_views": ("1", "1"),
     "log_tails": ("0", "1"),
+    "he_exact": ("1", "1"),
+    "he_noise": ("10", "1"),
 }
 
 

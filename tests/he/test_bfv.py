@@ -8,7 +8,9 @@ from fedspallm_secure.errors import CapacityExceeded, CiphertextRefused, SumOutO
 from fedspallm_secure.he import bfv, worker
 from fedspallm_secure.he.packing import slots_used
 from fedspallm_secure.he.parameters import DEGREE, choose
+from fedspallm_secure.he.primes import coefficient_primes
 from fedspallm_secure.he.sandbox import Limits, Worker
+from tests.attacks.ciphertexts import INNER, compress, put_together, take_apart
 from tests.he.vectors import draw_vector, encrypted, opened, plain, slots_of
 
 
@@ -187,6 +189,19 @@ def test_a_refusal_names_the_vector_and_the_chunk(parameters, pair, weights, cip
         list(bfv.add(parameters, pair.public, [ciphertexts[0], bad, ciphertexts[2]], weights))
     with pytest.raises(CiphertextRefused, match="chunk 1 of a vector has 5 bytes"):
         list(bfv.add(parameters, pair.public, [ciphertexts[0], [bad[0], b"short"]], weights))
+
+
+def test_ciphertexts_that_cancel_are_refused(parameters, pair, weights, ciphertexts):
+    """Their sum would carry its numbers in the open."""
+    q, negative = coefficient_primes(DEGREE, parameters.coefficient_bits)[0], []
+    for chunk in ciphertexts[0]:
+        header, stream = take_apart(chunk)
+        start = INNER["words"] + 8
+        words = (q - np.frombuffer(bytes(stream[start:]), "<u8")) % q
+        negative.append(put_together(header, compress(stream[:start] + words.astype("<u8").tobytes())))
+    bfv.check(parameters, pair.public, negative, weights)
+    with pytest.raises(CiphertextRefused, match="vector 1, chunk 0"):
+        list(bfv.add(parameters, pair.public, [ciphertexts[0], negative], weights))
 
 
 def test_a_process_that_answers_other_sizes_is_not_believed(parameters, pair, weights, ciphertexts, monkeypatch):
