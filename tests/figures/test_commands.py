@@ -26,10 +26,7 @@ SMALL = {
     "log_tails": ("0", "1"),
     "he_exact": ("1", "1"),
     "he_noise": ("10", "1"),
-<<<<<<< .merge_file_X7jKoD
-=======
     "attacks.ciphertexts": ("1", "1"),
->>>>>>> .merge_file_VEUvji
 }
 
 
