@@ -78,8 +78,6 @@ def test_a_vector_with_another_head_is_refused(place, value):
         read(bytes(data))
 
 
-<<<<<<< .merge_file_RsBQF7
-=======
 def test_no_more_is_written_than_the_vector_has():
     sink = io.BytesIO()
     with pytest.raises(FormatError, match="more than its 3 chunks"):
@@ -94,7 +92,6 @@ def test_a_chunk_of_impossible_length_is_refused(length):
         read(written()[: len(MAGIC) + 4] + whole)
 
 
->>>>>>> .merge_file_4948wc
 def test_nothing_follows_the_last_chunk():
     with pytest.raises(FormatError, match="goes on"):
         read(written() + b"\0")
