@@ -19,6 +19,7 @@ _GROUPS = {
     "The server": ("server", "url", "by_hand", "proxy", "upload_rate", "download_rate"),
     "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
     "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "Differential privacy of your text": ("epsilon", "delta", "rounds", "clip"),
     "This machine": ("data", "out"),
 }
 _KEYS = {
@@ -26,6 +27,7 @@ _KEYS = {
     "texts": ("field", "samples", "seqlen"),
     "budget": ("layers", "gpu_memory", "minutes"),
     "policy": ("colluders", "least_cohort", "profiles", "witnesses", "pruners"),
+    "privacy": ("epsilon", "delta", "rounds", "clip"),
     "compute": ("device", "dtype", "blocks"),
 }  # section -> options that go into it as they were typed
 
@@ -87,6 +89,15 @@ def client() -> None:
 @click.option(
     "--pruner", "pruners", multiple=True, type=click.Choice(["sparsegpt", "wanda", "magnitude"]), help="[default: any]"
 )
+@click.option(
+    "--dp-epsilon",
+    "epsilon",
+    metavar="E",
+    help="Prune with noise: what all your rounds together may cost.  Needs [dp].",
+)
+@click.option("--dp-delta", "delta", metavar="D", help="Chance that the promise does not hold.  [default: 1e-6]")
+@click.option("--dp-rounds", "rounds", type=int, help="Rounds that epsilon has to be enough for.  [default: 1]")
+@click.option("--dp-clip", "clip", metavar="C", help="Longest vector of one record.  [default: 1]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and layers.  [default: pruning]")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option

@@ -9,6 +9,8 @@ from fedprune_cli.status_text import titled
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from fedspallm_secure.app.privacy.standing import sentence
+
 Facts = Mapping[str, Any]
 _STATES = {
     "due": "to be pruned",
@@ -59,6 +61,8 @@ def _more(found: Facts) -> RenderableType:
         lines.append(f"Layers of round {follows['round']}: {follows['layers']} in the result, {missing}")
     if found["prekeys"] is not None:
         lines.append(f"Prekeys: {found['prekeys']} left")
+    if found["privacy"] is not None:
+        lines.append(f"Privacy: {sentence(found['privacy'])}")
     way = "carried by hand" if found["by_hand"] else "over the network"
     contact = "never" if found["last_contact"] is None else ago(found["last_contact"], now)
     lines.append(f"{found['server']}, {way}: last contact {contact}")

@@ -13,12 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedspallm_secure.pruning.discrete_gaussian import MOST_BITS, Integers, discrete_gaussian
+from fedspallm_secure.pruning.discrete_gaussian import Integers, discrete_gaussian
+from fedspallm_secure.pruning.noise import SIGMA, SIGMA_BITS
 from fedspallm_secure.pruning.statistics import InputNorms
 
-SIGMA_BITS = MOST_BITS
-SIGMA = 1 << SIGMA_BITS  # standard deviation of the noise, in steps of the grid
-MOST_STEPS = 1 << 30  # the clip in steps, at most: its square fits 64 bits
 _SMALL = 1e-3  # of the mean over an input, below which no estimate lies
 _MARGIN = 2.0**-40  # kept free below the clip for the rounding of a length computed in floating point
 
@@ -35,17 +33,6 @@ class RecordNorms(InputNorms):
         """Note what one record gave."""
         self.rows.append(part.cpu())
         self.tokens += tokens
-
-
-def clip_steps(noise_multiplier: float) -> int:
-    """The clip in steps of the grid, such that sigma is at least `noise_multiplier` times the clip.
-
-    Raises ValueError outside 2^-10..2^10, where the grid would be too coarse or the squares too large.
-    """
-    if not 2.0**-10 <= noise_multiplier <= 2.0**10:
-        raise ValueError(f"a noise multiplier of {noise_multiplier:g} lies outside 1/1024..1024")
-    steps = min(int(SIGMA / noise_multiplier), MOST_STEPS)
-    return steps - (SIGMA / steps < noise_multiplier)
 
 
 def clip_records(vectors: Vectors, steps: int) -> tuple[Integers, NDArray[np.bool_]]:

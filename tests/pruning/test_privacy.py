@@ -11,14 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fedspallm_secure.pruning import privacy
+from fedspallm_secure.pruning.noise import MOST_STEPS, SIGMA, clip_steps
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from fedspallm_secure.pruning.privacy import (
-    MOST_STEPS,
-    SIGMA,
     RecordNorms,
     RecordSum,
     clip_records,
-    clip_steps,
     input_norms,
     record_weight,
 )

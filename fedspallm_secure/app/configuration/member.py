@@ -24,9 +24,11 @@ from fedspallm_secure.app.configuration.fields import (
     whole,
 )
 from fedspallm_secure.app.configuration.reading import Configuration, Section, read_configuration
+from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.protocol.limits import PARTIES_LIMIT
 from fedspallm_secure.protocol.rounds.limits import GROUPS_LIMIT
+from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.secagg.thresholds import MIN_HONEST, Profile
 
 
@@ -129,6 +131,31 @@ class Policy(Section):
         return self
 
 
+class Privacy(Section):
+    """Differential privacy of your records, which are calibration windows. It needs pip install
+    'fedspallm-secure[dp]'. With epsilon you prune with noise, by wanda alone, and decline plans that name another
+    pruner or cost more than is left. No plan decides any of this."""
+
+    epsilon: Annotated[float | None, by(optional(values.epsilon))] = said(
+        None, "What all your rounds together may cost: 8 is a weak promise, 1 a strong one. Absent: no noise.", "8"
+    )
+    delta: Annotated[float, by(values.delta)] = said(
+        "1e-6", "Chance that the promise does not hold; far below 1 in samples."
+    )
+    rounds: Annotated[int, by(whole(1, 1_000_000))] = said(
+        1, "Rounds that it has to be enough for: the more, the more noise in each. Plans after them are declined."
+    )
+    clip: Annotated[float, by(values.clip)] = said(
+        "1", "Longest vector of one record, in units of a window of random tokens. Do not tune it by your text."
+    )
+
+    def terms(self, records: int) -> MemberTerms | None:
+        """What is promised about so many records; None without noise."""
+        if self.epsilon is None:
+            return None
+        return MemberTerms(PrivacySettings(self.epsilon, self.delta, self.clip), self.rounds, records)
+
+
 class Compute(Section):
     """This machine."""
 
@@ -156,7 +183,26 @@ class MemberConfig(Configuration):
     texts: Texts
     budget: Budget = said({}, "")
     policy: Policy = said({}, "")
+    privacy: Privacy = said({}, "")
     compute: Compute = said({}, "")
+
+    @model_validator(mode="after")
+    def _check_privacy(self) -> Self:
+        if self.terms is None:
+            return self
+        if self.privacy.delta * self.texts.samples >= 1:
+            raise ValueError(
+                f"[privacy] delta = {self.privacy.delta:g} and [texts] samples = {self.texts.samples}: publishing one "
+                f"whole record would satisfy it; choose far less than {1 / self.texts.samples:g}"
+            )
+        if self.policy.pruners and PRIVATE_PRUNER not in self.policy.pruners:
+            raise ValueError("[privacy] epsilon prunes by wanda alone, and [policy] pruners does not allow it")
+        return self
+
+    @property
+    def terms(self) -> MemberTerms | None:
+        """What the member promises about its records; None without noise."""
+        return self.privacy.terms(self.texts.samples)
 
 
 def read_member(path: Path) -> MemberConfig:

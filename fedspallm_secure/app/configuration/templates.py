@@ -39,6 +39,10 @@ _OPTIONS = {  # keys that are typed under another name
     "pruners": "pruner",
     "path": "model",
     "id": "server",
+    "epsilon": "dp-epsilon",
+    "delta": "dp-delta",
+    "rounds": "dp-rounds",
+    "clip": "dp-clip",
 }
 _GENERAL = (
     "A key that is left out has the default, which is the value written here at first; what stands behind a # is an "

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from ipaddress import ip_address
+from math import inf, nan
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fedspallm_secure.app.configuration.fields import text
+from fedspallm_secure.app.privacy.settings import MOST_EPSILON
 from fedspallm_secure.crypto.draws import seed_bytes
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError, UsageError
@@ -195,6 +197,32 @@ def damping(value: Any) -> Fraction:
     found = parse_fraction(_spelled(value, "0.01"))
     if found is None or not 0 < found <= 1:
         raise UsageError('allowed is a number above 0 and at most 1, in quotes, such as "0.01"')
+    return found
+
+
+def epsilon(value: Any) -> float:
+    """A privacy budget, above 0 and at most 100.  Raises UsageError."""
+    return _number(value, lambda found: 0 < found <= MOST_EPSILON, f"above 0 and at most {MOST_EPSILON:g}, such as 8")
+
+
+def delta(value: Any) -> float:
+    """A probability between 0 and 1.  Raises UsageError."""
+    return _number(value, lambda found: 0 < found < 1, 'between 0 and 1, such as "1e-6"')
+
+
+def clip(value: Any) -> float:
+    """The longest vector of a record, above 0.  Raises UsageError."""
+    return _number(value, lambda found: 0 < found < inf, "above 0, such as 1")
+
+
+def _number(value: Any, fits: Callable[[float], bool], allowed: str) -> float:
+    """A number, which may stand in quotes; whatever does not fit is refused, and what is no number never fits."""
+    try:
+        found = float(value) if type(value) in (int, float, str) else nan
+    except (ValueError, OverflowError):
+        found = nan
+    if not fits(found):
+        raise UsageError(f"allowed is a number {allowed}")
     return found
 
 

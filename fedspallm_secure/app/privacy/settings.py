@@ -1,4 +1,4 @@
-"""What was asked for in differential privacy, as one frozen value.  Free of torch."""
+"""What was asked for in differential privacy, as one frozen value, of a whole run or of a member.  Free of torch."""
 
 from dataclasses import dataclass
 from math import isfinite
@@ -8,7 +8,7 @@ from fedspallm_secure.errors import UsageError
 
 DEFAULT_DELTA = 1e-6
 DEFAULT_CLIP = 1.0
-_MOST_EPSILON = 100.0
+MOST_EPSILON = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class PrivacySettings:
     clip: float = DEFAULT_CLIP
 
     def __post_init__(self) -> None:
-        if not 0 < self.epsilon <= _MOST_EPSILON:
+        if not 0 < self.epsilon <= MOST_EPSILON:
             hint = "8 is a weak promise, 1 a strong one; more than a hundred is none"
-            raise UsageError(f"--dp-epsilon must lie above 0 and at most at {_MOST_EPSILON:g}", hint=hint)
+            raise UsageError(f"--dp-epsilon must lie above 0 and at most at {MOST_EPSILON:g}", hint=hint)
         if not 0 < self.delta < 1:
             raise UsageError(f"--dp-delta must lie between 0 and 1, got {self.delta:g}", hint="for example 1e-6")
         if not (self.clip > 0 and isfinite(self.clip)):
@@ -52,3 +52,19 @@ class PrivacySettings:
     def to_dict(self) -> dict[str, Any]:
         """Plain data, everything that decides what is promised."""
         return {"epsilon": self.epsilon, "delta": self.delta, "clip": self.clip}
+
+
+@dataclass(frozen=True, slots=True)
+class MemberTerms:
+    """What a member promises about its records, by its own configuration.
+
+    settings: privacy budget and clip; rounds: releases that the budget is meant for; records: windows of a round.
+    """
+
+    settings: PrivacySettings
+    rounds: int
+    records: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**self.settings.to_dict(), "rounds": self.rounds, "records": self.records}

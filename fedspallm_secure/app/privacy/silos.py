@@ -5,14 +5,14 @@ with the same settings differ, and a run that is continued draws nothing twice.
 """
 
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from fedspallm_secure.app.privacy.accounting import noise_multiplier, spent_epsilon
-from fedspallm_secure.app.privacy.gathering import Part, layout, public_unit, record_vectors
+from fedspallm_secure.app.privacy.drawing import KnownStatistics, draw, known_by, told_by_records
+from fedspallm_secure.app.privacy.gathering import Part, layout, public_unit
 from fedspallm_secure.app.privacy.ledger import Ledger, Terms
 from fedspallm_secure.app.privacy.settings import PrivacySettings
 from fedspallm_secure.app.progress import Progress
@@ -20,12 +20,10 @@ from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.protocol.plan import RoundPlan
-from fedspallm_secure.pruning.privacy import SIGMA, RecordSum, clip_steps, input_norms, record_weight
-from fedspallm_secure.pruning.pruners import Pruner, Statistics
+from fedspallm_secure.pruning.noise import SIGMA, clip_steps
+from fedspallm_secure.pruning.pruners import Pruner
 from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic, load_noised, save_noised
 from fedspallm_secure.storage.files import sha256_file
-
-KnownStatistics = Mapping[int, Mapping[str, Statistics]]  # layer -> first linear of each input -> what is known of it
 
 
 class PrivateSilos:
@@ -89,36 +87,25 @@ class PrivateSilos:
         found = load_noised(file, parts[-1].stop)
         ledger.enter(plan.number, sha256_file(file))  # before anything is derived from it
         self._note(member, found, parts)
-        known: dict[int, dict[str, Statistics]] = {}
-        for part in parts:
-            here = slice(part.start, part.stop)
-            norms = input_norms(found.noised[here], found.unit[here], self._windows[member].numel())
-            norms.sum_squares = norms.sum_squares.to(self._workshop.skeleton.device)
-            known.setdefault(part.layer, {})[part.linear] = norms
-        return known
+        return known_by(found.noised, found.unit, parts, self._windows[member].numel(), self._workshop)
 
     def _draw(
         self, plan: RoundPlan, member: str, revision: Revision, parts: Sequence[Part], progress: Progress, task: str
     ) -> NoisedStatistic:
-        """Walk, clip, add up and add noise: the one place where a record's influence is spent."""
-        windows = self._windows[member]
+        windows, steps = self._windows[member], self._ledgers[member].terms.steps
         key = (plan.number, plan.assignment[member])
         if key not in self._units:  # silos with the same layers share it
             self._units = {key: public_unit(self._workshop, revision, parts, windows.shape[1], self._seed)}
-        unit = self._units[key] * (sqrt(parts[-1].stop) * self._settings.clip)
-        gathered = RecordSum.empty(parts[-1].stop, self._ledgers[member].terms.steps)
-        for vectors in record_vectors(self._workshop, revision, parts, windows, progress, task):
-            gathered.add(vectors / unit)
-        return NoisedStatistic(gathered.noised(), unit, gathered.steps, gathered.records, gathered.clipped)
+        clip = self._settings.clip
+        return draw(self._workshop, revision, parts, windows, self._units[key], clip, steps, progress, task)
 
     def _note(self, member: str, found: NoisedStatistic, parts: Sequence[Part]) -> None:
         """Remember what the latest statistic of a member was like."""
-        told = sum((p.stop - p.start) * record_weight(found.noised[p.start : p.stop]) for p in parts)
         self._figures[member] = {
             "records": found.records,
             "clipped_share": found.clipped / found.records,
             "features": len(found.noised),
-            "weight": told / len(found.noised),
+            "weight": told_by_records(found.noised, parts),
         }
 
     def figures(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ Drawn from `privacy` in the result; there is nothing to draw where no silo added
 
 from typing import Any
 
-from fedspallm_secure.app.reporting.numbers import count, percent, plural
+from fedspallm_secure.app.privacy.standing import claim
+from fedspallm_secure.app.reporting.numbers import count, percent
 from fedspallm_secure.app.reporting.text import Result
 
 COLUMNS = ["Silo", "ε spent", "δ", "Windows", "Clip", "Sigma", "Releases", "Features", "Clipped", "Told by text"]
@@ -52,9 +53,7 @@ def claims(result: Result) -> list[str]:
     if not told["reads_text"]:
         return ["ε = 0: no calibration text decided any keep-mask."]
     return [
-        f"{_spent(found)} record-level differential privacy for the released keep-masks with respect to {member}'s "
-        f"calibration records, for {plural(found['releases'], 'round')}, assuming {member} runs the published clipping "
-        "and noise code."
+        claim(found["epsilon"], found["delta"], found["releases"], f"{member}'s", member) + "."
         for member, found in told["members"].items()
         if found["releases"]
     ] + [
@@ -94,10 +93,6 @@ def noise(result: Result) -> str:
     if not told:
         return "No differential privacy was in effect."
     return "What differential privacy covers is said below, and nothing else is covered."
-
-
-def _spent(found: dict[str, Any]) -> str:
-    return f"({found['epsilon']:.3g}, {found['delta']:g})"
 
 
 def _row(member: str, found: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.configuration.member import MemberConfig, read_member
+from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
@@ -29,7 +30,7 @@ from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Role
-from fedspallm_secure.errors import FedSpaError, UsageError
+from fedspallm_secure.errors import FedSpaError, PlanRefused, UsageError
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
@@ -68,7 +69,8 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
         if post.journal.recall("left", "*") is not None:
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
         live.phase("starting")
-        bench = Bench(config, me.id, ranks, shown, stop.check)
+        ledger = None if config.terms is None else MemberLedger(post.journal, config.terms)
+        bench = Bench(config, me.id, ranks, shown, stop.check, ledger)
         log_policy = read_log_policy(config, post.home.identity.federation)
         station = MemberStation(post, policy_of(config), bench.model, bench.model, log_policy)
         network = visiting(config.server, post, live, once)
@@ -108,6 +110,7 @@ class _Loop:
         self._left = False
         self._once, self._until_done = once, until_done
         self._declined: list[FedSpaError] = []  # by this process
+        self._sat_out = ""  # hash of an accepted plan that the privacy budget does not cover any more
         machine = station.machine
         if machine.accepted is not None:
             live.lost(machine.round.plan.round, sorted(machine.frozen.keys() - machine.deals.keys()))
@@ -150,7 +153,8 @@ class _Loop:
             self._offer()
         self._obey()
         moved = self._take_in()
-        if due := station.due():
+        due = station.due()
+        if due and station.machine.round.plan_hash != self._sat_out:
             self._prune(due)
             moved = True
         if moved:
@@ -190,6 +194,10 @@ class _Loop:
         except RoundOver:
             _log.warning("round %d takes no more contributions: pruning for it stops", accepted.plan.round)
             self._live.work(self._bench.task(accepted.plan.round), 1, 1, "layers")
+        except PlanRefused as error:  # the others go on without this member's layers
+            _log.warning("round %d is sat out: %s; %s", accepted.plan.round, error, error.hint)
+            self._sat_out = accepted.plan_hash
+            self._declined.append(error)
 
     def _offer(self) -> None:
         """Tell the server what this member would take part with, if that has changed and no round is going on."""

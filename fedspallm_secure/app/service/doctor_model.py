@@ -11,6 +11,7 @@ from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.service.doctor_machine import existing
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at
+from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.fields import CountField
 
@@ -128,7 +129,8 @@ def _member_machine(patient: Patient, config: MemberConfig, workshop: "Workshop"
     from fedspallm_secure.pruning.pruners import Pruner
 
     seqlen = check_seqlen(config.texts.seqlen, workshop.skeleton.max_length)
-    pruners = [Pruner(name) for name in config.policy.pruners] or list(Pruner)
+    names = config.policy.pruners if config.terms is None else (PRIVATE_PRUNER,)
+    pruners = [Pruner(name) for name in names] or list(Pruner)
     costs = [estimate_cost(workshop, one, config.texts.samples, seqlen, _SMALLEST_RATE) for one in pruners]
     need = max(cost.memory for cost in costs)
     device = workshop.skeleton.device

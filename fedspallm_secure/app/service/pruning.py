@@ -14,18 +14,22 @@ from fedspallm_secure.app.calibration import Tokenizer, Tokens, calibration_wind
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.inspection import estimate_cost, measure_rate
 from fedspallm_secure.app.member import LocalPruning
+from fedspallm_secure.app.privacy.member import Drawer, spread
+from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.progress import Progress, Silent
 from fedspallm_secure.app.ranks import Ranks, follow
 from fedspallm_secure.app.states import Revision, layer_file
-from fedspallm_secure.app.stations.models import MemberModel
+from fedspallm_secure.app.stations.models import MemberModel, own_folder
 from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
 from fedspallm_secure.crypto.draws import seed_bytes
-from fedspallm_secure.errors import OutOfMemory, UsageError
+from fedspallm_secure.errors import OutOfMemory, PlanRefused, UsageError
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
+from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.patterns import parse_target
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner
+from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic
 from fedspallm_secure.storage.texts import TextFile
 
 _SECONDS = 60  # of a minute
@@ -39,18 +43,31 @@ class Bench:
     """Where one member prunes.  model: what it brings to rounds and takes home from them."""
 
     def __init__(
-        self, config: MemberConfig, name: str, ranks: Ranks, progress: Progress, check_stop: Callable[[], None]
+        self,
+        config: MemberConfig,
+        name: str,
+        ranks: Ranks,
+        progress: Progress,
+        check_stop: Callable[[], None],
+        ledger: MemberLedger | None = None,
     ) -> None:
         """name: of the member, which decides with the seed which windows of its texts are used.
 
-        check_stop: raises to end long work.  Raises what opening a model raises.
+        check_stop: raises to end long work; ledger: what was spent of the privacy budget, where there is one.  Raises
+        what opening a model raises, and what `Drawer` does.
         """
+        if (ledger is None) != (config.terms is None):
+            raise ValueError("a privacy ledger is for a member with a privacy budget, and for no other")
         self._config, self._name, self._ranks = config, name, ranks
         self._progress, self._check_stop = progress, check_stop
         self._workshop = open_bench_workshop(config, ranks)
         check_model(config, self._workshop)
         self._windows: Tensor | None = None
         self.model = MemberModel(Revisions(self._workshop.skeleton, config.member.data, progress))
+        self._drawer: Drawer | None = None
+        if ledger is not None:
+            self._drawer = Drawer(config, ledger, self._workshop, self.model.revisions)
+            self.model.privacy = self._drawer.left
 
     def layers_offered(self) -> int:
         """How many layers a round may give this member, 0 for all.  Raises OutOfMemory where not even one fits."""
@@ -86,8 +103,10 @@ class Bench:
 
         contribute: makes the contribution to one group; sent: is called after each; wanted: whether any layer still is.
         Raises RoundOver when none is; several ranks prune to the end, for none of them leaves the others alone.
+        Raises PlanRefused where a privacy budget does not cover it.
         """
         left = {group.gid: group for group in groups}
+        statistic = self._noised(plan)
         folder = self.model.own_folder(plan.round)
         self.model.round = plan.round
         # Layers that were contributed before somebody killed us go along: later ones are pruned behind them.
@@ -109,6 +128,7 @@ class Bench:
             "layers": sorted({*left, *before}),
             "pruner": plan.pruner,
             "target": plan.target,
+            "noised": [] if statistic is None else [group.gid for group in plan.groups_of(self._name)],
         }
         self._ranks.tell({"prune": work})
         _prune(
@@ -121,8 +141,24 @@ class Bench:
             watching,
             task,
             self._ranks,
+            statistic,
         )
         hand_over()
+
+    def _noised(self, plan: Plan) -> NoisedStatistic | None:
+        """What this member may know of its records in a round, paid for; None where it prunes without noise."""
+        if self._drawer is None:
+            return None
+        if plan.pruner != PRIVATE_PRUNER:  # the plan was accepted before there was a privacy budget
+            raise PlanRefused(
+                f"round {plan.round} prunes with {plan.pruner}, and under [privacy] this member prunes with "
+                f"{PRIVATE_PRUNER} alone",
+                hint="sit this round out; the next plan of this kind is declined",
+            )
+        watching = _Watching(self._progress, "", lambda: None, self._check_stop)
+        layers = [group.gid for group in plan.groups_of(self._name)]
+        statistic, self.model.noised = self._drawer.statistic(plan.round, layers, self.windows, watching)
+        return statistic
 
     def windows(self) -> Tensor:
         """The calibration windows, (samples, seqlen) ids."""
@@ -162,7 +198,7 @@ def serve(config: MemberConfig, ranks: Ranks) -> int:
         if name not in windows:
             windows[name] = read_windows(config, name, workshop, Silent())
         revisions.reload()
-        folder = config.member.data / f"round-{work['round']}" / "own"
+        folder = own_folder(config.member.data, work["round"])
         _prune(config, workshop, revisions.revision, windows[name], work, folder, Silent(), "prune", ranks)
 
     follow(ranks, prune)
@@ -179,9 +215,12 @@ def _prune(
     progress: Progress,
     task: str,
     ranks: Ranks,
+    statistic: NoisedStatistic | None = None,
 ) -> None:
     spec = LocalSpec(Pruner(work["pruner"]), parse_target(work["target"]), config.compute.damping)
-    LocalPruning(workshop, revision, windows, spec, ranks=ranks).run(work["layers"], folder, progress, task)
+    noised = work["noised"]
+    known = spread(statistic, noised, windows.numel(), workshop, ranks) if noised else None
+    LocalPruning(workshop, revision, windows, spec, ranks, known).run(work["layers"], folder, progress, task)
 
 
 def open_bench_workshop(config: MemberConfig, ranks: Ranks) -> Workshop:

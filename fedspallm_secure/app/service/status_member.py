@@ -9,6 +9,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.privacy.releases import KIND
+from fedspallm_secure.app.privacy.standing import standing
 from fedspallm_secure.app.service.watched import Seen, Sent, Watched, layer_of
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
@@ -115,6 +117,7 @@ def member_facts(
         "follows": _follows(watched, following),
         "model": str(config.member.data / "model") if (config.member.data / "model").exists() else None,
         "prekeys": _prekeys_left(watched, home),
+        "privacy": standing(config.terms, watched.facts(KIND)),
         "leaving": watched.leaving(now, _SHOWN),
         "last_contact": last or None,
         "declined": _declined(watched, part, following),

@@ -1,7 +1,7 @@
 """What rounds do to a model: the server's step on sums, and what a member brings and takes home."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.errors import LayerRefused, MissingInput, RecordDamaged
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel
+from fedspallm_secure.protocol.rounds.member_own import LocalGroup, LocalModel, PrivacyLeft
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.patterns import parse_target
@@ -75,19 +75,31 @@ class ServerModel:
             return [{"name": str(path.relative_to(folder)), **_size_and_hash(path)} for path in paths]
 
 
+def own_folder(data: Path, round: int, noised: str = "") -> Path:
+    """Where a member's own pruned layers of a round lie.  noised: digest of the statistic they were chosen by, if any.
+
+    So no layer that was pruned without noise, or by other noise, is ever taken for one that was pruned by this.
+    """
+    own = data / f"round-{round}" / "own"
+    return own / noised[:16] if noised else own
+
+
 class MemberModel:
     """A member's model: `member_party.Work` and `results.Applier`.
 
-    pruned: what the member itself made of a layer in the present round; written by whoever prunes.
+    round, noised: where what the member itself made of layers lies, as of `own_folder`; written by whoever prunes;
+    privacy: tells what its records may still cost, None where it prunes without noise.
     """
 
     def __init__(self, revisions: Revisions) -> None:
         self.revisions = revisions
         self.round = 0
+        self.noised = ""
+        self.privacy: Callable[[], PrivacyLeft] | None = None
 
     def own_folder(self, round: int) -> Path:
         """Where the member's own pruned layers of a round lie."""
-        return self.revisions.folder / f"round-{round}" / "own"
+        return own_folder(self.revisions.folder, round, self.noised)
 
     # What it brings
 
@@ -95,7 +107,7 @@ class MemberModel:
         """What the member's own files say."""
         found = self.revisions.bases(range(len(self.revisions.skeleton.blocks)))
         groups = {gid: LocalGroup(layer.base, layer.matrices) for gid, layer in found.items()}
-        return LocalModel(groups, self.revisions.previous)
+        return LocalModel(groups, self.revisions.previous, None if self.privacy is None else self.privacy())
 
     def streams(self, group: GroupPlan) -> tuple[Streams, int]:
         """Its vector for one layer, and how many values were clipped."""

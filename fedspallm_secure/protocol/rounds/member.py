@@ -84,6 +84,7 @@ class Member(MemberState):
         plan_checks.check_load(plan, own, model)  # P11
         plan_checks.check_disclosure(plan, own, ledger)  # P13
         plan_checks.check_terms(plan, own.policy, now)  # P14
+        plan_checks.check_privacy(plan, own, model)  # P14
         return self._step(PlanAccepted(plan.encode(), plan_hash, index, leaves))
 
     # The own contribution

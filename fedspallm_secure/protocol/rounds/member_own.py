@@ -5,6 +5,7 @@ All of it comes from the member's own machine.  Nothing that a plan says is ever
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.signing import Signer
@@ -15,6 +16,8 @@ from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.secagg.disclosure import Ledger
+
+PRIVATE_PRUNER: Final = "wanda"  # the one whose choices can be made from a noised statistic
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,28 @@ class LocalGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivacyLeft:
+    """What a member that prunes with noise can still promise about its records.
+
+    releases: noised statistics that its privacy budget still pays for; paid: the layers of each that was paid for and
+    starts from where the member stands, so that another attempt with the same layers costs nothing.
+    """
+
+    releases: int
+    paid: Collection[tuple[int, ...]] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LocalModel:
-    """The member's own files.  groups: gid -> group; previous: digest of the last result it verified, hex, or `*`."""
+    """The member's own files.
+
+    groups: gid -> group; previous: digest of the last result it verified, hex, or `*`; privacy: None if it prunes
+    without noise.
+    """
 
     groups: Mapping[int, LocalGroup]
     previous: str = NONE
+    privacy: PrivacyLeft | None = None
 
 
 @dataclass(frozen=True, slots=True)

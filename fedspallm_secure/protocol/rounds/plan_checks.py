@@ -11,7 +11,7 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import BadSignature, CapacityExceeded, FedSpaError, PlanDeclined
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.deals import check_deal, deal_digest, handover_size
-from fedspallm_secure.protocol.rounds.member_own import LocalModel, Own, Situation
+from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER, LocalModel, Own, Situation
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -182,3 +182,26 @@ def check_terms(plan: Plan, policy: Policy, now: int) -> None:
         raise PlanDeclined(f"the server runs {plan.software}, which I do not trust", check="P14")
     if policy.pruners is not None and plan.pruner not in policy.pruners:
         raise PlanDeclined(f"I do not prune with {plan.pruner}", check="P14")
+
+
+def check_privacy(plan: Plan, own: Own, model: LocalModel) -> None:
+    """P14, last part: what I promise about single records of mine covers what the plan asks for."""
+    left = model.privacy
+    if left is None:
+        return
+    if plan.pruner != PRIVATE_PRUNER:
+        raise PlanDeclined(
+            f"I prune with noise for differential privacy, by {PRIVATE_PRUNER} alone, and the plan says {plan.pruner}; "
+            f'[pruning] pruner = "{PRIVATE_PRUNER}" in federation.toml would do',
+            check="P14",
+            hint=f"ask the server's operator for rounds by {PRIVATE_PRUNER}; without epsilon under [privacy] you would "
+            "prune without noise",
+        )
+    layers = tuple(group.gid for group in plan.groups_of(own.party.id))
+    if left.releases < 1 and layers not in left.paid:
+        raise PlanDeclined(
+            "my privacy budget is spent",
+            check="P14",
+            hint="more rounds tell more about your records: decide whether they are worth a larger epsilon, and more "
+            "rounds, under [privacy]",
+        )
