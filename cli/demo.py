@@ -24,8 +24,13 @@ from fedprune_cli.summary import print_result
 @click.option(
     "--plain", is_flag=True, help="One process, and plain sums: no server, no network, no secure aggregation."
 )
+@click.option(
+    "--dp-epsilon",
+    type=float,
+    help="Members prune with noise, by wanda: privacy budget of each.  8 is one.  Needs [dp].",
+)
 @json_option
-def demo(out: Path, data: Path | None, plain: bool, as_json: bool) -> None:
+def demo(out: Path, data: Path | None, plain: bool, dp_epsilon: float | None, as_json: bool) -> None:
     """Five members prune a small trained Llama-style model to 50 % with SparseGPT, and the result is measured.
 
     An authority, a server and five members are made.  They run as processes of this machine, over mutual TLS, with
@@ -35,20 +40,23 @@ def demo(out: Path, data: Path | None, plain: bool, as_json: bool) -> None:
     shows the finished result; remove the output folder to run it anew.
     """
     from fedspallm_secure.app.demo import demo_settings
+    from fedspallm_secure.app.privacy.settings import PrivacySettings
     from fedspallm_secure.app.runner import simulate
 
-    settings = demo_settings(out, data)
+    privacy = None if dp_epsilon is None else PrivacySettings(dp_epsilon)
+    settings = demo_settings(out, data, privacy)
+    pruner = "SparseGPT" if privacy is None else f"Wanda with noise for epsilon {privacy.epsilon:g}"
     with console.progress() as progress:
         if plain:
-            progress.say(f"{len(settings.silos)} silos, SparseGPT at 50 %, all on this machine; nothing is downloaded.")
+            progress.say(f"{len(settings.silos)} silos, {pruner} at 50 %, all on this machine; nothing is downloaded.")
             result = simulate(settings, progress)
         else:
             from fedspallm_secure.app.service.demo import RealRound, real_settings
 
             settings = real_settings(settings)
             progress.say(
-                f"A server and {len(settings.silos)} members, SparseGPT at 50 %, as processes of this machine; nothing "
-                "is downloaded."
+                f"A server and {len(settings.silos)} members, {pruner} at 50 %, as processes of this machine; "
+                "nothing is downloaded."
             )
             result = simulate(settings, progress, RealRound(settings, progress))
     if as_json:

@@ -96,7 +96,7 @@ What the protocol costs a hundred members, without any model:
     "--compare",
     default="standalone,centralised,random",
     show_default=True,
-    help="What to measure beside the dense and the federated model; '' for nothing.",
+    help="What to measure beside the dense and the federated model; '' for nothing.  With --dp-epsilon also noiseless.",
 )
 @click.option(
     "--aggregation",

@@ -9,6 +9,7 @@ from rich.console import Group
 from rich.text import Text
 
 from fedspallm_secure.app.reporting.numbers import SPACE, percent
+from fedspallm_secure.app.reporting.privacy import cost
 from fedspallm_secure.app.reporting.secure import Exact, fewest_honest, sent_by_silo, silent
 
 _MOST_SILOS = 8  # rows for single silos before only their mean is shown
@@ -37,6 +38,8 @@ def print_result(result: dict[str, Any]) -> None:
     if result.get("privacy"):
         out.print()
         out.print(_privacy(result["privacy"]))
+        for told in cost(result):
+            out.print(told.replace("ε", "epsilon").replace("δ", "delta"))
     if result.get("federation"):
         out.print()
         out.print(_federation(result["federation"], out.width))
@@ -88,6 +91,8 @@ def _perplexities(result: dict[str, Any]) -> Group:
     if alone:
         rows.append(_row("standalone, mean", result["standalone_mean"], tests))
     rows += [_row(name, result[name], tests) for name in ("centralised", "random") if name in result]
+    if "noiseless" in result:
+        rows.append(_row("federated, no noise", result["noiseless"], tests))
     rows.append(_row("federated", result["federated"], tests))
     return table("Perplexity (lower is better)", ["model", *tests, "mean"], rows, strong={len(rows) - 1})
 

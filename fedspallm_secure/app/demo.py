@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fedspallm_secure.app.settings import SimulationSettings
+from fedspallm_secure.app.privacy.settings import PrivacySettings
+from fedspallm_secure.app.settings import COMPARISONS, NOISELESS, SimulationSettings
 from fedspallm_secure.errors import MissingInput
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from fedspallm_secure.pruning.pruners import Pruner
@@ -11,8 +12,11 @@ from fedspallm_secure.storage.texts import TextFile
 _HERE = Path("examples/demo")
 
 
-def demo_settings(out: Path, data: Path | None = None) -> SimulationSettings:
-    """Five silos, SparseGPT at 50 %.  data: folder with `model/` and `texts/`.  Raises MissingInput."""
+def demo_settings(out: Path, data: Path | None = None, privacy: PrivacySettings | None = None) -> SimulationSettings:
+    """Five silos, SparseGPT at 50 %, or Wanda with noise, which also says what the noise cost.
+
+    data: folder with `model/` and `texts/`.  Raises MissingInput.
+    """
     folder = data or _find_data()
     texts = folder / "texts"
     names = sorted(file.name.removesuffix(".calib.txt") for file in texts.glob("*.calib.txt"))
@@ -24,10 +28,13 @@ def demo_settings(out: Path, data: Path | None = None) -> SimulationSettings:
         tests=tuple(TextFile(name, texts / f"{name}.test.txt") for name in names),
         schedule=(Unstructured(parse_sparsity("0.5")),),
         out=out,
-        pruner=Pruner.SPARSEGPT,
-        samples=32,
-        seqlen=256,
+        pruner=Pruner.SPARSEGPT if privacy is None else Pruner.WANDA,
+        # Noise is the same for few records as for many, so there are as many as the texts give.
+        samples=32 if privacy is None else 256,
+        seqlen=256 if privacy is None else 128,
         test_tokens=8192,
+        compare=COMPARISONS if privacy is None else (*COMPARISONS, NOISELESS),
+        privacy=privacy,
     )
 
 

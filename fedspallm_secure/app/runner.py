@@ -19,7 +19,7 @@ from fedspallm_secure.app.results import (
     standalone_mean,
 )
 from fedspallm_secure.app.server import layer_figures
-from fedspallm_secure.app.settings import SimulationSettings, fingerprint, input_digests
+from fedspallm_secure.app.settings import NOISELESS, SimulationSettings, fingerprint, input_digests
 from fedspallm_secure.app.simulation import Simulation, gather
 from fedspallm_secure.app.states import Revision, as_on_file
 from fedspallm_secure.app.walking.skeleton import Skeleton
@@ -33,11 +33,15 @@ from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What rounds came to.  federation: how they went, if between processes; secagg: an entry for each secure one."""
+    """What rounds came to.
+
+    federation: how they went, if between processes; secagg: an entry for each secure one; privacy: what members spent.
+    """
 
     revision: Revision
     federation: dict[str, Any]
     secagg: list[dict[str, Any]]
+    privacy: dict[str, Any]
 
 
 Federate = Callable[[Simulation], Outcome]
@@ -132,7 +136,7 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
         "bytes_per_silo": bytes_per_silo(run.plans, blocks, settings.strategy, settings.sum_bits),
         "federation": outcome.federation,
         "secagg": outcome.secagg,
-        "privacy": {} if run.private is None else run.private.figures(),
+        "privacy": outcome.privacy,
         "tokens": {**material.tokens, "seqlen": material.seqlen, "scored": run.scored},
         "seconds": {phase: round(seconds, 3) for phase, seconds in run.seconds.items()},
         "peak_rss_bytes": peak_bytes(),
@@ -151,7 +155,8 @@ def _run(run: Simulation, mark: Mapping[str, Any], federate: Federate | None) ->
 
 def _simulated(run: Simulation) -> Outcome:
     revision = run.federate()
-    return Outcome(revision, {}, [] if run.secure is None else run.secure.figures)
+    secagg = [] if run.secure is None else run.secure.figures
+    return Outcome(revision, {}, secagg, {} if run.private is None else run.private.figures())
 
 
 def _compare(run: Simulation, result: dict[str, Any]) -> None:
@@ -164,6 +169,8 @@ def _compare(run: Simulation, result: dict[str, Any]) -> None:
         result["standalone_mean"] = standalone_mean(each)
     if "centralised" in chosen:
         result["centralised"] = run.measure("centralised", run.centralised()).to_dict()
+    if NOISELESS in chosen:
+        result[NOISELESS] = run.measure(NOISELESS, run.noiseless()).to_dict()
     if "random" in chosen:
         result["random"] = run.measure("random", run.random()).to_dict()
 

@@ -27,6 +27,7 @@ from fedspallm_secure.storage.files import is_file, sha256_file
 from fedspallm_secure.storage.texts import TextFile
 
 COMPARISONS = ("standalone", "centralised", "random")
+NOISELESS = "noiseless"  # compared with where differential privacy is in effect
 DEFAULT_TEST_TOKENS = 16384
 
 
@@ -76,8 +77,10 @@ class SimulationSettings:
         if self.secure is not None:
             self.secure.check_names(names)
         for name in self.compare:
-            if name not in COMPARISONS:
-                raise UsageError(f"cannot compare with {name!r}; choose from {', '.join(COMPARISONS)}")
+            if name not in (*COMPARISONS, NOISELESS):
+                raise UsageError(f"cannot compare with {name!r}; choose from {', '.join((*COMPARISONS, NOISELESS))}")
+            if name == NOISELESS and (self.privacy is None or self.pruner is Pruner.MAGNITUDE):
+                raise UsageError(f"cannot compare with {NOISELESS!r}: no noise is added", hint="add --dp-epsilon")
         if self.samples < 1:
             raise UsageError(f"--samples must be at least 1, got {self.samples}")
         if self.test_tokens < 2:

@@ -194,11 +194,9 @@ class Simulation:
 
     def standalone(self, member: str) -> Revision:
         """One silo prunes every layer by itself, on its own data."""
-        first = self.plans[0]
-        everything = len(first.assignment[member]) == len(self.workshop.skeleton.blocks)
         # A first contribution that covers the whole model at the round's target is this very work: do it once.
         # Not under differential privacy: who prunes alone releases nothing, and needs no noise.
-        shared = everything and member not in self.settings.silo_patterns and self.private is None
+        shared = self._has_all(member) and self.private is None
         folders = [self._folder(f"alone-{member}", step) for step in range(1, len(self.settings.schedule) + 1)]
         if shared:
             folders[0] = self._folder(f"member-{member}", 1)
@@ -220,6 +218,29 @@ class Simulation:
                 layers = pruning.run(range(len(self.workshop.skeleton.blocks)), folder, self.progress, task)
             revision = revision.with_layers(layers)
         return revision
+
+    def noiseless(self) -> Revision:
+        """The same plans with plain sums and without noise: what differential privacy costs."""
+        revision = self.dense
+        for plan in self.plans:
+            contributions = {}
+            for member, layers in plan.assignment.items():
+                pattern = local_pattern(plan.target, self.settings.silo_patterns.get(member))
+                spec = LocalSpec(self.settings.pruner, pattern, self.settings.damping)
+                # Who prunes all layers at first, to the common target, has done this very work alone.
+                alone = plan.number == 1 and self._has_all(member)
+                folder = self._folder(f"{'alone' if alone else 'noiseless'}-{member}", plan.number)
+                pruning = LocalPruning(self.workshop, revision, self.material.calibration[member], spec)
+                with self.timed("compare"):
+                    contributions[member] = pruning.run(layers, folder, self.progress, f"{member} without noise")
+            with self.timed("compare"):
+                revision = self._aggregate(plan, revision, contributions, self._folder("noiseless", plan.number))
+        return revision
+
+    def _has_all(self, member: str) -> bool:
+        """Whether a silo prunes the whole model at first, to the target of the round."""
+        everything = len(self.plans[0].assignment[member]) == len(self.workshop.skeleton.blocks)
+        return everything and member not in self.settings.silo_patterns
 
     def random(self) -> Revision:
         """Members vote at random; the server step is the real one.  What agreement by chance would give."""

@@ -24,6 +24,7 @@ _LONG = 12  # rows from which a table starts folded
 _BARS = {  # key of the perplexities in the result -> label and colour
     "dense": ("Dense", "dense"),
     "federated": ("Federated", "federated"),
+    "noiseless": ("Without noise", "other"),
     "standalone_mean": ("Standalone", "other"),
     "centralised": ("Centralised", "other"),
     "random": ("Random", "other"),

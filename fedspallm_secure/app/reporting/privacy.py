@@ -6,7 +6,7 @@ Drawn from `privacy` in the result; there is nothing to draw where no silo added
 from typing import Any
 
 from fedspallm_secure.app.privacy.standing import claim
-from fedspallm_secure.app.reporting.numbers import count, percent
+from fedspallm_secure.app.reporting.numbers import change, count, percent, perplexity
 from fedspallm_secure.app.reporting.text import Result
 
 COLUMNS = ["Silo", "ε spent", "δ", "Windows", "Clip", "Sigma", "Releases", "Features", "Clipped", "Told by text"]
@@ -43,7 +43,22 @@ def terms(result: Result) -> list[str]:
         "comes from no seed: a run with the same settings gives another model. Told by text: how much of the spread "
         "between features is more than noise; the rest of a silo's estimate is a public guess.",
         "The share of clipped windows and the number of tokens are exact figures about the texts, and so are the "
-        "perplexities of standalone and centralised models, which were pruned without noise. ε does not cover them.",
+        "perplexities of standalone and centralised models, and of the federated one without noise, which were pruned "
+        "without noise. ε does not cover them.",
+        *cost(result),
+    ]
+
+
+def cost(result: Result) -> list[str]:
+    """What noise cost in perplexity, in one sentence; nothing where no model without noise was measured."""
+    if "noiseless" not in result:
+        return []
+    ours, theirs = result["federated"]["mean"], result["noiseless"]["mean"]
+    told = result["privacy"]
+    return [
+        f"Noise for ε = {told['epsilon']:g} at δ = {told['delta']:g} cost {change(theirs, ours)} of perplexity: "
+        f"{perplexity(ours)}, and {perplexity(theirs)} by the same plans and windows without noise. Another run draws "
+        "other noise."
     ]
 
 
@@ -76,15 +91,20 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
         ("For a silo as a whole.", "Whether an institution took part, and what all its text has in common, may show."),
         ("About the model as it was given.", "What it learnt before pruning it still knows."),
         ("Against a silo that does something else.", "Nobody else sees whether a silo clips and adds noise."),
-        (
-            "Beyond this run.",
-            "Each run with the same text spends again. The ledger lies in the folder of the run and knows of no other.",
-        ),
+        _beyond(result),
         (
             "Against who sees a silo's machine.",
             "There are the text and the sums without noise. Times were not equalised.",
         ),
     ]
+
+
+def _beyond(result: Result) -> tuple[str, str]:
+    if result.get("federation"):
+        ledger = "Each silo's ledger lies in its home and goes on; a new home knows nothing of it."
+        return "Beyond this federation.", f"The same text in another federation spends again. {ledger}"
+    ledger = "The ledger lies in the folder of the run and knows of no other."
+    return "Beyond this run.", f"Each run with the same text spends again. {ledger}"
 
 
 def noise(result: Result) -> str:

@@ -18,6 +18,7 @@ MOST_TESTS = 6  # columns for single tests in the table of silos
 _MODELS = {  # key of the perplexities in the result -> what the column is called
     "dense": "Dense",
     "federated": "Federated",
+    "noiseless": "Without noise",
     "standalone_mean": "Standalone, mean",
     "centralised": "Centralised",
     "random": "Random",

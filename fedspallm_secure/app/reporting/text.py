@@ -20,6 +20,7 @@ _ALTERNATIVES = {
     "standalone_mean": "pruning alone",
     "centralised": "pooling the data",
     "random": "choosing weights at random",
+    "noiseless": "leaving the noise out",
 }
 
 
@@ -126,6 +127,11 @@ def definitions(result: Result) -> list[tuple[str, str]]:
             "Federated",
             f"Each silo chooses weights to remove with its own text, the server {merged} and removes those that most "
             "silos removed: the model this run wrote.",
+        ),
+        "noiseless": (
+            "Without noise",
+            "The same silos, plans and calibration windows with plain sums, and no noise: what differential privacy "
+            "cost.",
         ),
         "standalone": (
             "Standalone",

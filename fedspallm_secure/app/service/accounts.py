@@ -5,7 +5,7 @@ there, nor anywhere in a federation: it is found by pruning again in this proces
 adding up in the open.  Nobody but a demonstration can do that.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -33,12 +33,17 @@ from fedspallm_secure.storage.checkpoints.layers import load_layer
 _BEGINS: Final = {"collecting": "plan", "endorsing": "survivors", "unmasking": "unmask-request", "": "result"}
 
 
-def round_account(federation: Path, run: Simulation, home: Collection[str]) -> dict[str, Any]:
+Prune = Callable[[str], Mapping[int, Path]]  # name of a silo -> layer -> file, in this process
+
+
+def round_account(
+    federation: Path, run: Simulation, home: Collection[str], prune: Prune | None = None
+) -> dict[str, Any]:
     """The last round of a server, as plain data.
 
     federation: its federation.toml; run: a simulation of the same members, texts and seeds, whose members prune every
-    layer; home: members who are known to have everything that was sent to them.  Prunes for every silo unless that was
-    done before.  Raises RoundAborted for a round without a result.
+    layer; home: members who are known to have everything that was sent to them; prune: how, if not as who prunes
+    alone.  Prunes for every silo unless that was done before.  Raises RoundAborted for a round without a result.
     """
     config = read_federation(federation)
     with watch(config.server.home / home_folder.REGISTER) as watched:
@@ -51,7 +56,8 @@ def round_account(federation: Path, run: Simulation, home: Collection[str]) -> d
     plan, groups = found.plan, found.plan.groups
     with _one_thread():
         members = sorted({member for group in groups for member in group.cohort})
-        alone = {member: run.standalone(member).layers for member in members}
+        again = prune or (lambda member: run.standalone(member).layers)
+        alone = {member: again(member) for member in members}
     checked, clipped, equal = Checked(), 0, 0
     for group in groups:
         files = [alone[member][group.gid] for member in found.survivors(group.gid)]

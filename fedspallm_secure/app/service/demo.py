@@ -8,6 +8,7 @@ import resource
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from fedspallm_secure.app.runner import Outcome
 from fedspallm_secure.app.service.accounts import round_account
 from fedspallm_secure.app.service.carriage import Carriage
 from fedspallm_secure.app.service.demo_audit import audit_round
+from fedspallm_secure.app.service.demo_privacy import keep_statistics, privacy_account, prune_again
 from fedspallm_secure.app.service.live import read_live
 from fedspallm_secure.app.service.status import live_path, status_of
 from fedspallm_secure.app.service.town import SERVER, Town
@@ -82,10 +84,11 @@ class RealRound:
         same = check_models(town, living)
         audit = audit_round(town, living)
         revision = Revisions(run.workshop.skeleton, town.data(SERVER), Silent()).revision
-        account = round_account(town.config(SERVER), run, living)
+        prune = None if town.settings.privacy is None else partial(prune_again, town, run)
+        account = round_account(town.config(SERVER), run, living, prune)
         parties = {"silent": town.silent, "carried": town.carried, "folder": str(town.folder)}
         found = {**facts, **same, **parties, "audit": audit}
-        return Outcome(revision, found, [account])
+        return Outcome(revision, found, [account], privacy_account(town))
 
     @property
     def _living(self) -> list[str]:
@@ -119,6 +122,8 @@ class RealRound:
             if silent in troupe and has_delivered(server, silent):
                 troupe.kill(silent)
                 self._say(f"{silent} is killed (SIGKILL): its contributions are there, and it will answer nothing more")
+            if town.settings.privacy is not None:
+                keep_statistics(town)
             if self._all_home(server):
                 break
             # What is carried comes last, so that the round cannot go on before somebody has fallen.

@@ -45,6 +45,7 @@ What fedprune demo has left here.  Remove the folder when you have seen enough; 
   federation/work/NAME/       a member's work; model in it is what the member took home
   federation/medium/          what a courier carried between {carried} and the server, one folder for each journey
   federation/logs/            what each process said, one JSON object a line
+  federation/noised/          with --dp-epsilon: what members pruned by, copied before they removed it
 
 To look around:
 
@@ -122,6 +123,7 @@ class Town:
                 "server": {"id": SERVER, "url": url},
                 "model": model,
                 "texts": texts,
+                "privacy": self._privacy(),
                 "compute": {"device": _DEVICE},
             }
             write_member_template(self.config(silo.name), filled)
@@ -145,6 +147,15 @@ class Town:
         settings = self.settings
         found = {"samples": settings.samples, "seed": settings.seed}
         return found if settings.seqlen is None else {**found, "seqlen": settings.seqlen}
+
+    def _privacy(self) -> dict[str, Any]:
+        privacy = self.settings.privacy
+        if privacy is None:
+            return {}
+        return {
+            **{key: repr(value) for key, value in privacy.to_dict().items()},
+            "rounds": len(self.settings.schedule),
+        }
 
     def explain(self) -> None:
         """Write the text for whoever finds the folder.  Raises StorageError."""
