@@ -12,9 +12,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedspallm_secure.app import member
+from fedspallm_secure.app.privacy.gathering import layout
+from fedspallm_secure.app.privacy.member import spread
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rank_group import Together
 from fedspallm_secure.app.ranks import ALONE, Ranks, follow, join_ranks
@@ -24,6 +27,7 @@ from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, ope
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.pruning.patterns import NofM, Unstructured, parse_sparsity
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner
+from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic
 from tests.models import VOCABULARY
 
 LENGTH = 24
@@ -43,9 +47,18 @@ def prune(shop: Workshop, case: dict[str, Any], out: Path, ranks: Ranks = ALONE)
     if "after" in case:
         folder = out / case["after"]
         revision = revision.with_layers({n: member.layer_file(folder, n) for n in range(len(shop.skeleton.blocks))})
-    spec = LocalSpec(Pruner(case["pruner"]), pattern)
-    pruning = member.LocalPruning(shop, revision, ids, spec, ranks)
+    spec, known = LocalSpec(Pruner(case["pruner"]), pattern), None
+    if case.get("noised"):
+        known = spread(statistic(shop, case["layers"]) if ranks.rank == 0 else None, case["layers"], 1, shop, ranks)
+    pruning = member.LocalPruning(shop, revision, ids, spec, ranks, known)
     return pruning.run(case["layers"], out / case["name"], Silent(), "prune")
+
+
+def statistic(shop: Workshop, layers: list[int]) -> NoisedStatistic:
+    """One that rank 0 alone has drawn; here always the same."""
+    features = layout(shop, layers)[-1].stop
+    drawn = np.random.default_rng(7)
+    return NoisedStatistic(drawn.integers(1, 1 << 40, features), drawn.uniform(0.5, 2.0, features), 1 << 20, 3, 0)
 
 
 def break_down(fault: str) -> None:

@@ -38,6 +38,7 @@ CASES += [
     {"name": "n-of-m", "pruner": "sparsegpt", "sparsity": "2:4", "windows": 4, "layers": [0, 1, 2]},
     {"name": "later", "pruner": "sparsegpt", "sparsity": "0.7", "windows": 4, "layers": [2], "after": "sparsegpt-7"},
     {"name": "later-wanda", "pruner": "wanda", "sparsity": "0.7", "windows": 3, "layers": [0, 1], "after": "wanda-7"},
+    {"name": "noised", "pruner": "wanda", "sparsity": "0.5", "windows": 3, "layers": [0, 2], "noised": True},
     {"name": "resumed", "pruner": "sparsegpt", "sparsity": "0.5", "windows": 7, "layers": [0, 1, 2]},
 ]
 

@@ -192,6 +192,15 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
     assert (found.policy.witnesses, found.policy.pruners, found.compute.device) == (("wyn",), ("wanda",), "cpu")
 
 
+def test_a_member_begins_with_a_privacy_budget(enrolled, fedprune, place):
+    code, _, _ = fedprune(*CLIENT, "--by-hand", "--dp-epsilon", "8", "--dp-delta", "1e-7", "--dp-rounds", "3")
+    assert code == 0
+    found = read_member(place / "member.toml").terms
+    assert (found.settings.epsilon, found.settings.delta, found.settings.clip, found.rounds) == (8, 1e-7, 1, 3)
+    text = (place / "member.toml").read_text()
+    assert 'epsilon = "8"\n' in text and "No plan decides any of this." in " ".join(text.replace("#", "").split())
+
+
 def test_a_pattern_that_does_not_divide_the_rows_is_refused_at_once(enrolled, fedprune, place):
     shutil.rmtree(place / "model")
     make_ground(place)
@@ -217,6 +226,9 @@ def test_a_member_is_asked_where_the_server_is(enrolled, fedprune, place, monkey
         (["--by-hand", "--home", "server-hub"], 2, ["not of a member", "fedprune server init"]),
         (["--by-hand", "--text", "south.txt"], 11, ["south.txt does not exist"]),
         (["--by-hand", "--upload-rate", "1 KiB/s"], 2, ["--upload-rate", "128 KiB/s"]),
+        (["--by-hand", "--dp-epsilon", "0"], 2, ["--dp-epsilon = ", "above 0 and at most 100"]),
+        (["--by-hand", "--dp-epsilon", "8", "--dp-delta", "0.5"], 2, ["--dp-delta = 0.5 and --samples = 32"]),
+        (["--by-hand", "--dp-epsilon", "8", "--pruner", "magnitude"], 2, ["--dp-epsilon prunes by wanda alone"]),
     ],
 )
 def test_a_member_that_cannot_begin(enrolled, fedprune, place, words, code, said):

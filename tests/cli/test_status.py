@@ -70,6 +70,25 @@ def test_a_member_at_80_columns(place):
     assert "server/hub, carried by hand: last contact" in text
 
 
+def test_a_member_with_a_privacy_budget_at_80_columns(place):
+    path = place / "north.toml"
+    assert status_of(path)["privacy"] is None and "Privacy" not in text_of(status_of(path))
+    private = place / "private.toml"
+    private.write_text(path.read_text() + "[privacy]\nepsilon = 8\nrounds = 2\n")
+    found = status_of(private)
+    assert (found["privacy"]["spent"], found["privacy"]["releases_left"], found["privacy"]["records"]) == (0, 2, 32)
+    text = text_of(found)
+    assert max(map(len, text.splitlines())) <= 80
+    words = " ".join(text.split())
+    assert (
+        "Privacy: nothing is spent yet; there is epsilon 8 at delta 1e-06 for 2 rounds; a record is one of 32" in words
+    )
+    spent = found["privacy"] | {"spent": 5.4, "left": 2.6, "releases": 1, "releases_left": 1}
+    words = " ".join(text_of(found | {"privacy": spent}).split())
+    assert "(5.4, 1e-06) record-level differential privacy for the released keep-masks with respect to your" in words
+    assert "left of epsilon 8 at delta 1e-06 for 2 rounds: epsilon 2.60, 1 round; a record is one of 32" in words
+
+
 def test_what_is_on_the_way(place):
     move = {"key": "k", "direction": "down", "peer": "member/west", "type": "contribution", "round": 1, "group": "2"}
     found = status_of(place / "federation.toml") | {

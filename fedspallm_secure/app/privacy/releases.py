@@ -162,6 +162,8 @@ def steps_left(terms: MemberTerms, releases: Sequence[Release]) -> int:
     try:
         return clip_steps(noise_multiplier(asked.epsilon, asked.delta, left, before))
     except ValueError as error:
+        if before:  # so little is left that no noise of ours is enough for it
+            return 0
         raise UsageError(
             f"no noise fits [privacy] epsilon = {asked.epsilon:g} and rounds = {terms.rounds}: {error}",
             hint="choose a larger epsilon, or fewer rounds",

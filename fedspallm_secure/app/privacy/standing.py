@@ -65,17 +65,16 @@ def sentence(found: Standing) -> str:
             else "off: you prune without noise"
         )
     if not found["releases"]:
-        return f"nothing is spent yet; {_budget(found)}"
-    return f"{_claim(found)}; {_left(found)}, of {_budget(found)}"
+        return f"nothing is spent yet; there is {_budget(found)}; {_records(found)}"
+    return f"{_claim(found)}; left of {_budget(found)}: {_left(found)}; {_records(found)}"
 
 
 def claim(spent: float | None, delta: float, rounds: int, whose: str, who: str) -> str:
     """The promise, with its conditions in it.  spent: epsilon; whose, who: the member, as a possessor and by name."""
     epsilon = "unknown here" if spent is None else f"{spent:.3g}"
-    times = "1 round" if rounds == 1 else f"{rounds:,} rounds"
     return (
         f"({epsilon}, {delta:g}) record-level differential privacy for the released keep-masks with respect to {whose} "
-        f"calibration records, for {times}, assuming {who} runs the published clipping and noise code"
+        f"calibration records, for {_rounds(rounds)}, assuming {who} runs the published clipping and noise code"
     )
 
 
@@ -84,15 +83,18 @@ def _claim(found: Standing) -> str:
 
 
 def _left(found: Standing) -> str:
+    epsilon = "nobody here can say how much" if found["left"] is None else f"epsilon {found['left']:.2f}"
     more = found["releases_left"]
-    rounds = "unknown here how many rounds are" if more is None else "no round is" if not more else f"{more:,} more are"
-    rounds = "1 more round is" if more == 1 else rounds
-    return f"{rounds} paid for"
+    return f"{epsilon}, {'no round' if not more else _rounds(more)}"
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count:,} rounds"
 
 
 def _budget(found: Standing) -> str:
-    rounds = "1 round" if found["rounds"] == 1 else f"{found['rounds']:,} rounds"
-    return (
-        f"epsilon {found['epsilon']:g} at delta {found['delta']:g} for {rounds}; a record is one of "
-        f"{found['records']:,} calibration windows, its clip {found['clip']:g}"
-    )
+    return f"epsilon {found['epsilon']:g} at delta {found['delta']:g} for {_rounds(found['rounds'])}"
+
+
+def _records(found: Standing) -> str:
+    return f"a record is one of {found['records']:,} calibration windows, its clip {found['clip']:g}"

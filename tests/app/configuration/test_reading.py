@@ -107,6 +107,40 @@ def test_a_pattern_is_a_target(tmp_path):
     assert federation(tmp_path, pruning='pattern = "2:4"').pruning.targets == (NofM(2, 4),)
 
 
+def test_a_member_with_a_privacy_budget(tmp_path):
+    assert member(tmp_path).terms is None
+    assert member(tmp_path, privacy='delta = "1e-9"\nrounds = 3\nclip = 2').terms is None  # no epsilon, no noise
+    found = member(tmp_path, privacy="epsilon = 8").terms
+    assert found is not None
+    assert found.to_dict() == {"epsilon": 8.0, "delta": 1e-6, "clip": 1.0, "rounds": 1, "records": 32}
+    found = member(tmp_path, privacy='epsilon = "0.5"\ndelta = 1e-9\nrounds = 3\nclip = 2', texts="samples = 8").terms
+    assert found is not None
+    assert found.to_dict() == {"epsilon": 0.5, "delta": 1e-9, "clip": 2.0, "rounds": 3, "records": 8}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        *(
+            (f"epsilon = {value}", "[privacy] epsilon")
+            for value in ("0", "-1", "101", "nan", "inf", "true", '"x"', "[]")
+        ),
+        *((f"epsilon = 8\ndelta = {value}", "[privacy] delta") for value in ("0", "1", "nan", '"x"')),
+        *((f"epsilon = 8\nclip = {value}", "[privacy] clip") for value in ("0", "inf", "nan", '""')),
+        ("epsilon = 8\nrounds = 0", "[privacy] rounds"),
+        ("epsilon = 8\nbudget = 1", "no such key"),
+        ("epsilon = 8\ndelta = 0.05", "publishing one whole record would satisfy it; choose far less than 0.03125"),
+    ],
+)
+def test_privacy_budgets_that_promise_nothing(tmp_path, lines, said):
+    told(lambda: member(tmp_path, privacy=lines), said)
+
+
+def test_a_privacy_budget_needs_the_pruner_that_noise_goes_with(tmp_path):
+    told(lambda: member(tmp_path, privacy="epsilon = 8", policy='pruners = ["sparsegpt"]'), "prunes by wanda alone")
+    assert member(tmp_path, privacy="epsilon = 8", policy='pruners = ["sparsegpt", "wanda"]').terms is not None
+
+
 def test_a_member_by_its_defaults(tmp_path):
     found = member(tmp_path)
     assert (found.member.home, found.member.data) == (tmp_path / "north", tmp_path / "pruning")

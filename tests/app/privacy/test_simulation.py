@@ -199,6 +199,18 @@ def test_a_budget_that_needs_more_noise_than_there_is_is_refused(settings):
         simulate(settings(privacy=PrivacySettings(1e-3)), Silent())
 
 
+def test_what_noise_cost_is_measured_against_the_same_plans_without_it(settings, shared, tmp_path):
+    steps = (Unstructured(Fraction(3, 10)), Unstructured(Fraction(1, 2)))
+    told = simulate(settings(schedule=steps, compare=("standalone", "noiseless")), Silent())
+    plain = simulate(settings("plain", schedule=steps, privacy=None), Silent())
+    assert told["noiseless"] == plain["federated"] != told["federated"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Noise for ε = 8 at δ = 1e-06 cost" in page and "Without noise" in page
+    for pointless in ({"privacy": None}, {"pruner": Pruner.MAGNITUDE}):
+        with pytest.raises(UsageError, match="no noise is added"):
+            settings(compare=("noiseless",), **pointless)
+
+
 def test_who_prunes_alone_needs_no_noise(settings):
     with_noise = simulate(settings(compare=("standalone",)), Silent())
     without = simulate(settings("without", privacy=None, compare=("standalone",)), Silent())

@@ -8,7 +8,7 @@ from fedspallm_secure.app.service.client import _Loop
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop, check_not_withdrawn, tell_refused
 from fedspallm_secure.app.service.pruning import RoundOver
-from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined
+from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined, PlanRefused
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.storage.home import open_home
@@ -110,6 +110,17 @@ def test_a_declined_plan_is_the_exit_code_of_a_run_for_cron(found, caplog):
     assert any("refused a plan of server/hub: P14: " in line for line in said)
     assert any("plans were declined: 1" in line for line in said)
     assert loop_of(found, Bench()).run() == 0  # it was said
+
+
+def test_a_round_that_the_privacy_budget_does_not_cover_is_sat_out_once(found, caplog):
+    def refuse(gid):
+        raise PlanRefused("the privacy budget is spent", hint="decide")
+
+    bench = Bench(refuse)
+    assert loop_of(found, bench).run() == PlanRefused.exit_code
+    assert bench.pruned == [] and found.members["north"].machine.deals == {}
+    said = [record.getMessage() for record in caplog.records]
+    assert said.count("round 1 is sat out: the privacy budget is spent; decide") == 1
 
 
 def test_who_runs_on_ends_without_that_code(found):

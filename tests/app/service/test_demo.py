@@ -13,12 +13,15 @@ import pytest
 
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
+from fedspallm_secure.app.privacy.settings import PrivacySettings
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.reporting.page import render_report
 from fedspallm_secure.app.service import demo
 from fedspallm_secure.app.service.demo import RealRound, check_models, has_delivered, real_settings
+from fedspallm_secure.app.service.demo_privacy import privacy_account, prune_again
 from fedspallm_secure.app.service.town import Town
 from fedspallm_secure.errors import RecordDamaged, RoundAborted, UsageError
+from fedspallm_secure.pruning.pruners import Pruner
 from fedspallm_secure.storage.files import write_json
 from fedspallm_secure.storage.home import open_home
 from fedspallm_secure.storage.texts import TextFile
@@ -66,6 +69,21 @@ def test_a_federation_is_made_once_and_its_port_anew(town):
     assert not any(password in path.read_text() for path in town.folder.glob("*.toml"))
     assert not town.make()
     assert open_home(other.member.home).signing.der == home.signing.der
+
+
+def test_members_of_a_demonstration_with_noise_have_a_privacy_budget(ground):
+    settings = real_settings(ground.settings(pruner=Pruner.WANDA, privacy=PrivacySettings(8.0)))
+    town = Town(ground.folder / "private/federation", settings, "dictionary", "speeches")
+    town.folder.mkdir(parents=True)
+    town.make()
+    assert read_federation(town.config("hub")).pruning.pruner == "wanda"
+    terms = {name: read_member(town.config(name)).terms for name in town.members}
+    assert {found.to_dict()["epsilon"] for found in terms.values()} == {8.0}
+    assert terms["code"].rounds == 1 and terms["code"].settings == PrivacySettings(8.0)
+    with pytest.raises(RoundAborted, match="code has not paid for the noised statistic"):
+        prune_again(town, None, "code")
+    with pytest.raises(RoundAborted, match="code has released nothing"):
+        privacy_account(town)
 
 
 def test_the_text_that_explains_names_commands_that_there_are(town):
@@ -160,6 +178,31 @@ before = demo.demo_settings
 demo.demo_settings = lambda *given: replace(before(*given), samples=6, seqlen=32, test_tokens=256)
 main(sys.argv[1:])
 """
+
+
+@pytest.mark.slow
+def test_a_demonstration_with_noise_says_what_was_spent_and_what_it_cost(ground):
+    pytest.importorskip("dp_accounting")
+    out = ground.folder / "out"
+    words = [sys.executable, "-c", CODE, "demo", "--out", str(out), "--data", str(demo_data(ground))]
+    code = subprocess.run(
+        [*words, "--dp-epsilon", "8", "--json"], capture_output=True, text=True, timeout=400, check=False
+    )
+    assert code.returncode == 0, code.stderr
+    result = json.loads(code.stdout)
+    assert list(result["privacy"]["members"]) == list(NAMES)
+    for found in result["privacy"]["members"].values():
+        assert 7.9 < found["epsilon"] <= 8 and (found["releases"], found["records"], found["delta"]) == (1, 6, 1e-6)
+    [account] = result["secagg"]
+    assert account["recomputed"]["equal"] == account["recomputed"]["layers"] == len(account["groups"])
+    page = render_report(result)
+    assert "Noise for ε = 8" in page and "Beyond this federation." in page
+    assert not list((out / "federation/work/code").rglob("noised-*"))  # with the own layers, once they are in the model
+    (kept,) = (out / "federation/noised").glob("code.*")
+    (out / "result.json").unlink()
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")  # another statistic than the one that was paid for
+    again = subprocess.run([*words, "--dp-epsilon", "8"], capture_output=True, text=True, timeout=400, check=False)
+    assert again.returncode != 0 and "has not paid for the noised statistic" in again.stderr
 
 
 @pytest.mark.slow

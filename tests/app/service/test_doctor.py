@@ -19,6 +19,8 @@ from fedprune_cli.main import cli, run
 
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
+from fedspallm_secure.app.privacy.releases import MemberLedger
+from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
 from fedspallm_secure.app.service import doctor_machine, doctor_network
 from fedspallm_secure.app.service.doctor import examine
 from fedspallm_secure.app.service.doctor_model import Demand
@@ -38,6 +40,7 @@ from fedspallm_secure.storage.home_folder import Identity
 from fedspallm_secure.transport.server import Server
 from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello
+from tests.app.privacy.terms import release
 from tests.ceremony import PASSWORD, Ceremony, Clock
 from tests.models import make_model, make_text
 from tests.stationary import SERVER
@@ -315,6 +318,30 @@ def test_a_policy_that_names_another_key_than_the_pinned_one(place):
     assert "log policy" not in problems(path)
     policy.write_bytes(make_policy(log_key("hub", OTHER), [WYN], 1).encode())
     assert stated.key.vkey in problems(path)["log policy"]
+
+
+def test_privacy_budgets(place, monkeypatch):
+    pytest.importorskip("dp_accounting")
+    assert "privacy" not in {one.check for one in findings(member(place))}
+    path = member(place, privacy={"epsilon": "8"})
+    found = of(findings(path), "privacy")
+    assert found.state is State.GOOD
+    assert found.text.startswith("nothing is spent yet; there is epsilon 8 at delta 1e-06 for 1 round; a record is one")
+    assert "no noise fits [privacy] epsilon = 0.001" in problems(member(place, privacy={"epsilon": "0.001"}))["privacy"]
+    terms = MemberTerms(PrivacySettings(8.0), 1, 4)
+    opened = open_station(place / "member-north", place / "pruning", lambda _: PASSWORD, lambda: 1)
+    with opened as post:
+        ledger = MemberLedger(post.journal, terms)
+        ledger.enter(release(ledger))
+    told = problems(member(place, privacy={"epsilon": "8"}))["privacy"]
+    assert (
+        told.startswith("(8, 1e-06) record-level") and "epsilon 0.00, no round" in told and "plans are declined" in told
+    )
+    off = of(findings(member(place)), "privacy")
+    assert off.state is State.NOTE and off.text.startswith("off: you prune without noise now")
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    told = problems(member(place, privacy={"epsilon": "9"}))["privacy"]
+    assert "needs the dp-accounting package" in told and "fedspallm-secure[dp]" in told
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database" * 1000], ids=["empty", "foreign"])

@@ -13,6 +13,7 @@ from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.protocol.rounds.deals import deal_digest, handover_size, sign_deal
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.member import LocalGroup, LocalModel, Member
+from fedspallm_secure.protocol.rounds.member_own import PrivacyLeft
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse, beacon_seed
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal, PlanBody
@@ -81,6 +82,10 @@ def given(**changes) -> Callable[[Case], None]:
             setattr(case, name, {**getattr(case, name), **value} if name in ("policy", "context") else value)
 
     return fault
+
+
+def private(releases: int, *paid: tuple[int, ...]) -> Callable[[Case], None]:
+    return given(model=replace(model(), privacy=PrivacyLeft(releases, paid)))
 
 
 def body_with(*path, by) -> Callable[[Case], None]:
@@ -283,6 +288,11 @@ FAULTS = [
     Fault("P14", "counts", in_plan(counts_to=(Role.AUDITOR, Role.MEMBER, Role.SERVER)), "others than I allow: member"),
     Fault("P14", "software", given(policy={"software": frozenset({"fedspallm-secure/0.2"})}), "0.1.0, which I do not"),
     Fault("P14", "no software", given(policy={"software": frozenset()}), "which I do not trust"),
+    Fault(
+        "P14", "no noise in this pruner", lambda c: (in_plan(pruner="sparsegpt")(c), private(1)(c)), "by wanda alone"
+    ),
+    Fault("P14", "privacy budget", private(0), "my privacy budget is spent"),
+    Fault("P14", "paid for other layers", private(0, (0,), (1,)), "my privacy budget is spent"),
     Fault("P14", "pruner", given(policy={"pruners": frozenset({"sparsegpt"})}), "do not prune with wanda"),
 ]
 # P12 is found when the plan is read, before anything else of it is known.
@@ -310,6 +320,14 @@ def test_a_plan_without_a_fault_is_accepted():
     assert record.plan == case.plan.encode() and record.plan_hash == case.plan.hash
     assert record.index == NEXT
     assert record.prekeys == tuple(prekeys(one)[NEXT - FIRST].leaf for one in MEMBERS)
+
+
+@pytest.mark.parametrize("left", [(1,), (0, tuple(LAYERS))], ids=["something is left", "these layers are paid for"])
+def test_a_plan_that_the_privacy_budget_covers_is_accepted(left):
+    case = Case()
+    private(*left)(case)
+    assert case.plan.pruner == "wanda"
+    assert case.run()[0].state is State.PLANNED
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, *CAPACITY], ids=lambda fault: f"{fault.check} {fault.name}")
