@@ -48,7 +48,7 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
         (
             "That a server cannot have anything but the sum decrypted.",
             f"The key holder adds {_sample(result)} of every sum up again, drawn by itself. A server that puts a "
-            "single vector into one chunk of a sum is caught with that probability; one that does it in many is caught.",
+            "single vector into one chunk of a sum is caught with that probability, and nearly surely in many.",
         ),
     ]
 
