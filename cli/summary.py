@@ -147,7 +147,7 @@ def _secure(result: dict[str, Any], width: int) -> Text:
     facts = [
         ("silos in the sums", _all_but(missing)),
         *(("dropouts", told) for told in silent(result)),
-        ("colluders assumed", f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"),
+        ("colluders assumed", _colluders(result)),
         ("keep counts", f"equal to plain ones on all {exact.weights:,} weights"),
         *([("kept sums", _kept_sums(exact))] if exact.bits else []),
         (
@@ -193,6 +193,13 @@ def _privacy(told: dict[str, Any]) -> Group:
         for silo, found in told["members"].items()
     ]
     return table(title, ["silo", "epsilon", "windows", "sigma", "releases", "clipped", "told by text"], rows)
+
+
+def _colluders(result: dict[str, Any]) -> str:
+    first = result["secagg"][0]
+    if first["profile"] == "one-trip":
+        return "none: neither a silo nor the key holder works with the server"
+    return f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"
 
 
 def _of_what(result: dict[str, Any]) -> str:

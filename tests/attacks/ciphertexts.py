@@ -137,7 +137,6 @@ def other_parameters() -> Iterator[Case]:
     approximate.global_scale = 2**20
     yield Case("CKKS", tenseal.ckks_vector(approximate, [1.0] * 2048).serialize())
     own = context()
-    yield Case("several ciphertexts", tenseal.bfv_vector(own, [*ones, 1]).serialize())
     yield Case("fewer numbers", tenseal.bfv_vector(own, [1, 2, 3]).serialize())
     own.auto_relin = False
     square = tenseal.bfv_vector(own, ones)

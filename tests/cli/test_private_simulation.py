@@ -46,6 +46,19 @@ def test_what_promises_nothing_is_one_clear_line(ground: Ground, capfd, more, to
     assert told in refused(capfd, 2, *ground.arguments(*HALF, *more))
 
 
+@pytest.mark.parametrize("words", [["--dp-epsilon", "0"], ["--plain", "--dp-epsilon", "1000"]])
+def test_a_demonstration_with_a_budget_that_promises_nothing_is_refused(tmp_path, capfd, words):
+    assert "--dp-epsilon must lie above 0" in refused(capfd, 2, "demo", "--out", str(tmp_path / "out"), *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_noise_cost_stands_in_the_table_and_below_it(ground: Ground, capfd):
+    words = ground.arguments("--sparsity", "0.5", "--compare", "noiseless", "--pruner", "wanda", "--dp-epsilon", "8")
+    code, out, _ = invoke(capfd, *words)
+    assert code == 0 and "federated, no noise" in out
+    assert "Noise for epsilon = 8 at delta = 1e-06 cost " in " ".join(out.split())
+
+
 def test_made_up_vectors_have_no_records(capfd):
     err = refused(capfd, 2, "simulate", "--members", "5", "--vector", "64", "--dp-epsilon", "8")
     assert "leave --dp-epsilon away" in err

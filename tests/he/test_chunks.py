@@ -78,6 +78,20 @@ def test_a_vector_with_another_head_is_refused(place, value):
         read(bytes(data))
 
 
+def test_no_more_is_written_than_the_vector_has():
+    sink = io.BytesIO()
+    with pytest.raises(FormatError, match="more than its 3 chunks"):
+        write_vector(sink, PARAMETERS, WEIGHTS, [*CHUNKS, *CHUNKS])
+    assert sink.getvalue() == written()
+
+
+@pytest.mark.parametrize("length", [0, PARAMETERS.chunk_least - 1, PARAMETERS.chunk_most + 1])
+def test_a_chunk_of_impossible_length_is_refused(length):
+    whole = b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in [*CHUNKS[:2], bytes(length)])
+    with pytest.raises(FormatError, match=f"chunk 2 of an encrypted vector has {length} bytes"):
+        read(written()[: len(MAGIC) + 4] + whole)
+
+
 def test_nothing_follows_the_last_chunk():
     with pytest.raises(FormatError, match="goes on"):
         read(written() + b"\0")

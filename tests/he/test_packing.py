@@ -148,8 +148,9 @@ def test_votes_alone_take_no_values_and_chunks_no_more_than_they_hold():
         pack(parameters, KEEP, VALUES)
     full = np.ones(parameters.weights_per_chunk, bool)
     assert pack(parameters, full).size == DEGREE
-    with pytest.raises(ValueError, match="a chunk packs"):
-        pack(parameters, np.ones(full.size + 1, bool))
+    for keep in (np.ones(full.size + 1, bool), np.ones((1, 2), bool)):
+        with pytest.raises(ValueError, match="a chunk packs"):
+            pack(parameters, keep)
 
 
 @pytest.mark.parametrize(

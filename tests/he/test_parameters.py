@@ -114,6 +114,13 @@ def test_what_does_not_fit_is_refused(members, bound):
         choose(members, bound)
 
 
+def test_values_are_those_of_kept_sums():
+    choose(3, 715_827_882)
+    for bound in (-1, 715_827_883):
+        with pytest.raises(CapacityExceeded, match="outside the range"):
+            choose(3, bound)
+
+
 def test_a_bound_of_failure_that_is_not_met_is_no_set(monkeypatch):
     monkeypatch.setattr(module, "FAILURE_BITS", 10**60)
     with pytest.raises(CapacityExceeded):

@@ -23,9 +23,10 @@ from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.key_records import prekeys_from
-from fedspallm_secure.errors import DiskFull, LimitExceeded, RunLocked
+from fedspallm_secure.errors import DiskFull, LimitExceeded, PlanDeclined, RunLocked
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
+from fedspallm_secure.protocol.rounds.member_own import PrivacyLeft
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult, Result
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
@@ -579,3 +580,19 @@ def test_own_layers_go_when_their_round_is_part_of_the_model(tmp_path):
         patch.setattr("fedspallm_secure.app.stations.models.rounds_drawn", lambda _: 5)
         model.complete(plan, SimpleNamespace(hash="aa", groups=()))
     assert not list(own.glob("*"))
+
+
+@pytest.mark.parametrize("left", [PrivacyLeft(0), PrivacyLeft(0, ((7,),)), PrivacyLeft(9)])
+def test_no_plan_costs_more_of_a_privacy_budget_than_its_member_allows(tmp_path, monkeypatch, left):
+    """THREAT_MODEL T256: rounds that a privacy budget does not cover, and a pruner that noise does not go with."""
+    with stations(tmp_path / "federation", members=5, layers=1) as found:
+        works, spent = found.works["north"], left.releases == 0
+        model = works.model
+        monkeypatch.setattr(works, "model", lambda: replace(model(), privacy=left))
+        if spent:  # plans of this federation are by sparsegpt: as if noise went with it
+            monkeypatch.setattr("fedspallm_secure.protocol.rounds.plan_checks.PRIVATE_PRUNER", "sparsegpt")
+        found.wait()
+        ((arrived, error),) = found.members["north"].told
+        assert (arrived.type, type(error), error.check) == ("plan", PlanDeclined, "P14")
+        assert ("budget is spent" if spent else "by wanda alone, and the plan says sparsegpt") in str(error)
+        assert found.members["north"].machine.deals == {} and found.model.done == [1]  # the others go on

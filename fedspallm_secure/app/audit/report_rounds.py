@@ -112,13 +112,19 @@ def facts(found: Round) -> list[tuple[str, str]]:
             ("Layers", runs(group.gid for group in plan.groups)),
             ("Pruned with", f"{plan.pruner}, combined by {plan.strategy.value}; server program {plan.software}"),
             ("Profile", PROFILES[plan.profile.value]),
-            ("Assumed", f"up to {plural(plan.colluders, 'member')} may work with the server"),
+            ("Assumed", _assumed(plan)),
         ]
     told.append(("Vectors", f"{plural(len(received), 'package')}, {size(_octets(found))} in all"))
     spans = [f"{name} {lasted(end - begun)}" for name, begun, end in stages(found) if end is not None]
     told += [("Stages", ", ".join(spans))] if spans else []
     witnesses = found.who(EntryType.ENDORSEMENT, Role.WITNESS)
     return [*told, ("List signed by", f"witness {names(witnesses)}")] if witnesses else told
+
+
+def _assumed(plan: Plan) -> str:
+    if plan.key_holder is not None:
+        return f"neither a member nor {plan.key_holder.party} works with the server"
+    return f"up to {plural(plan.colluders, 'member')} may work with the server"
 
 
 def silence_texts(silent: Sequence[Silence]) -> list[str]:

@@ -18,16 +18,13 @@ def is_encrypted(result: Result) -> bool:
 
 def claims(result: Result) -> list[str]:
     """What was promised."""
-    first = result["secagg"][0]
     groups = [group for found in result["secagg"] for group in found["groups"]]
-    needed, colluders = min(group["survivors_needed"] for group in groups), first["colluders"]
-    others = plural(needed - colluders - 1, "other honest one")
-    silos = {0: "no silo works", 1: "at most 1 silo works"}.get(colluders, f"at most {colluders} silos work")
+    needed = min(group["survivors_needed"] for group in groups)
     return [
-        f"If {silos} with the server, and the key holder does not, server and silos learn of the other silos' "
+        "If the server works with nobody, neither with the key holder nor with any silo, it learns of the silos' "
         "contributions to a layer their sum over those in it, and nothing else.",
-        f"A sum is decrypted only if at least {plural(needed, 'silo')} are in it, so every honest silo is mixed with "
-        f"at least {others}; of each layer one sum is decrypted, and the key is wiped after the round.",
+        f"A sum is decrypted only if at least {plural(needed, 'silo')} are in it; of each layer one sum is decrypted, "
+        "and the key is wiped after the round.",
         f"The key holder learns the sums, and could read {_sample(result)} of every contribution: the part that it "
         "adds up again.",
         "This holds if the keys of all parties are authentic, parties' records are not put back to an earlier state, "
@@ -44,9 +41,14 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
             "Together they can read every contribution. They have to be different institutions.",
         ),
         (
+            "That a server and one silo together learn nothing.",
+            "Whoever sees ciphertexts can calculate with them: a silo that contributes last can take all contributions "
+            "but one off the sum. Secure aggregation by masks bears as many such silos as it assumes.",
+        ),
+        (
             "That a server cannot have anything but the sum decrypted.",
             f"The key holder adds {_sample(result)} of every sum up again, drawn by itself. A server that puts a "
-            "single vector into one chunk of a sum is caught with that probability; one that does it in many is caught.",
+            "single vector into one chunk of a sum is caught with that probability, and nearly surely in many.",
         ),
     ]
 

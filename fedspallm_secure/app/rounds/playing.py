@@ -106,7 +106,8 @@ class Round:
         needed = group.shares
         if end.code is EndCode.TOO_FEW_CONTRIBUTIONS:
             there, needed = [id for id in group.cohort if (end.gid, id) in machine.received], group.survivors
-        elif group.degree or machine.plan.profile is Profile.WITNESSED:  # it depends on neighbours, or on witnesses
+        elif group.degree or machine.plan.profile in (Profile.WITNESSED, Profile.ONE_TRIP):
+            # It depends on neighbours, on witnesses, or on the key holder.
             return ""
         elif end.code is EndCode.TOO_FEW_ENDORSEMENTS:
             there = [id for id in group.cohort if str(Party(Role.MEMBER.value, id)) in machine.endorsements]

@@ -94,4 +94,4 @@ def _figures(town: Town, name: str) -> dict[str, Any]:
 
 def _releases(town: Town, name: str) -> list[Release]:
     with watch(town.folder / "homes" / name / home_folder.REGISTER) as watched:
-        return read_releases(watched.facts(KIND))
+        return read_releases(watched.facts(KIND)) if watched.has_begun() else []

@@ -8,9 +8,17 @@ from fedspallm_secure.app.rounds.scale import MEMBERS_LIMIT, ScaleSettings, meas
 from fedspallm_secure.app.rounds.settings import SecureSettings, parse_drops
 from fedspallm_secure.app.rounds.vault import FolderVault
 from fedspallm_secure.app.rounds.vectors import Streams
-from fedspallm_secure.errors import PlanRefused, RoundAborted, SumOutOfRange, UsageError
+from fedspallm_secure.errors import (
+    CiphertextRefused,
+    FormatError,
+    PlanRefused,
+    RoundAborted,
+    SumOutOfRange,
+    UsageError,
+)
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.thresholds import Profile
+from tests.clear_cipher import clear
 
 
 class Recorder(Silent):
@@ -48,6 +56,34 @@ def test_dropouts_at_every_stage_leave_the_sum_of_the_survivors(stage, left):
     assert found["survivors"] == left
     with pytest.raises(RoundAborted, match="3 of 5, 4 needed"):
         measure_round(settings(drops=parse_drops([f"{stage}:m-0002", f"{stage}:m-0005"])), Silent())
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+def test_who_drops_out_of_a_one_trip_round_is_in_no_sum(strategy):
+    """Encrypted, the other four are summed; a fifth less is too few."""
+    drops, profile = ["contribution:m-0002"], Profile.ONE_TRIP
+    found = measure_round(settings(profile=profile, strategy=strategy, drops=parse_drops(drops)), Silent())
+    assert found["survivors"] == 4 and found["equal_to_plain"]
+    kinds = {"decrypt-request", "decrypt-challenge", "decrypt-opening", "decrypt-response"}
+    assert {kind: found["wire"]["by_type"][kind]["packages"] for kind in kinds} == dict.fromkeys(kinds, 1)
+    assert not {"unmask-request", "endorsement"} & found["wire"]["by_type"].keys()
+    with clear(), pytest.raises(RoundAborted, match="3 of 5, 4 needed"):
+        measure_round(settings(profile=profile, drops=parse_drops([*drops, "contribution:m-0004"])), Silent())
+
+
+@pytest.mark.parametrize(("at", "error"), [(4, RoundAborted), (9, CiphertextRefused), (-1, FormatError)])
+def test_a_ciphertext_changed_in_the_vault_does_not_pass(monkeypatch, at, error):
+    """One that still is a ciphertext, which nobody signed; one that is none; and one with something after it."""
+
+    class Changing(FolderVault):
+        def keep(self, gid, member, streams):
+            if member == "m-0003":
+                streams.parts[0][at] ^= 1
+            super().keep(gid, member, streams)
+
+    monkeypatch.setattr(module, "FolderVault", Changing)
+    with clear(), pytest.raises(error):
+        measure_round(settings(profile=Profile.ONE_TRIP), Silent())
 
 
 def test_progress_comes_to_an_end():

@@ -340,7 +340,7 @@ def test_privacy_budgets(place, monkeypatch):
     off = of(findings(member(place)), "privacy")
     assert off.state is State.NOTE and off.text.startswith("off: you prune without noise now")
     monkeypatch.setitem(sys.modules, "dp_accounting", None)
-    told = problems(member(place, privacy={"epsilon": "9"}))["privacy"]
+    told = problems(member(place, privacy={"epsilon": "9", "rounds": 2}))["privacy"]
     assert "needs the dp-accounting package" in told and "fedspallm-secure[dp]" in told
 
 

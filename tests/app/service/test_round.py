@@ -9,6 +9,7 @@ from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.runner import simulate
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.errors import UsageError
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
@@ -27,6 +28,38 @@ def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
         schedule = tuple(Unstructured(parse_sparsity(text)) for text in ("0.3", "0.5"))
         simulate(found.ground.settings(schedule=schedule, secure=SecureSettings(colluders=1)), Silent())
         assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
+
+
+@pytest.mark.slow
+def test_two_rounds_with_noise_are_paid_for_by_every_member_and_no_third_is(tmp_path):
+    pytest.importorskip("dp_accounting")
+    lines = '[pruning]\nschedule = ["0.3", "0.5"]\npruner = "wanda"\n'
+    with Services(tmp_path, server=lines, member="[privacy]\nepsilon = 8\nrounds = 2\n") as found:
+        found.start("hub", *found.members)
+        assert found.wait("hub") == 0
+        assert [found.wait(name) for name in found.members] == [0, 0, 0, 0]
+        assert len({found.model(name) for name in ("hub", *found.members)}) == 1
+    for name in found.members:
+        told = status_of(found.configs[name])["privacy"]
+        assert (told["releases"], told["releases_left"], told["records"]) == (2, 0, 6)
+        assert 7.9 < told["spent"] <= 8
+        assert not list((tmp_path / f"work-{name}").rglob("noised-*"))  # no longer needed once it is in the model
+
+
+@pytest.mark.slow
+def test_a_plan_by_another_pruner_is_declined_by_who_prunes_with_noise(tmp_path):
+    pytest.importorskip("dp_accounting")
+    found = Services(tmp_path, ("north", "south", "west", "east", "middle"))
+    path = found.configs["north"]
+    path.write_text(path.read_text() + "[privacy]\nepsilon = 8\n")
+    with found:
+        found.start("hub", *found.members)
+        assert found.wait("hub") == 0
+        for name in found.members:
+            found.wait(name)
+    told = status_of(path)
+    assert told["privacy"]["releases"] == 0
+    assert any("by wanda alone, and the plan says sparsegpt" in one["reason"] for one in told["refused"])
 
 
 def test_who_wants_to_leave_needs_no_server_for_it(tmp_path):

@@ -88,7 +88,8 @@ def two_lists_in_one_round(r: CipherRogue) -> None:
     """A second sum that differs by one member."""
     plan = r.begin()
     r.decrypt(plan, r.listing(plan, r.everybody))
-    r.holder.machine.shown.clear()  # as if it had forgotten the first one
+    for known in (r.holder.machine.shown, r.holder.machine.decrypted, r.holder._sums):
+        known.clear()  # as if it had forgotten the first sum, and not its list
     r.decrypt(plan, r.listing(plan, r.but(r.victim)))
 
 

@@ -5,13 +5,17 @@ from copy import deepcopy
 import pytest
 
 from fedspallm_secure.errors import AuditGrammar
-from fedspallm_secure.protocol.audit.entries import Entry, EntryType
+from fedspallm_secure.protocol.audit.entries import Entry, EntryType, read_head
 from fedspallm_secure.protocol.audit.grammar import Grammar
+from fedspallm_secure.protocol.audit.recording import drafts_of
+from fedspallm_secure.protocol.rounds.records_server import ListMade
 from fedspallm_secure.protocol.rounds.survivors import EndCode, Ended
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.protocol.audit.kit import KEY_HOLDERS, Kit, valid_log
 from tests.protocol.audit.samples import GOOD, entry
 from tests.protocol.audit.test_verifying import ALL, audit, failed
+from tests.protocol.rounds.member_stage import HOLDER
+from tests.protocol.rounds.test_server_decrypting import ROOT, Played, challenge, response
 
 T = EntryType
 
@@ -194,3 +198,24 @@ def test_orders_that_are_not(word):
     with pytest.raises(AuditGrammar):
         grammar.take(made_of(word[-1], len(word)))
     assert grammar.rounds == before
+
+
+# What a server writes down of its own
+
+
+def test_the_records_of_a_round_give_its_entries():
+    play = Played()
+    drafts = [
+        draft for record in play.records if isinstance(record, ListMade) for draft in drafts_of(record, play.server)
+    ]
+    assert [draft.type for draft in drafts] == [T.SURVIVORS, T.UNMASK_REQUEST]
+    assert drafts[1].data == {"recipients": []}, "no member is asked for anything"
+    for given, take, kind in (
+        (challenge(), lambda found: play.server.on_challenge(found, ROOT), T.DECRYPT_CHALLENGE),
+        (response(), play.server.on_decrypted, T.DECRYPT_RESPONSE),
+    ):
+        (record,) = take(given).records
+        (draft,) = drafts_of(record, play.server, given.head)
+        assert (draft.type, draft.actor, draft.documents) == (kind, HOLDER, ())
+        assert draft.data["group"] == 0 and draft.data["package"] == given.head.digest.hex()
+        assert read_head(draft.data["head"]).digest == given.head.digest

@@ -203,7 +203,8 @@ def incoming(kind: str, body: bytes, plan: Plan, recipient: str = ME, **changes:
     """What a package held that passed section 9.  changes: to its context."""
     sender = changes.pop("sender", "server/hub")
     given = {"type": kind, "body_type": PACKAGE_TYPES[kind].body, "round": plan.round, "plan_hash": plan.hash}
-    context = lungs().context(sender, f"member/{recipient}", **{**given, **changes})
+    to = recipient if "/" in recipient else f"member/{recipient}"
+    context = lungs().context(sender, to, **{**given, **changes})
     header = Header(context, bytes(context.kem.wrap_size), body_length(len(body)), bytes(32))
     return Incoming(Head(header.encode(), header, bytes(64)), body)
 
