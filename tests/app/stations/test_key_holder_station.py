@@ -83,7 +83,7 @@ def test_a_second_sum_is_refused_and_the_same_one_answered_again(at):
     with at("decrypt-request") as found:
         assert found.work() == []
         (shown,) = records(found, SumShown)
-        message, total = found.said("decrypt-request"), bytes(found.hub.station.sums.of(0))
+        message, total = found.said("decrypt-request"), bytes(found.hub.station.encrypted.sums.of(0))
         path = found.vault.folder / "round-1" / "0000.sum"
         assert path.read_bytes() == total
         other = bytearray(total)
@@ -102,7 +102,7 @@ def test_a_second_sum_is_refused_and_the_same_one_answered_again(at):
 def test_a_sum_of_another_length(at, cut):
     with at("decrypt-request") as found:
         found.drop()
-        total = bytes(found.hub.station.sums.of(0))
+        total = bytes(found.hub.station.encrypted.sums.of(0))
         parts = [found.said("decrypt-request").body, total[:cut] if cut < 0 else total + bytes(cut)]
         (error,) = found.send("decrypt-request", parts)
         assert "does not have" in str(error) or "more than a sum" in str(error)
@@ -111,7 +111,7 @@ def test_a_sum_of_another_length(at, cut):
 
 
 def opening(found):
-    return bytearray(b"".join(found.hub.station.sums.opened(0)))
+    return bytearray(b"".join(found.hub.station.encrypted.sums.opened(0)))
 
 
 @pytest.mark.parametrize("place", [0, 100, -1])
