@@ -45,8 +45,8 @@ class RoundCost:
         times = [duration(seconds) for seconds in (self.encrypt_seconds, self.add_seconds, self.decrypt_seconds)]
         told = (
             f"encrypted, a member sends up to {size(self.member_bytes)} in a round; by secure aggregation it would "
-            f"send {size(self.masked_bytes)}.  On one core about {times[0]} to encrypt, at the server {times[1]} to add up, "
-            f"at the key holder {times[2]} to decrypt"
+            f"send {size(self.masked_bytes)}.  On one core about {times[0]} to encrypt, at the server {times[1]} to "
+            f"add up, at the key holder {times[2]} to decrypt"
         )
         return told.replace(SPACE, " ")
 
