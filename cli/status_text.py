@@ -53,6 +53,8 @@ def facts(found: Facts) -> RenderableType:
     if part and part.get("deadline") and not part.get("over"):
         lines.append(("Until", f"{moment(part['deadline'], now)}, {_left(part['deadline'] - now)}"))
     lines += [("Waiting", text) for text in _waiting(found)]
+    if part and part.get("cost"):
+        lines.append(("Cost", part["cost"]["text"]))
     for one in part.get("declined", ()) if part else ():
         lines.append(("Declined", f"{one['member']} declined the plan by {one['check']}: {one['reason']}"))
     if declined := found.get("declined"):

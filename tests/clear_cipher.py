@@ -19,7 +19,12 @@ from fedspallm_secure.he.keys import KeyPair, SecretKey
 from fedspallm_secure.he.packing import ChunkSums, Slots, chunk_weights, slot_bytes, slots_from, slots_used, unpack
 from fedspallm_secure.he.parameters import DEGREE, Parameters
 
-_USERS = ("fedspallm_secure.app.rounds.ciphers", "fedspallm_secure.app.rounds.key_holder_party")
+_USERS = (
+    "fedspallm_secure.app.audit.replay_decryption",
+    "fedspallm_secure.app.rounds.ciphers",
+    "fedspallm_secure.app.rounds.key_holder_party",
+    "fedspallm_secure.app.stations.key_holder_station",
+)
 _PUBLIC = b"anybody may read this"
 
 

@@ -121,7 +121,7 @@ class Simulation:
         if settings.secure is None:
             return None
         schedule = tuple(spell_target(target) for target in settings.schedule)
-        return SecureSilos(
+        made = SecureSilos(
             settings.secure,
             self._server_spec(self.plans[0]),
             settings.pruner.value,
@@ -133,6 +133,9 @@ class Simulation:
             settings.spread,
             seed_bytes(settings.seed),
         )
+        if made.costs[0] is not None:
+            self.progress.say(str(made.costs[0]))
+        return made
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:

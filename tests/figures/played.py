@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from fedspallm_secure.app.rounds.vectors import Streams
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.errors import DisclosureRefused
 from fedspallm_secure.protocol.rounds.deals import vector_root
@@ -165,16 +164,9 @@ def missing_vectors(found: Stations) -> list[str]:
     for gid, member in station.machine.received:
         path = station.vault._path(gid, member)
         group = station.machine.groups[gid]
-        streams = Streams.empty(group)
         data = path.read_bytes() if path.exists() else b""
-        size = sum(part.nbytes for part in streams.parts)
-        if len(data) == size:
-            at = 0
-            for part in streams.parts:
-                memoryview(part).cast("B")[:] = data[at : at + part.nbytes]
-                at += part.nbytes
-        root = vector_root([part.data for part in streams.parts])
-        if len(data) != size or root != station.machine.handover(gid, member).deal.vector_root:
+        root = vector_root([memoryview(data)], group.upload_tile)
+        if len(data) != group.upload_size or root != station.machine.handover(gid, member).deal.vector_root:
             wrong.append(f"receipt without vector: {gid} {member}")
     return wrong
 

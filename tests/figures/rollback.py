@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedspallm_secure.app.stations.station import check_sequence
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError, RecordDamaged, RolledBack
 from tests.figures.kills import fast
@@ -116,7 +117,7 @@ def tried(recording: Recording, setback: Setback, folder: Path) -> tuple[str, li
         try:
             found.open(setback.party)
             if setback.greeting:
-                found.members[setback.party[7:]].check_sequence(seen)
+                check_sequence(found.post(setback.party), seen)
             noticed = _plays_on(found, setback.party)
         except RolledBack as error:
             noticed = _where(error)

@@ -167,3 +167,71 @@ def test_what_a_killed_process_forgot_is_wiped_by_the_next(tmp_path):
             with other.transaction():
                 pass
             assert body[40:] not in content(tmp_path)
+
+
+# Secret facts
+
+WORD = b"a key that nobody may read, of a length" + bytes(60)
+
+
+def kept(found):
+    (body,) = found.connection.execute("SELECT body FROM facts").fetchone()
+    return body
+
+
+def test_a_secret_fact_comes_back_and_is_encrypted(tmp_path):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.remember_secret("cipher secret", "ab", WORD)
+        assert WORD[:20] not in content(tmp_path)
+    with journal(tmp_path) as found:
+        assert found.recall_secret("cipher secret", "ab") == WORD
+        assert found.recall_secret("cipher secret", "cd") is None
+        first = kept(found)
+        with found.transaction():
+            found.remember_secret("cipher secret", "ab", WORD)
+        assert kept(found) != first  # under another salt
+
+
+@pytest.mark.parametrize(("owner", "key"), [("urn:other", KEY), (OWNER, b"x" * 32)])
+def test_a_secret_fact_opens_for_its_owner_alone(tmp_path, owner, key):
+    with journal(tmp_path) as found, found.transaction():
+        found.remember_secret("cipher secret", "ab", WORD)
+    with journal(tmp_path, owner, key) as found, pytest.raises(RecordDamaged, match="does not open"):
+        found.recall_secret("cipher secret", "ab")
+
+
+@pytest.mark.parametrize(
+    "change", ["kind = 'other secret'", "name = 'cd'", "body = zeroblob(200)", "body = substr(body, 2)", "body = x''"]
+)
+def test_a_secret_fact_is_bound_to_its_kind_its_name_and_its_bytes(tmp_path, change):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.remember_secret("cipher secret", "ab", WORD)
+        found.connection.execute(f"UPDATE facts SET {change}")
+        kind, name = found.connection.execute("SELECT kind, name FROM facts").fetchone()
+        with pytest.raises(RecordDamaged):
+            found.recall_secret(kind, name)
+
+
+def test_a_forgotten_secret_fact_is_in_no_file_any_more(tmp_path):
+    with journal(tmp_path) as found:
+        with found.transaction():
+            found.remember_secret("cipher secret", "ab", WORD)
+            found.remember_secret("cipher secret", "cd", WORD)
+        bodies = dict(found.connection.execute("SELECT name, body FROM facts").fetchall())
+        assert all(body in content(tmp_path) for body in bodies.values())
+        with found.transaction():
+            found.forget_secret("cipher secret", "ab")
+        assert found.recall_secret("cipher secret", "ab") is None
+        assert bodies["ab"][40:] not in content(tmp_path)
+        assert bodies["cd"] in content(tmp_path)
+        assert found.recall_secret("cipher secret", "cd") == WORD
+
+
+def test_a_secret_fact_of_a_transaction_that_failed_was_never_there(tmp_path):
+    with journal(tmp_path) as found:
+        with pytest.raises(ZeroDivisionError), found.transaction():
+            found.remember_secret("cipher secret", "ab", WORD)
+            1 / 0  # noqa: B018
+        assert found.recall_secret("cipher secret", "ab") is None

@@ -15,6 +15,7 @@ import numpy as np
 
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.rounds.costs import foreseen_cost
 from fedspallm_secure.app.rounds.figures import package_size, wire_figures
 from fedspallm_secure.app.rounds.planning import LayerBase, Terms, cipher_for
 from fedspallm_secure.app.rounds.playing import Round
@@ -84,13 +85,20 @@ class DrawnWork:
 
 
 def measure_round(settings: ScaleSettings, progress: Progress) -> dict[str, Any]:
-    """Play one round and say what it cost.  Raises RoundAborted, and SumOutOfRange if a sum is not the plain one."""
+    """Play one round and say what it cost.
+
+    Raises CapacityExceeded for vectors that nobody could encrypt, before anything is made; RoundAborted; and
+    SumOutOfRange if a sum is not the plain one.
+    """
     layer = LayerBase(bytes(32).hex(), (MatrixShape(_SHAPE, 1, settings.weights),))
     names, secure = settings.names, settings.secure
     colluders = default_colluders(settings.members) if secure.colluders is None else secure.colluders
     encrypts = secure.profile is Profile.ONE_TRIP
     cipher = cipher_for(settings.members, settings.strategy, secure.sum_bits) if encrypts else None
     terms = Terms(secure.profile, colluders, settings.strategy, "magnitude", sum_bits=secure.sum_bits, cipher=cipher)
+    cost = foreseen_cost({0: names}, {0: settings.weights}, terms)
+    if cost is not None:
+        progress.say(str(cost))
     works = {name: DrawnWork(settings, number, layer) for number, name in enumerate(names)}
     start = monotonic()
     progress.update("enrol", 0, settings.members, "members")

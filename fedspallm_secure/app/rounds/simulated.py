@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from fedspallm_secure.app.progress import Progress
+from fedspallm_secure.app.rounds.costs import foreseen_cost
 from fedspallm_secure.app.rounds.figures import Exactness, group_figures, wire_figures
 from fedspallm_secure.app.rounds.planning import LayerBase, Terms, check_cohorts, check_disclosures, cipher_for
 from fedspallm_secure.app.rounds.playing import Round, Stage
@@ -97,7 +98,7 @@ class SiloWork:
 
 
 class SecureSilos:
-    """The rounds of one simulation, aggregated securely.  figures: one for each round so far."""
+    """The rounds of one simulation, aggregated securely.  figures: of each so far; costs: of all, where encrypted."""
 
     def __init__(
         self,
@@ -136,6 +137,8 @@ class SecureSilos:
                 f"in cohorts of more than {COMPLETE_LIMIT} silos a witness draws who prunes what, and here it is known",
                 hint="give every silo all layers, or make cohorts smaller",
             )
+        sizes = {block.index: sum(linear.size for linear in block.linears) for block in blocks}
+        self.costs = [foreseen_cost(plan.cohorts, sizes, self._terms) for plan in plans]
         self.figures: list[dict[str, Any]] = []
         self._spec, self._blocks, self._seed = spec, blocks, seed
         by_member = tuple(sorted((ids[name], layers) for name, layers in budgets.items()))

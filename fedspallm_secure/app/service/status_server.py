@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
+from fedspallm_secure.app.rounds.costs import cost_of
 from fedspallm_secure.app.service.watched import Seen, Sent, Watched, layer_of
 from fedspallm_secure.app.stations.candidates import certificate_text, rounds_drawn
 from fedspallm_secure.app.stations.declines import declines_kind
@@ -167,13 +168,14 @@ def _round(
     decrypted = {seen.group for seen in taken if seen.type == "decrypt-response"}
     if plan.key_holder is not None and decrypted >= {str(one.gid) for one in plan.groups if one.gid not in found.ended}:
         answered = {str(plan.key_holder.party)}
-    deadlines = plan.deadlines.to_dict()
+    deadlines, cost = plan.deadlines.to_dict(), cost_of(plan.groups)
     return {
         "round": plan.round,
         "step": plan.sampling.number,
         "target": str(parse_target(plan.target)),
         "profile": plan.profile.value,
         "colluders": plan.colluders,
+        "cost": None if cost is None else {**cost.to_dict(), "text": str(cost)},
         "state": found.state.name.lower(),
         "since": _since(found.state, inbox, outbox),
         "deadlines": deadlines,

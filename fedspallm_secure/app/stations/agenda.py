@@ -59,6 +59,10 @@ class Agenda:
     dishonest: int = 0
     key_holder: str = ""
 
+    def encrypted(self, key: CipherKey) -> "Agenda":
+        """The same for a round whose vectors are encrypted with this key."""
+        return replace(self, terms=replace(self.terms, cipher=key.parameters))
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:

@@ -1,6 +1,6 @@
 """The cipher keys that key holders have sent to a server: which one the next round uses, and which are used up."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedspallm_secure.app.stations.post import Post
@@ -31,12 +31,12 @@ def keep_key(post: Post, sender: Party, body: bytes) -> None:
     post.remember(_KEYS, key.hash, encode_base64(body))
 
 
-def next_key(post: Post, holder: str) -> CipherKey | None:
-    """The oldest key of a key holder that is valid and was not used; None if there is none."""
+def next_key(post: Post, holder: str, fits: Callable[[CipherKey], bool] = lambda _: True) -> CipherKey | None:
+    """The oldest key of a key holder that is valid, was not used, and fits; None if there is none."""
     party, now = Party(Role.KEY_HOLDER.value, holder), post.now()
     last = post.journal.recall(_LAST, holder, 0)
     for key in sorted(_keys_of(post, party), key=lambda one: one.index):
-        if key.index <= last:
+        if key.index <= last or not fits(key):
             continue
         try:
             key.check(post.trust.roster.entry(party).leaf.public, post.trust.roster.federation, party, now)

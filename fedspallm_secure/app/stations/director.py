@@ -4,22 +4,23 @@ Between rounds it remembers three things: who takes part with how many layers (f
 sums over changing cohorts would give members away), how far it has come, and the deals that members made last.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from fedspallm_secure.app.rounds.planning import LayerBase
+from fedspallm_secure.app.rounds.costs import cost_of
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
 from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
-from fedspallm_secure.app.stations.cipher_keys import drop_keys, keep_key, next_key, use_key
+from fedspallm_secure.app.stations.cipher_keys import drop_keys, keep_key, use_key
 from fedspallm_secure.app.stations.declines import decline_text, declines_kind, note_decline, nothing_more_comes
+from fedspallm_secure.app.stations.encrypted_rounds import find_key
+from fedspallm_secure.app.stations.finishing import Model
 from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
 from fedspallm_secure.app.stations.scribe import Scribe
-from fedspallm_secure.app.stations.server_station import Finisher, ServerStation
+from fedspallm_secure.app.stations.server_station import ServerStation
 from fedspallm_secure.app.stations.station import FATAL, arrived_of, take_in
 from fedspallm_secure.app.stations.vault_disk import DiskVault
 from fedspallm_secure.crypto.identity import Party
@@ -31,7 +32,6 @@ from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
-from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.server import Server
@@ -42,24 +42,6 @@ from fedspallm_secure.storage.spool import Arrived
 
 _OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature", "cipher-key"})
 _BEGINNING: Final = {"number": 0, "previous": NONE, "failed": 0, "round": 0}
-
-
-class Model(Finisher, Protocol):
-    """The model that is pruned, as the server has it.  layers: decoder layers."""
-
-    layers: int
-
-    def bases(self, gids: Collection[int]) -> Mapping[int, LayerBase]:
-        """The layers as the next round starts from them."""
-
-    def complete(self, plan: Plan, result: Result, proof: Mapping[str, object]) -> None:
-        """A round has its result: its layers are what the next one starts from.  Again for the same round: nothing.
-
-        proof: plain data, to be published with the model.
-        """
-
-    def files(self) -> Sequence[Mapping[str, Any]]:
-        """Name, size and sha256 of the files of the pruned model, sorted by name; none as long as it is not written."""
 
 
 class Director:
@@ -246,11 +228,6 @@ class Director:
 
     def _try(self) -> bool:
         agenda, progress, layers = self.agenda, self._progress, self.model.layers
-        key = None if not agenda.key_holder else next_key(self.post, agenda.key_holder)
-        if key is not None:
-            agenda = replace(agenda, terms=replace(agenda.terms, cipher=key.parameters))
-        elif agenda.key_holder:
-            return self._wait(f"no key of key-holder/{agenda.key_holder}, who has to run fedprune key-holder run")
         budgets = self.candidates.budgets(layers)
         if budgets is None:
             return self._wait(self.candidates.waiting)
@@ -265,10 +242,13 @@ class Director:
             text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
             text += f"; {last}" if last else ""
             return self._wait(text, given_up=True)
+        key = find_key(self.post, agenda, draft.groups) if agenda.key_holder else None
+        if isinstance(key, str):
+            return self._wait(key)
         bundles, absent = self.candidates.survey(budgets)
         if absent:
             return self._wait(absence_text(absent))
-        self._begin(agenda, draft, bundles, key)
+        self._begin(agenda if key is None else agenda.encrypted(key), draft, bundles, key)
         return True
 
     def _wait(self, text: str, given_up: bool = False) -> bool:
@@ -290,6 +270,7 @@ class Director:
         uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
         previous = None if progress["previous"] == NONE else progress["previous"]
         plan = plan_of(agenda, draft, journal.last_round() + 1, uses, self.post.trust, previous, now, key)
+        cost = cost_of(plan.groups)
         history = {
             id: [PastDeal.from_dict(deal) for deal in deals] for id, deals in journal.recall_all("deals").items()
         }
@@ -309,4 +290,5 @@ class Director:
                 self.post.remember("members", "*", dict(draft.sampling.budgets))
             self.post.forget("given up", "*")
         self.station, self.waiting = station, ""
+        self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
         self.post.spool.discard(progress["round"] or plan.round - 1)  # who was away may still fetch the last result

@@ -39,6 +39,8 @@ VALID: Final = 90 * 86_400  # seconds for which a key may be used
 _DAY: Final = 86_400
 _KEYS: Final = "cipher key"  # facts: by digest, the package's body; and under the same names the secret halves
 _SECRETS: Final = "cipher secret"
+_SENT: Final = "cipher key sent"  # facts: by digest, the roster that it was sealed under, or that a plan has named it
+_USED: Final = "used"
 _SMALL: Final = frozenset({"plan", "result", "abort"})
 
 
@@ -66,20 +68,20 @@ class KeyHolderStation:
     def keep_stock(self) -> None:
         """Have as many keys at the server as it may need next; of those that were sealed under another roster, too."""
         post, roster, now = self.post, self.post.trust.roster.hash, self.post.now()
-        sent = post.journal.recall_all("cipher key sent")
-        ready = [
-            key
-            for key in self.keys()
-            if sent.get(key.hash) != "used" and key.parameters == self._parameters and key.not_after > now + _DAY
-        ]
+        sent = post.journal.recall_all(_SENT)
+        unused = [key for key in self.held_keys() if sent.get(key.hash) != _USED]
+        ready = [key for key in unused if key.parameters == self._parameters and key.not_after > now + _DAY]
         with post.at_once():
+            for key in unused:
+                if key.not_after < now:  # no plan can name it any more
+                    self._erase(key.hash)
             for key in ready:
                 if sent.get(key.hash) != roster:
                     self._publish(key)
         for _ in range(self._stock - len(ready)):
             self._make()
 
-    def keys(self) -> list[CipherKey]:
+    def held_keys(self) -> list[CipherKey]:
         """All keys whose secret half is still there, in the order in which they were made."""
         bodies = self.post.journal.recall_all(_KEYS).values()
         keys = [CipherKey.parse(decode_base64(body, "a cipher key")) for body in bodies]
@@ -102,7 +104,7 @@ class KeyHolderStation:
 
     def _publish(self, key: CipherKey) -> None:
         self.post.send("cipher-key", self.policy.server, [key.encode()])
-        self.post.remember("cipher key sent", key.hash, self.post.trust.roster.hash)
+        self.post.remember(_SENT, key.hash, self.post.trust.roster.hash)
 
     @contextmanager
     def _secret(self) -> Iterator[SecretKey]:
@@ -112,11 +114,10 @@ class KeyHolderStation:
         with SecretKey(found) as secret:
             yield secret
 
-    def _erase(self) -> None:
-        """The round is over: wipe its key, and drop its sums; inside of `post.at_once()`."""
-        post, key = self.post, self.machine.key_hash
-        post.later(lambda: post.journal.forget_secret(_SECRETS, key))
-        post.forget(_KEYS, key)
+    def _erase(self, key: str) -> None:
+        """Wipe both halves of a key; inside of `post.at_once()`.  key: its digest."""
+        self.post.later(lambda: self.post.journal.forget_secret(_SECRETS, key))
+        self.post.forget(_KEYS, key)
 
     # Messages
 
@@ -142,7 +143,7 @@ class KeyHolderStation:
             case "result" | "abort":
                 self._keep(self.machine.on_end(self._open(arrived)))
                 if self.machine.over:
-                    self._erase()
+                    self._erase(self.machine.key_hash)
             case _:
                 raise NotAwaited(f"no package of type {parcel.type!r} is awaited")
 
@@ -153,18 +154,19 @@ class KeyHolderStation:
     def _on_plan(self, incoming: Incoming) -> None:
         post = self.post
         use = PlanBody.parse(incoming.body).plan.key_holder
-        key = next((one for one in self.keys() if use is not None and one.hash == use.key), None)
+        key = next((one for one in self.held_keys() if use is not None and one.hash == use.key), None)
         if key is None:
             raise NotAwaited("the plan names no key that I have")
         last = 0 if self.machine.taken is None else self.machine.taken.round
         same = incoming.head.context.round == last
         machine = self.machine if same else KeyHolder(self.own)
-        step = machine.on_plan(incoming, key, self._ledger, post.now(), 0 if same else last)
+        used = {name for name, where in post.journal.recall_all(_SENT).items() if where == _USED}
+        step = machine.on_plan(incoming, key, self._ledger, post.now(), 0 if same else last, used)
         if machine is not self.machine and self.machine.taken is not None and not self.machine.over:
-            self._erase()  # that round never ended here; its key decrypts nothing any more
+            self._erase(self.machine.key_hash)  # that round never ended here; its key decrypts nothing any more
         self.machine = machine
         self._keep(step)
-        post.remember("cipher key sent", key.hash, "used")
+        post.remember(_SENT, key.hash, _USED)
 
     def _on_request(self, arrived: Arrived) -> None:
         machine, now = self.machine, self.post.now()
@@ -194,7 +196,7 @@ class KeyHolderStation:
             opened = OpenedChunks(file, machine, group)
             with self._sum(group) as places:
                 sums = [_place(places, group, chunk) for chunk in shown.chunks]
-                key = next(one for one in self.keys() if one.hash == machine.key_hash)
+                key = next(one for one in self.held_keys() if one.hash == machine.key_hash)
                 check_sums(group, key.public, [opened.of(member) for member in survivors], sums)
                 places.seek(0)
                 with self._secret() as secret:
@@ -267,9 +269,6 @@ class KeyHolderStation:
                     remove_tree(path)
 
     # Newer rosters
-
-    def check_sequence(self, seen: int) -> None:
-        """As of `stations.station`."""
 
     def renew(self) -> None:
         """Go on with a newer roster or revocation list, which the post has read."""

@@ -25,7 +25,7 @@ from fedspallm_secure.storage.files import atomic_write, disk_errors, remove_tre
 
 
 class ServerModel:
-    """The server's model: `director.Model` and `server_station.Finisher`."""
+    """The server's model: `finishing.Model`."""
 
     def __init__(self, revisions: Revisions) -> None:
         self.revisions = revisions

@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.app.postbox import Opened, Postbox
+from fedspallm_secure.app.stations.late_register import LateRegister
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import DiskFull
 from fedspallm_secure.protocol.packages import NONE, Head
-from fedspallm_secure.protocol.receiving import Awaited, Known, Slot, Trust
+from fedspallm_secure.protocol.receiving import Awaited, Trust
 from fedspallm_secure.storage.bundle_register import BundleRegister
 from fedspallm_secure.storage.drafts import draft
 from fedspallm_secure.storage.files import create_private, disk_errors, sync_folder
@@ -35,7 +36,6 @@ from fedspallm_secure.storage.memory import Buffer, MemoryPlaintext
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.package_writer import Plaintext
 from fedspallm_secure.storage.prekeys import PrekeyFile
-from fedspallm_secure.storage.register import Received, SqliteRegister
 from fedspallm_secure.storage.spool import Arrived, Spool
 
 VALID: Final = 90 * 86_400  # seconds for which a package of a round may be opened
@@ -60,39 +60,6 @@ class Keeper(Protocol):
 
     def testify(self, proof: bytes) -> None:
         """Somebody made two packages under one number; the proof."""
-
-
-class LateRegister:
-    """The replay register, in which a slot is filled together with everything else that follows from a package."""
-
-    def __init__(self, register: SqliteRegister) -> None:
-        self.pending: list[tuple[Head, int]] = []
-        self._register = register
-
-    def find(self, slot: Slot) -> Known | None:
-        """What fills the slot; None if it is free."""
-        return self._register.find(slot)
-
-    def received(self, slot: Slot) -> Received | None:
-        """The same with both signed parts."""
-        return self._register.received(slot)
-
-    def fill(self, head: Head, output: str, at: int) -> None:
-        """Fill the slot later."""
-        self.pending.append((head, at))
-
-    def publish(self, head: Head) -> None:
-        """It is marked when it is filled."""
-
-    def next_sequence(self) -> int:
-        """Use up and return the next sequence number, at once: it never comes again."""
-        return self._register.next_sequence()
-
-    def flush(self) -> None:
-        """Fill and mark all slots; inside of a transaction of the journal."""
-        for head, at in self.pending:
-            self._register.fill(head, "", at)
-            self._register.publish(head)
 
 
 class Post:

@@ -3,19 +3,16 @@
 Memory is that of one group's sums and of one matrix, whatever the number of members and layers.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Mapping
+from typing import Final
 
-from fedspallm_secure.app.rounds.ciphers import check_vector
-from fedspallm_secure.app.rounds.encrypted_sums import EncryptedSums
 from fedspallm_secure.app.rounds.server_party import add_up
-from fedspallm_secure.app.rounds.streams import plain_streams
 from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.archive import keep_tile_hashes
 from fedspallm_secure.app.stations.calling_back import call_back
-from fedspallm_secure.app.stations.cipher_keys import used_key
+from fedspallm_secure.app.stations.encrypted_rounds import EncryptedRound
+from fedspallm_secure.app.stations.finishing import Finisher, publish_layers
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.scribe import Scribe
 from fedspallm_secure.app.stations.station import arrived_of
@@ -25,13 +22,12 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.merkle import HASH_SIZE
 from fedspallm_secure.crypto.signing import SIGNATURE_SIZE
 from fedspallm_secure.errors import NotAwaited, PackageRefused, RoundError, TrustError
-from fedspallm_secure.protocol.packages import NONE, Head
+from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.answers import Unmasking, response_limit
 from fedspallm_secure.protocol.rounds.collecting import check_sender, contribution_size
 from fedspallm_secure.protocol.rounds.deals import handover_size
-from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
+from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -45,27 +41,11 @@ from fedspallm_secure.protocol.rounds.records_server import (
 from fedspallm_secure.protocol.rounds.server import Server
 from fedspallm_secure.protocol.rounds.server_state import ServerOwn, State
 from fedspallm_secure.protocol.rounds.survivors import Endorsement
-from fedspallm_secure.storage.memory import Buffer
 from fedspallm_secure.storage.package_reader import open_package
-from fedspallm_secure.storage.package_writer import Source
 
 _ENDORSEMENT: Final = len(Endorsement(bytes(HASH_SIZE).hex(), bytes(SIGNATURE_SIZE)).encode())
 _TYPES: Final = frozenset({"contribution", "endorsement", "unmask-response", "decrypt-challenge", "decrypt-response"})
-_CHALLENGE_LIMIT: Final = 1 << 16  # bytes
 _TOLD: Final = frozenset({"plan", "survivors", "unmask-request", "result", "abort"})  # with what the log has of it
-
-
-class Finisher(Protocol):
-    """Turns sums into layers of the model."""
-
-    def layer(self, plan: Plan, released: Released) -> str:
-        """Take the server step on the sums of one group, and keep the layer; its digest, hex.
-
-        Again for the same sums it gives the same.  Raises StorageError, RecordDamaged.
-        """
-
-    def body(self, plan: Plan, gid: int) -> Path:
-        """A file with the body of the package `layer` of this group, which is made if it is not there."""
 
 
 class ServerStation:
@@ -73,8 +53,7 @@ class ServerStation:
 
     def __init__(self, post: Post, machine: Server, vault: DiskVault, finisher: Finisher, scribe: Scribe) -> None:
         self.post = post
-        self.key = used_key(post, machine.plan)
-        self.sums = EncryptedSums(machine, vault, self.key)
+        self.encrypted = EncryptedRound(post, machine, vault)
         self.scribe = scribe
         self.machine = machine
         self.vault = vault
@@ -127,7 +106,7 @@ class ServerStation:
                 self.post.send(
                     message.type,
                     message.recipient,
-                    self._parts(message),
+                    self.encrypted.parts(message),
                     self.plan.round,
                     self.machine.plan_hash,
                     message.group,
@@ -136,16 +115,6 @@ class ServerStation:
                 self.told.append((message.recipient, error))
         if any(isinstance(record, Opened | ListMade | Finished) for record in step.records):
             self.told += self.scribe.ask_witnesses()
-
-    def _parts(self, message: Outgoing) -> Sequence[Buffer]:
-        """The body of a message, with the chunks that follow it."""
-        match message.type:
-            case "decrypt-request":
-                return [message.body, self.sums.of(int(message.group)).data]
-            case "decrypt-opening":
-                return self.sums.opened(int(message.group))
-            case _:
-                return [message.body]
 
     def tell_log(self) -> None:
         """Show everybody what the log says in the end; inside of `post.at_once()`."""
@@ -175,11 +144,10 @@ class ServerStation:
             case "unmask-response":
                 self._hear(self._open(parcel, response_limit(self.plan.groups)), self.machine.on_response)
             case "decrypt-challenge":
-                incoming = self._open(parcel, _CHALLENGE_LIMIT)
-                root = self.sums.root(incoming.head.context.group)
+                incoming, root = self.encrypted.challenged(parcel)
                 self._hear(incoming, lambda found: self.machine.on_challenge(found, root))
             case "decrypt-response":
-                self._take_decrypted(parcel)
+                self._hear(self.encrypted.decrypted(parcel), self.machine.on_decrypted)
             case _:
                 raise NotAwaited(f"no package of type {parcel.type!r} is awaited; {', '.join(sorted(_TYPES))} are")
 
@@ -205,29 +173,9 @@ class ServerStation:
         member = head.context.sender.id
         incoming, root = Incoming(head, bytes(inflow.handover)), inflow.root
         if (group.gid, member) not in machine.received:  # kept before it counts; what is refused is never added up
-            self._hear(incoming, lambda _: self._look_at(group, member))
+            self._hear(incoming, lambda _: self.encrypted.look_at(group, member))
             self.vault.keep_inflow(group.gid, member)
         self._hear(incoming, lambda found: machine.on_contribution(found, root))
-
-    def _look_at(self, group: GroupPlan, member: str) -> Step[ServerRecord]:
-        if self.key is not None:
-            with self.vault.read_inflow() as source:
-                check_vector(group, self.key.public, source, member)
-        return Step()
-
-    def _take_decrypted(self, parcel: Parcel) -> None:
-        """Keep a sum that the key holder decrypted, before it counts."""
-        text = arrived_of(parcel).group
-        group = self.machine.groups.get(int(text) if text.isdigit() else -1)
-        if group is None:
-            raise NotAwaited(f"there is no group {text[:16]!r} in this round")
-        size = group.count_size + group.sum_size
-        awaited = Awaited(types=frozenset({"decrypt-response"}), plaintext_length=size)
-        opened = self.post.open(arrived_of(parcel), awaited)
-        incoming = Incoming(opened.head, b"")
-        if opened.head.context.sender in self.machine.key_holders() and group.gid not in self.machine.decrypted:
-            self.vault.keep_decrypted(group, plain_streams(opened.body, group))
-        self._hear(incoming, self.machine.on_decrypted)
 
     # Stages
 
@@ -299,31 +247,7 @@ class ServerStation:
 
         without: to these nothing; to everybody else.
         """
-        result, number = self.machine.result, self.plan.round
-        if result is None:
-            return
-        kind = f"published {number} {self.post.trust.roster.hash}"
-        done = self.post.journal.recall_all(kind)
-        for found in result.groups:
-            for party in self._readers():
-                name = f"{found.gid} {party}"
-                if name not in done and found.layer != NONE and party not in without:
-                    with self.post.at_once():
-                        self._send_layer(found.gid, party)
-                        self.post.remember(kind, name, True)
-
-    def _send_layer(self, gid: int, party: Party) -> None:
-        path = self.finisher.body(self.plan, gid)
-        with path.open("rb") as file:
-            source = Source.of(file.fileno(), path)
-            try:
-                self.post.send("layer", party, source, self.plan.round, self.machine.plan_hash, str(gid))
-            except (TrustError, PackageRefused) as error:
-                self.told.append((party, error))
-
-    def _readers(self) -> Iterable[Party]:
-        auditors = [one.party for one in self.post.trust.roster.entries if one.party.role is Role.AUDITOR]
-        return [*self.machine.members(), *auditors]
+        self.told += publish_layers(self.post, self.machine, self.finisher, without)
 
     def _remember_deals(self) -> None:
         """The deals of this round, for the members to see that their records are no old copies (check P5)."""

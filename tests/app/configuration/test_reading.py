@@ -227,7 +227,7 @@ FEDERATION_MISTAKES = [
     ("rounds", "min_cohort = 3.0", ["whole number"]),
     ("rounds", "colluders = 1", ["with colluders = 1 a cohort has at least 4 members"]),
     ("rounds", 'spread = "yes"', ["true or false"]),
-    ("rounds", 'profile = "four-trip"', ["two-trip-witnessed"]),
+    ("rounds", 'profile = "no-trip"', ["two-trip-witnessed"]),
     ("rounds", 'profile = "two-trip-witnessed"', ["[rounds] witnesses: 0 witnesses"]),
     ("rounds", "dishonest = 1", ["there are 0 witnesses"]),
     ("rounds", "sum_bits = 8", ["32 or 16"]),

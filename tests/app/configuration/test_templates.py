@@ -7,8 +7,16 @@ import pytest
 
 from fedspallm_secure.app.configuration import templates
 from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
+from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig, read_key_holder
 from fedspallm_secure.app.configuration.member import MemberConfig, read_member
-from fedspallm_secure.app.configuration.reading import FEDERATION, MEMBER, WITNESS, parse_configuration, sections
+from fedspallm_secure.app.configuration.reading import (
+    FEDERATION,
+    KEY_HOLDER,
+    MEMBER,
+    WITNESS,
+    parse_configuration,
+    sections,
+)
 from fedspallm_secure.app.configuration.witness import WitnessConfig, read_witness
 from fedspallm_secure.errors import OutputExists, UsageError
 
@@ -22,8 +30,13 @@ FILLED = {
         "texts": {"files": ["north.jsonl"]},
     },
     WITNESS: {"witness": {"home": "wyn"}, "server": {"id": "hub", "url": "https://hub.example.org:8443"}},
+    KEY_HOLDER: {
+        "holder": {"home": "vault"},
+        "server": {"id": "hub", "url": "https://hub.example.org:8443"},
+        "keys": {"members": 5},
+    },
 }
-KINDS = {FEDERATION: FederationConfig, MEMBER: MemberConfig, WITNESS: WitnessConfig}
+KINDS = {FEDERATION: FederationConfig, MEMBER: MemberConfig, WITNESS: WitnessConfig, KEY_HOLDER: KeyHolderConfig}
 all_kinds = pytest.mark.parametrize("name", KINDS)
 
 
@@ -62,7 +75,7 @@ def test_examples_behind_a_hash_are_allowed(name, tmp_path):
     path, kind = tmp_path / name, KINDS[name]
     text = templates.template(kind, name, FILLED[name])
     examples = re.findall(r"^# (\w+ = .+)$", text, re.MULTILINE)
-    assert bool(examples) == (name != WITNESS)
+    assert bool(examples) == (name in (FEDERATION, MEMBER))
     for example in examples:
         changed = text.replace(f"# {example}", example, 1)
         if example.startswith("colluders"):
@@ -100,6 +113,8 @@ def test_nothing_is_overwritten_and_nothing_wrong_is_written(tmp_path):
     assert templates.write_member_template(path, FILLED[MEMBER]) == read_member(path)
     path = tmp_path / "witness.toml"
     assert templates.write_witness_template(path, FILLED[WITNESS]) == read_witness(path)
+    path = tmp_path / "key-holder.toml"
+    assert templates.write_key_holder_template(path, FILLED[KEY_HOLDER]) == read_key_holder(path)
 
 
 def test_what_has_no_place_in_a_template():
