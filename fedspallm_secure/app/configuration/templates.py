@@ -34,10 +34,11 @@ _HEAD = {
     WITNESS: "A witness of rounds, for fedprune witness.",
     KEY_HOLDER: "A key holder of one-trip rounds, for fedprune key-holder.",
 }
-_OPTIONS = {  # keys that are typed under another name
+_OPTIONS = {  # keys that are typed under another name, in one section or in all
     "files": "text",
-    "members": "member",
+    "rounds members": "member",
     "witnesses": "witness",
+    "key_holders": "key-holder",
     "profiles": "profile",
     "pruners": "pruner",
     "path": "model",
@@ -95,10 +96,10 @@ def _as_options(said: str, path: Path) -> str:
     said = said.removeprefix(str(path)).removeprefix(": ").strip()
 
     def option(found: re.Match[str]) -> str:
-        name = found[1].partition(".")[0]
-        return f"--{_OPTIONS.get(name, name).replace('_', '-')}"
+        section, name = found[1], found[2].partition(".")[0]
+        return f"--{_OPTIONS.get(f'{section} {name}', _OPTIONS.get(name, name)).replace('_', '-')}"
 
-    return re.sub(r"\[[a-z]+\] ([a-z_]+[a-z_.0-9]*)", option, said)
+    return re.sub(r"\[([a-z]+)\] ([a-z_]+[a-z_.0-9]*)", option, said)
 
 
 def template(kind: type[Configuration], name: str, filled: Filled) -> str:

@@ -7,7 +7,14 @@ from pathlib import Path
 from fedspallm_secure.app.configuration.either import Either, home_of, read_either, role_of
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
-from fedspallm_secure.app.service import doctor_identity, doctor_machine, doctor_model, doctor_network, doctor_privacy
+from fedspallm_secure.app.service import (
+    doctor_encryption,
+    doctor_identity,
+    doctor_machine,
+    doctor_model,
+    doctor_network,
+    doctor_privacy,
+)
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, looked_at, note
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.errors import FedSpaError, Unhealthy
@@ -24,6 +31,7 @@ _QUICK: tuple[Check, ...] = (
     ("journal", doctor_identity.journal),
     ("log policy", doctor_identity.log_policy),
     ("privacy", doctor_privacy.privacy),
+    ("encryption", doctor_encryption.encryption),
     ("clock", doctor_identity.clock),
     ("folders", doctor_machine.folders),
     ("open files", doctor_machine.open_files),

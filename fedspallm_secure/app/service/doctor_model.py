@@ -3,17 +3,21 @@
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.rounds.costs import foreseen_cost
+from fedspallm_secure.app.rounds.planning import Terms, cipher_for
 from fedspallm_secure.app.service.doctor_machine import existing
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at
+from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.fields import CountField
+from fedspallm_secure.secagg.thresholds import Profile
 
 if TYPE_CHECKING:
     from fedspallm_secure.app.walking.workshop import Workshop
@@ -24,7 +28,10 @@ _SMALLEST_RATE = 1.0  # operations per second; time is not asked for here
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a round takes.  weights: that are pruned, per layer; layers: that are this party's; numbers of bytes."""
+    """What a round takes.
+
+    weights: that are pruned, per layer; layers: that are this party's; cipher: where vectors are encrypted.
+    """
 
     weights: Sequence[int]
     layers: int
@@ -32,15 +39,23 @@ class Demand:
     passes: int
     count_bits: int
     sum_bits: int
+    cipher: Parameters | None = None
+
+    @property
+    def largest(self) -> list[int]:
+        """Weights of the layers that one member prunes, the largest ones."""
+        return sorted(self.weights, reverse=True)[: self.layers]
 
     @property
     def mine(self) -> int:
-        """Weights of the layers that one member prunes, the largest ones."""
-        return sum(sorted(self.weights, reverse=True)[: self.layers])
+        """All of those."""
+        return sum(self.largest)
 
     @property
     def upload(self) -> int:
-        """Bytes that one member sends in a pass, without what is small."""
+        """Bytes that one member sends in a pass, without what is small.  Raises CapacityExceeded."""
+        if self.cipher is not None:
+            return sum(self.cipher.cost(weights).member_bytes for weights in self.largest)
         return self.mine * self.count_bits // 8 + self.mine * self.sum_bits // 8
 
     def server_bytes(self, archive: bool) -> int:
@@ -98,12 +113,26 @@ def _server_disk(patient: Patient, config: FederationConfig, weights: list[int])
     votes = config.pruning.strategy is Strategy.VOTES
     bits = CountField.for_cohort(max(patient.members, 1)).bits
     sums = 0 if votes else config.rounds.sum_bits
-    demand = Demand(weights, len(weights), patient.members, len(config.pruning.targets), bits, sums)
+    cipher = None
+    if config.rounds.profile is Profile.ONE_TRIP:
+        cipher = cipher_for(max(patient.members, 2), config.pruning.strategy, config.rounds.sum_bits)
+        yield _cost(config, weights, patient.members, cipher)
+    demand = Demand(weights, len(weights), patient.members, len(config.pruning.targets), bits, sums, cipher)
     needed = demand.server_bytes(config.limits.archive) + config.limits.free_space
     yield _disk(patient.data, needed, f"{amount(demand.upload)} of each of {patient.members} members at most")
     if config.limits.member_bytes < demand.upload:
         text = f"a contribution has up to {amount(demand.upload)}; {amount(config.limits.member_bytes)} may wait"
         yield bad("disk", text, "raise [limits] member_bytes")
+
+
+def _cost(config: FederationConfig, weights: list[int], members: int, cipher: Parameters) -> Finding:
+    """What a round costs in which everybody prunes all layers."""
+    everybody = [str(number) for number in range(members)]
+    terms = Terms(
+        config.rounds.profile, 0, config.pruning.strategy, config.pruning.pruner, sum_bits=config.rounds.sum_bits
+    )
+    cohorts = dict.fromkeys(range(len(weights)), everybody)
+    return good("cost", str(foreseen_cost(cohorts, dict(enumerate(weights)), replace(terms, cipher=cipher))))
 
 
 def _texts(config: MemberConfig, workshop: "Workshop") -> Findings:
@@ -143,7 +172,11 @@ def _member_machine(patient: Patient, config: MemberConfig, workshop: "Workshop"
     else:
         yield _memory("memory", need, available_memory(), "of this machine")
     layers = min(config.budget.layers or len(weights), len(weights))
-    demand = Demand(weights, layers, patient.members, 1, CountField.for_cohort(max(patient.members, 1)).bits, 32)
+    bits = CountField.for_cohort(max(patient.members, 1)).bits
+    cipher = None
+    if Profile.ONE_TRIP in config.policy.profiles:  # these vectors are the longer ones
+        cipher = cipher_for(max(patient.members, 2), Strategy.FEDSPALLM, 32)
+    demand = Demand(weights, layers, patient.members, 1, bits, 32, cipher)
     spilled = max(cost.spilled for cost in costs)
     yield _disk(patient.data, demand.member_bytes(spilled), f"{amount(demand.upload)} to send in a round at most")
     if config.policy.upload_limit < demand.upload:
