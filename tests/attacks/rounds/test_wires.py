@@ -13,7 +13,7 @@ from tests.federation import Bench, Setting, drop, play, when
 def test_a_sum_is_right_or_there_is_none(name, profile):
     found = run(name, 0, profile)
     assert found.failures == []
-    assert found.meddled > 5
+    assert found.meddled > (3 if profile is Profile.ONE_TRIP else 5), "which has fewer packages"
 
 
 @pytest.mark.parametrize("profile", Profile)
