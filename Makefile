@@ -36,6 +36,7 @@ figures: $(VENV)/.test
 	$(BIN)/python scripts/security_figures.py
 	$(BIN)/python scripts/station_figures.py
 	$(BIN)/python scripts/audit_figures.py
+	$(BIN)/python scripts/he_figures.py
 
 bench: $(VENV)/.demo
 	$(BIN)/python -m benchmarks --out benchmarks/results/latest.json

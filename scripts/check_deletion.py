@@ -78,7 +78,7 @@ TRUST_PATH: dict[str, list[str]] = {
     "he/packing.py": ["tests/he/test_packing.py"],
     "he/parameters.py": ["tests/he/test_parameters.py"],
     "he/sandbox.py": ["tests/he/test_sandbox.py"],
-    "he/worker.py": HE,
+    "he/worker.py": [*HE, "tests/he/test_sandbox.py"],
     "protocol/enrolment.py": ["tests/protocol/test_enrolment.py"],
     "protocol/key_statements.py": ["tests/protocol/test_key_statements.py", "tests/protocol/test_enrolment.py"],
     "protocol/packages.py": ["tests/protocol/test_packages.py", *PACKAGE],

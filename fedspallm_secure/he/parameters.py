@@ -44,8 +44,8 @@ SUM_LIMIT: Final = 1 << 31  # no kept sum reaches it (SPEC section 12)
 _ERROR_LIMIT = 21  # the largest error that SEAL draws
 _GAMMA = 1 << 60  # below SEAL's gamma
 _LOG2_E = Fraction(14426, 10_000)  # rounded down
-_CHUNK_OVERHEAD = 1024  # bytes for SEAL's and TenSEAL's headers, and what compression may add; 131 measured
-# Of CPU, by `python -m benchmarks p14` at commit 5c353d3 on an AMD EPYC; what a plan shows is for orientation.
+_CHUNK_OVERHEAD = 1024  # bytes for SEAL's and TenSEAL's headers, and what compression may add
+# Of CPU, by `python -m benchmarks p14` at commit 220b783 on an AMD EPYC; what a plan shows is for orientation.
 _SECONDS_PER_CHUNK = {"encrypt": 0.0015, "add": 0.00025, "decrypt": 0.0010}
 _WHAT = "the encryption parameters"
 _SCHEMA: dict[str, type] = {

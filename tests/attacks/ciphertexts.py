@@ -117,6 +117,9 @@ def corpus(bomb: int = BOMB) -> Iterator[Case]:
     yield Case("oversize", field(3, bytes(1 << 19)) + b"\xff" * 16)
     yield Case("empty", b"")
     yield Case("two ciphertexts", genuine + genuine)
+    second = put_together(header, compress(inner), sizes=())[2:]  # without its field of numbers, which is empty
+    for sizes in ((DEGREE,), (DEGREE // 2, DEGREE // 2), (DEGREE, 0)):
+        yield Case("two in the place of one", put_together(header, compress(inner), sizes) + second)
     # A polynomial of zeros would carry its numbers in the open.
     clear = bytearray(inner)
     clear[INNER["words"] + 8 + 8 * DEGREE :] = bytes(8 * DEGREE)

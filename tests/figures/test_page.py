@@ -15,7 +15,14 @@ def script(monkeypatch: pytest.MonkeyPatch):
     import security_figures
 
     yield security_figures
-    for name in ("security_figures", "secagg_figures", "station_figures", "audit_figures", "figure_table"):
+    for name in (
+        "security_figures",
+        "secagg_figures",
+        "station_figures",
+        "audit_figures",
+        "he_figures",
+        "figure_table",
+    ):
         sys.modules.pop(name, None)
 
 

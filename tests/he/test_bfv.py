@@ -1,5 +1,7 @@
 """Sums under encryption are the plain ones; everything that is not what the plan says is refused, by its kind."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tenseal
@@ -175,6 +177,29 @@ def test_a_context_with_more_in_it_is_refused(parameters, weights, ciphertexts):
     for relin, secret in ((True, False), (False, True)):
         with pytest.raises(CiphertextRefused):
             bfv.check(parameters, saved(relin, secret), ciphertexts[0], weights)
+    with pytest.raises(CiphertextRefused, match="or the other way round"):
+        list(bfv.decrypt(parameters, bfv.SecretKey(saved(secret=True)), ciphertexts[0], weights, 1))
+
+
+def test_a_context_with_rotation_keys_is_refused(parameters, pair):
+    """A whole set of them is longer than a key may be, so this looks at the check alone."""
+    held = worker.Bfv(bfv._job("check", parameters))
+    context = held._library.TenSEALContext.deserialize(pair.public, 1)
+
+    class More:
+        def __getattr__(self, name):
+            return getattr(context, name)
+
+        def has_galois_keys(self):
+            return True
+
+    for found, refused in ((context, False), (More(), True)):
+        held._library = SimpleNamespace(TenSEALContext=SimpleNamespace(deserialize=lambda *_, found=found: found))
+        if refused:
+            with pytest.raises(worker.Refusal, match="key"):
+                held.load_key(pair.public, secret=False)
+        else:
+            held.load_key(pair.public, secret=False)
 
 
 @pytest.mark.parametrize("key", [b"", b"x", bytes((1 << 20) + 1)], ids=len)

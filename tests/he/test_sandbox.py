@@ -1,5 +1,6 @@
 """Whatever becomes of the process, its parent gets one error, in time, and no process stays behind."""
 
+import io
 import os
 import signal
 import subprocess
@@ -271,11 +272,19 @@ def test_a_frame_that_is_too_large_is_a_mistake_of_the_caller(acted):
 
 def test_the_worker_refuses_what_it_does_not_know():
     """Run by hand, without a parent."""
-    for words in (b"\xff\xff\xff\xffJ", b"\0\0\0\0K", b"\2\0\0\0J{}"):
+    for words, code in ((b"\xff\xff\xff\xffJ", b"excess"), (b"\0\0\0\0K", b"job"), (b"\2\0\0\0J{}", b"")):
         done = subprocess.run(
             [sys.executable, "-I", worker.__file__, str(1 << 30), "10"], input=words, capture_output=True, check=False
         )
         assert done.returncode == 1
+        assert code in done.stdout and bool(done.stdout) == bool(code)
+
+
+def test_a_frame_that_ends_early_is_the_end():
+    for words in (b"", b"\5\0\0", b"\5\0\0\0J{}"):
+        with pytest.raises(EOFError):
+            worker.Pipe(io.BytesIO(words), io.BytesIO()).receive()
+    assert worker.Pipe(io.BytesIO(b"\2\0\0\0J{}"), io.BytesIO()).receive() == (b"J", b"{}")
 
 
 def test_numbers_keep_their_order_on_every_machine(monkeypatch):

@@ -86,7 +86,7 @@ def test_two_trip_takes_the_smallest_number_that_isolates_three(cohort):
 def test_what_all_thresholds_have_in_common(cohort, profile):
     n, c = cohort
     found = thresholds(n, c, profile)
-    assert n + c < 2 * found.shares
+    assert n + c < 2 * found.shares or profile is Profile.ONE_TRIP  # where nothing is shared out
     assert found.shares <= found.survivors <= n
     assert found.honest == found.survivors - c >= 3
     assert found.dropouts == n - max(found.shares, found.survivors) >= 0

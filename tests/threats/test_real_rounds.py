@@ -584,7 +584,7 @@ def test_own_layers_go_when_their_round_is_part_of_the_model(tmp_path):
 
 @pytest.mark.parametrize("left", [PrivacyLeft(0), PrivacyLeft(0, ((7,),)), PrivacyLeft(9)])
 def test_no_plan_costs_more_of_a_privacy_budget_than_its_member_allows(tmp_path, monkeypatch, left):
-    """THREAT_MODEL T256: rounds that a privacy budget does not cover, and a pruner that noise does not go with."""
+    """THREAT_MODEL T255: rounds that a privacy budget does not cover, and a pruner that noise does not go with."""
     with stations(tmp_path / "federation", members=5, layers=1) as found:
         works, spent = found.works["north"], left.releases == 0
         model = works.model

@@ -49,7 +49,8 @@ def not_shown(report: Report, policy: TrustPolicy | None, receipts: bool) -> lis
             "That nothing can be learned about a member.",
             "Where no member kept a weight, or all did, every member's choice is known, and where exactly one kept it, "
             "the sum is that member's weight. How often that is stands under each round. Whether a text was used can "
-            "be inferred from sums in some cases, and from published models. No differential privacy is in effect.",
+            "be inferred from sums in some cases, and from published models. Whether members add "
+            "noise for differential privacy does not show in the log.",
         ),
         (
             "That members and server did not work together.",

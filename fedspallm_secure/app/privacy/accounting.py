@@ -23,6 +23,11 @@ def _library() -> Any:
     return dp_accounting
 
 
+def check_installed() -> None:
+    """Raise MissingExtra unless the library is there."""
+    _library()
+
+
 def noise_multiplier(epsilon: float, delta: float, releases: int, before: Sequence[float] = ()) -> float:
     """The least sigma, in units of the clip, for so many releases together.  Raises MissingExtra.
 

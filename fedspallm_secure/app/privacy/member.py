@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.privacy.accounting import check_installed
 from fedspallm_secure.app.privacy.drawing import KnownStatistics, draw, known_by, told_by_records
 from fedspallm_secure.app.privacy.gathering import Part, layout, public_unit
 from fedspallm_secure.app.privacy.releases import MemberLedger, Release
@@ -45,6 +46,7 @@ class Drawer:
     def __init__(self, config: MemberConfig, ledger: MemberLedger, workshop: Workshop, revisions: Revisions) -> None:
         self._config, self._ledger = config, ledger
         self._workshop, self._revisions = workshop, revisions
+        check_installed()  # and not after the first statistic was drawn
         ledger.steps()
 
     def left(self) -> PrivacyLeft:

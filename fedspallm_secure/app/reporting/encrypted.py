@@ -12,7 +12,7 @@ Result = Mapping[str, Any]
 
 
 def is_encrypted(result: Result) -> bool:
-    """Whether vectors were encrypted, and not masked."""
+    """Whether vectors were encrypted, and not hidden under keystreams."""
     return bool(result["secagg"]) and result["secagg"][0]["profile"] == "one-trip"
 
 
@@ -34,7 +34,7 @@ def claims(result: Result) -> list[str]:
 
 
 def no_claims(result: Result) -> list[tuple[str, str]]:
-    """What was not promised, in place of what is about masks."""
+    """What was not promised, of what only these runs are about."""
     return [
         (
             "That server and key holder together learn nothing.",
@@ -43,7 +43,7 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
         (
             "That a server and one silo together learn nothing.",
             "Whoever sees ciphertexts can calculate with them: a silo that contributes last can take all contributions "
-            "but one off the sum. Secure aggregation by masks bears as many such silos as it assumes.",
+            "but one off the sum. Secure aggregation bears as many such silos as it assumes.",
         ),
         (
             "That a server cannot have anything but the sum decrypted.",

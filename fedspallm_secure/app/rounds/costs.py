@@ -16,7 +16,7 @@ from fedspallm_secure.secagg.fields import CountField
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The vectors of one group.  weights: of each; plain: bytes of each where it is masked and not encrypted."""
+    """The vectors of one group.  weights: of each; plain: bytes of each where it is not encrypted."""
 
     cohort: Sequence[str]
     weights: int
@@ -27,12 +27,12 @@ class Vectors:
 class RoundCost:
     """One round.
 
-    member_bytes: of vectors, that the busiest member sends; masked_bytes: that it would send by secure aggregation;
+    member_bytes: of vectors, that the busiest member sends; secagg_bytes: that it would send by secure aggregation;
     encrypt_seconds: of CPU, at that member; add_seconds: at the server; decrypt_seconds: at the key holder.
     """
 
     member_bytes: int
-    masked_bytes: int
+    secagg_bytes: int
     encrypt_seconds: float
     add_seconds: float
     decrypt_seconds: float
@@ -45,7 +45,7 @@ class RoundCost:
         times = [duration(seconds) for seconds in (self.encrypt_seconds, self.add_seconds, self.decrypt_seconds)]
         told = (
             f"encrypted, a member sends up to {size(self.member_bytes)} in a round; by secure aggregation it would "
-            f"send {size(self.masked_bytes)}.  On one core about {times[0]} to encrypt, at the server {times[1]} to "
+            f"send {size(self.secagg_bytes)}.  On one core about {times[0]} to encrypt, at the server {times[1]} to "
             f"add up, at the key holder {times[2]} to decrypt"
         )
         return told.replace(SPACE, " ")
@@ -77,10 +77,10 @@ def _cost(vectors: Sequence[Vectors], cipher: Parameters | None) -> RoundCost | 
             sums = by_member.setdefault(member, [0, 0, 0.0])
             for place, value in enumerate((cost.member_bytes, one.plain, cost.encrypt_seconds)):
                 sums[place] += value
-    sent, masked, seconds = max(by_member.values())
+    sent, hidden, seconds = max(by_member.values())
     return RoundCost(
         int(sent),
-        int(masked),
+        int(hidden),
         seconds,
         sum(cost.add_seconds for cost in costs),
         sum(cost.decrypt_seconds for cost in costs),

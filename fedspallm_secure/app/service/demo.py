@@ -51,7 +51,7 @@ _ENCRYPTED: Final = {
 def real_settings(settings: SimulationSettings, encrypted: bool = False) -> SimulationSettings:
     """The same for a round between processes, which aggregates securely.  Raises UsageError for too few silos.
 
-    encrypted: whether vectors are encrypted to a key holder, and not masked.
+    encrypted: whether vectors are encrypted to a key holder.
     """
     if len(settings.silos) < _FEWEST:
         raise UsageError(

@@ -84,7 +84,7 @@ class Town:
 
     @property
     def holder(self) -> str:
-        """Name of the key holder; empty where vectors are masked."""
+        """Name of the key holder; empty where they are not encrypted."""
         secure = self.settings.secure
         return KEY_HOLDER if secure is not None and secure.profile is Profile.ONE_TRIP else ""
 

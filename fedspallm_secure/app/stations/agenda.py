@@ -42,7 +42,7 @@ class Agenda:
     32 bytes; open_after: seconds to wait for more offers than are needed; patience: seconds to wait for the rest of a
     stage once enough have answered; attempts: how often a round is tried to which too few have contributed for the
     others to decline it; witnesses: ids of those who endorse survivor lists and cosign the log, sorted; dishonest: how
-    many of them may lie; key_holder: id of who decrypts the sums, empty where vectors are masked.
+    many of them may lie; key_holder: id of who decrypts the sums, empty where they are not encrypted.
     """
 
     members: tuple[str, ...]

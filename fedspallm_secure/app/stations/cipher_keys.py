@@ -52,7 +52,7 @@ def use_key(post: Post, key: CipherKey) -> None:
 
 
 def used_key(post: Post, plan: Plan) -> CipherKey | None:
-    """The key that a plan names; None where vectors are masked, or the round is long over."""
+    """The key that a plan names; None where they are not encrypted, or the round is long over."""
     if plan.key_holder is None:
         return None
     found = post.journal.recall(_KEYS, plan.key_holder.key)

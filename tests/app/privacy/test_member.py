@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +21,8 @@ from fedspallm_secure.app.ranks import ALONE
 from fedspallm_secure.app.service import pruning
 from fedspallm_secure.app.service.pruning import Bench
 from fedspallm_secure.app.states import layer_file
-from fedspallm_secure.errors import PlanRefused, RecordDamaged
+from fedspallm_secure.app.stations.revisions import layers_folder
+from fedspallm_secure.errors import MissingExtra, PlanRefused, RecordDamaged
 from fedspallm_secure.storage.checkpoints.layers import load_layer
 from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic, load_noised, save_noised
 from tests.app.privacy.terms import Facts
@@ -153,7 +155,7 @@ def test_two_rounds_compose_and_a_third_is_not_paid_for(place):
     place.prune(bench)
     assert bench.model.model().privacy.releases == 1
     for gid in ALL:  # as if the own layers were the result
-        target = layer_file(bench.model.revisions.layers_folder(1), gid)
+        target = layer_file(layers_folder(bench.model.revisions.folder, 1), gid)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(layer_file(bench.model.own_folder(1), gid), target)
     bench.model.revisions.advance(1, "ab" * 32, ALL)
@@ -205,6 +207,16 @@ def test_a_plan_from_before_the_budget_that_prunes_otherwise_is_refused(place):
 def test_a_budget_and_its_ledger_belong_together(place):
     with pytest.raises(ValueError, match="privacy ledger"):
         Bench(place.config("[privacy]\nepsilon = 8\n"), "north", ALONE, Silent(), lambda: None)
+
+
+def test_who_cannot_account_for_noise_does_not_begin(place, monkeypatch):
+    two = "[privacy]\nepsilon = 8\nrounds = 2\n"
+    place.prune(place.bench(two))
+    monkeypatch.setitem(sys.modules, "dp_accounting", None)
+    with pytest.raises(MissingExtra, match="dp-accounting") as caught:
+        place.bench(two)
+    assert caught.value.exit_code == 42
+    assert place.bench("") is not None
 
 
 def test_other_ranks_know_what_the_first_one_drew(place):

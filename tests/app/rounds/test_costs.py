@@ -36,7 +36,7 @@ def test_it_is_that_of_the_busiest_member(strategy, bits):
     assert found.member_bytes == sum(chunks) * agreed.cipher.chunk_most
     # As they travel each has four bytes more before it, for its length.
     assert sum(one.upload_size for one in both) - found.member_bytes == 4 * sum(chunks)
-    assert found.masked_bytes == sum(one.count_size + one.sum_size for one in both)
+    assert found.secagg_bytes == sum(one.count_size + one.sum_size for one in both)
     costs = [agreed.cipher.cost(WEIGHTS[gid], len(COHORTS[gid])) for gid in (0, 1)]
     assert found.encrypt_seconds == pytest.approx(sum(one.encrypt_seconds for one in costs))
     assert found.add_seconds == pytest.approx(sum(one.add_seconds for one in costs))

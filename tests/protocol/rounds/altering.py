@@ -84,7 +84,7 @@ def _can_be_written(value: Any) -> bool:
 def _near(draw: st.DrawFn, good: Any) -> Any:
     if draw(st.integers(0, 9)) == 0:
         return draw(any_json(sorted(good) if type(good) is dict and good else ["id"]))
-    if type(good) is dict:
+    if type(good) is dict and good:
         chosen = draw(st.sampled_from(sorted(good)))
         return {**good, chosen: draw(_near(good[chosen]))}
     if type(good) is list and good:
