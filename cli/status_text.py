@@ -33,6 +33,7 @@ _STATES = {
     "decrypting": "the server has opened a round; its sums are awaited, or being decrypted",
     "cosigning": "the log is cosigned as far as the server has shown it",
 }
+_DECRYPTS = "the key holder decrypts the sums"
 
 
 def head(found: Facts) -> Text:
@@ -47,7 +48,8 @@ def facts(found: Facts) -> RenderableType:
     lines = [("Round", _round(found))] if part else []
     if found["role"] == "server" and not part and found.get("rounds"):
         lines.append(("Rounds", f"none yet of {found['rounds']['of'] or 'as many as budgets need'}"))
-    lines.append(("State", f"{found['state']}: {_STATES[found['state']]}"))
+    decrypting = found["state"] == "unmasking" and part and part["profile"] == "one-trip"
+    lines.append(("State", f"{found['state']}: {_DECRYPTS if decrypting else _STATES[found['state']]}"))
     if part and part.get("since") and not part.get("over"):
         lines.append(("Since", f"{moment(part['since'], now)}, {ago(part['since'], now)}"))
     if part and part.get("deadline") and not part.get("over"):

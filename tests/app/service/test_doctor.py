@@ -32,6 +32,7 @@ from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW
 from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import Unhealthy
+from fedspallm_secure.he import parameters
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.storage.files import sole_writer
@@ -608,6 +609,34 @@ def test_the_table_as_people_see_it(place, fedprune):
     assert "fedprune certs prekeys" in row
 
 
+ENCRYPTED = {"profile": "one-trip", "key_holder": "vault"}
+
+
+def test_a_server_of_encrypted_rounds_is_told_what_they_cost(place):
+    found = findings(server(place, rounds=ENCRYPTED), quick=False)
+    cost, disk = of(found, "cost"), of(found, "disk")
+    assert cost.state is State.GOOD
+    sent = cost.text.split("a member sends up to ")[1].split(" in a round")[0]
+    assert f"{sent} of each of 3 members at most" in disk.text
+    assert f"it would send {sent}." not in cost.text  # by masks it is another number
+    assert "key-holder/vault" in of(found, "roster").text  # this one is in no roster yet
+    assert "cost" not in {one.check for one in findings(server(place), quick=False)}
+
+
+def test_a_model_that_nobody_could_encrypt(place, monkeypatch):
+    monkeypatch.setattr(parameters, "CHUNKS_LIMIT", 0)
+    told = problems(server(place, rounds=ENCRYPTED), quick=False)
+    assert "plan fewer layers in a round" in told["disk"]
+    assert "disk" not in problems(server(place), quick=False)
+
+
+def test_a_member_that_may_encrypt_sends_more(place):
+    policy = {"profiles": ["one-trip"], "key_holders": ["vault"], "upload_limit": "110 KiB"}
+    told = problems(member(place, policy=policy), quick=False)
+    assert "upload_limit allows less" in told["disk"]
+    assert "disk" not in problems(member(place, policy={"upload_limit": "110 KiB"}), quick=False)
+
+
 def test_the_findings_for_programs(place, fedprune):
     server(place)
     code, out, err = fedprune("--quick", "--json", "--config", str(place))
@@ -623,7 +652,7 @@ def test_the_findings_for_programs(place, fedprune):
 def test_which_file_is_meant(place, fedprune):
     code, out, err = fedprune()
     assert (code, out) == (11, "")
-    assert "there is no federation.toml, member.toml or witness.toml in this folder" in err
+    assert "there is no federation.toml, member.toml, witness.toml or key-holder.toml in this folder" in err
     server(place)
     member(place)
     code, _, err = fedprune()
