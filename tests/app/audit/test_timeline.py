@@ -111,10 +111,13 @@ def test_every_type_has_words():
     log.add(EntryType.PREKEYS, "member/north", hash=HASH, document=HASH)
     log.round = 1
     log.add(EntryType.EQUIVOCATION, "member/north", heads=[head("north", "offer"), head("north", "offer", size=1)])
+    for kind in (EntryType.DECRYPT_CHALLENGE, EntryType.DECRYPT_RESPONSE):
+        log.add(kind, "key-holder/vault", group=3, package=HASH, head=head("north", kind.value))
     said = {entry.type: say(entry) for entry in map(Entry.parse, log.bodies + whole_log().bodies)}
     assert set(said) == set(EntryType)
     assert said[EntryType.CERTIFICATE] == "witness/wyn has a new certificate, from 2027-01-15 to 2027-01-16"
     assert said[EntryType.EQUIVOCATION] == "member/north made two different packages under one number"
+    assert said[EntryType.DECRYPT_RESPONSE] == "key-holder/vault decrypted the sum of layer 3"
     assert all("\xa0" not in text for text in said.values())
 
 
