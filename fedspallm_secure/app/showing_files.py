@@ -71,7 +71,10 @@ def show_file(path: Path, home: Home | None) -> Shown:
         statement = Statement.parse(data, None)
     except FormatError:
         raise ForeignFile(f"{path} is no file of this toolkit's certificates", hint="name another file") from None
-    return _STATEMENTS[statement.type](data, statement, home, now)
+    show = _STATEMENTS.get(statement.type)
+    if show is None:  # a cipher key: its statement travels only in front of the key that it states
+        raise FormatError(f"{path} is a {statement.type.value} cut out of its package", hint="name the whole package")
+    return show(data, statement, home, now)
 
 
 def _profiles() -> Profiles:

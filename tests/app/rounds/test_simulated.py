@@ -4,6 +4,7 @@ import json
 from fractions import Fraction
 from pathlib import Path
 from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,7 +71,8 @@ def silos(rounds: list[Layers], secure: SecureSettings | None = None, layers: in
         assignment = {name: tuple(layer for layer, cohort in cohorts.items() if name in cohort) for name in names}
         plans.append(RoundPlan(number, Unstructured(Fraction(1, 2)), tuple(cohorts), assignment))
     budgets = {name: max(len(plan.assignment[name]) for plan in plans) for name in names}
-    blocks: Any = [None] * layers
+    linear = SimpleNamespace(size=64)
+    blocks: Any = [SimpleNamespace(index=index, linears=[linear]) for index in range(layers)]
     spec: Any = type("Spec", (), {"strategy": Strategy.FEDSPALLM, "group": "matrix"})
     return SecureSilos(
         secure or SecureSettings(), spec, "wanda", budgets, blocks, plans, ("1/2",) * len(plans), 3, False, bytes(32)
