@@ -73,7 +73,10 @@ def _federation(facts: dict[str, Any], width: int) -> Text:
             f"{facts['seconds']:.0f} s, {facts['cpu_seconds']:.0f} s of them computing, in all processes; the largest "
             f"one used {megabytes(facts['peak_memory'])}",
         ),
-        ("left to look at", f"homes, configuration, work, media and logs in {facts['folder']}; see README.txt there"),
+        (
+            "left to look at",
+            f"homes, configuration, work, media and logs in {facts['folder']}; README.txt beside it says what is what",
+        ),
     ]
     return _facts("Between processes", told, width)
 

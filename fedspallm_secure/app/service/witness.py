@@ -1,6 +1,5 @@
 """`fedprune witness`: a witness as a service, or once by hand."""
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fedspallm_secure.app.configuration.witness import WitnessConfig, read_witness
-from fedspallm_secure.app.service.live import Live
-from fedspallm_secure.app.service.loops import (
-    Stop,
-    Watch,
-    check_not_withdrawn,
-    renewed,
-    stopping,
-    tell_refused,
-    tell_warnings,
-)
-from fedspallm_secure.app.service.networks import Visiting
-from fedspallm_secure.app.service.visits import Visits, server_of, visiting
+from fedspallm_secure.app.service.attendants import attend
+from fedspallm_secure.app.service.visits import server_of
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
@@ -29,9 +18,6 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.notes import Checkpoint, NoteKey
 from fedspallm_secure.errors import MissingInput
 from fedspallm_secure.storage import home_folder as folder
-from fedspallm_secure.storage.home import open_home
-
-_log = logging.getLogger(__name__)
 
 
 def run_witness(path: Path, unlock: Unlock, once: bool) -> int:
@@ -41,61 +27,13 @@ def run_witness(path: Path, unlock: Unlock, once: bool) -> int:
     Raises what reading the configuration and the home raises; CertificateRevoked; RolledBack; StorageError.
     """
     config = read_witness(path)
-    check_role(config.witness.home, Role.WITNESS)
-    home = open_home(config.witness.home)
-    check_not_withdrawn(home)
-    tell_warnings(home)
-    live = Live(config.witness.data / "live.json")
-    with stopping() as stop, _station(config, unlock) as station:
-        network = visiting(config.server, station.post, live, once)
-        try:
-            return _Loop(station, network, live, stop, once).run()
-        finally:
-            if network is not None:
-                network.stop()
-            live.close()
+    part = config.witness
+    return attend(part.home, Role.WITNESS, part.data, config.server, lambda: _station(config, unlock), _phase, once)
 
 
-class _Loop:
-    """Messages and newer rosters, in turn."""
-
-    def __init__(self, station: WitnessStation, network: Visiting | None, live: Live, stop: Stop, once: bool) -> None:
-        self._station, self._live, self._stop = station, live, stop
-        self._visits = Visits(station.post, network, stop, once)
-        self._watch = Watch(station.post.home.path)
-        self._said = ""
-
-    def run(self) -> int:
-        """Until somebody stops it; the exit code."""
-        if not self._visits.begin():
-            return 0
-        while not self._stop.wanted:
-            self._visits.check()
-            if not self._turn():
-                if self._visits.is_over():
-                    break
-                self._visits.rest()
-        _log.info("stopped")
-        return 0
-
-    def _turn(self) -> bool:
-        station = self._station
-        if renewed(station.post, self._watch):
-            station.renew()
-        moved = station.work_through() > 0
-        tell_refused(station.told)
-        if moved:
-            self._visits.notify()
-        self._say()
-        return moved
-
-    def _say(self) -> None:
-        size = _size(self._station)
-        text = "waiting for a checkpoint" if size is None else f"{size} entries of the log are cosigned"
-        if text != self._said:
-            self._said = text
-            _log.info("%s", text)
-            self._live.phase(text)
+def _phase(station: WitnessStation) -> str:
+    size = _size(station)
+    return "waiting for a checkpoint" if size is None else f"{size} entries of the log are cosigned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,14 @@ import pytest
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.witness import read_witness
 from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.service.attendants import AttendantLoop
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop
 from fedspallm_secure.app.service.server import check_supported
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.service.watched import watch
-from fedspallm_secure.app.service.witness import _Loop, make_key, run_witness
+from fedspallm_secure.app.service.witness import make_key, run_witness
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.signing import Ed25519Signer
@@ -111,6 +112,7 @@ def test_a_witness_that_was_put_back_signs_nothing(tmp_path):
     with stations(tmp_path / "federation", members=2, witnesses=("wyn",)) as found:
         station = found.witnesses["wyn"]
         made = station.post.journal.register.last_sequence()
-        loop = _Loop(station, Said(station.post, made + 1), Live(tmp_path / "live.json"), Stop(), True)
+        said = Said(station.post, made + 1)
+        loop = AttendantLoop(station, str, said, Live(tmp_path / "live.json"), Stop(), True)
         with pytest.raises(RolledBack):
             loop.run()
