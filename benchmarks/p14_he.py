@@ -1,9 +1,9 @@
 """P14: encrypting, adding and decrypting a vector under BFV, against TenSEAL called in this process.
 
-Ours starts a process, packs keep bits and values into slots, and moves slots and ciphertexts through pipes; its time
-has all of that in it.  The peer has its slots packed beforehand, its context loaded, and nothing between it and the
-library.  But it calls what TenSEAL documents, which turns each list into an array and back on its way to the bindings
-that ours calls: of the two differences one is for us and one against us.
+Ours starts a process, packs keep bits and values into slots, adds a keystream to them or takes it off, and moves slots
+and ciphertexts through pipes; its time has all of that in it.  The peer has its slots packed beforehand, its context
+loaded, and nothing between it and the library.  But it calls what TenSEAL documents, which turns each list into an
+array and back on its way to the bindings that ours calls: of these differences one is for us, the others against us.
 
 Ratios are of seconds of CPU, over both processes, so that other work on the machine weighs little; the ratio on the
 clock depends on it, and on whether a core is free to pack on while the other process encrypts.  `bytes` are of
@@ -23,12 +23,14 @@ from fedspallm_secure.he import bfv
 from fedspallm_secure.he.packing import Slots, chunk_weights, pack
 from fedspallm_secure.he.parameters import DEGREE, Parameters, choose
 from fedspallm_secure.secagg.fields import SumWord
+from fedspallm_secure.secagg.slot_keystreams import slot_keystream
 
 MEMBERS = 15
 TARGET = ">= 0.8 of TenSEAL called directly"
 CHUNKS = 400
 ADDED = 3  # vectors that the server adds
 _LIMITS = bfv.DEFAULT_LIMITS
+_KEY = bytes(32)  # of a keystream
 
 Cost = tuple[float, float]  # seconds of CPU, and on the clock
 Keep = np.ndarray[Any, np.dtype[np.bool_]]
@@ -95,9 +97,19 @@ class Ground:
         for piece in chunk_weights(self.parameters, self.weights):
             yield pack(self.parameters, self.keep[piece], None if self.values is None else self.values[piece])
 
+    def keystream(self) -> Iterator[Slots]:
+        """What is added to them."""
+        for number in range(self.parameters.chunks(self.weights)):
+            yield slot_keystream(_KEY, number, DEGREE, self.parameters.plain_modulus)
+
+    def covered(self) -> Iterator[Slots]:
+        """Slots as they are encrypted."""
+        for slots, added in zip(self.packed(), self.keystream(), strict=True):
+            yield (slots + added) % self.parameters.plain_modulus
+
     def encrypted(self) -> Iterator[bytes]:
         """The ciphertexts, our way."""
-        return bfv.encrypt(self.parameters, self.pair.public, self.packed(), self.weights, _LIMITS)
+        return bfv.encrypt(self.parameters, self.pair.public, self.covered(), self.weights, _LIMITS)
 
     def encrypt(self) -> None:
         """Ours: from keep bits and values to ciphertexts."""
@@ -122,7 +134,7 @@ class Ground:
 
     def decrypt(self) -> None:
         """Ours: from ciphertexts to checked counts and sums."""
-        _exhaust(bfv.decrypt(self.parameters, self.pair.secret, self.sent, self.weights, 1, _LIMITS))
+        _exhaust(bfv.decrypt(self.parameters, self.pair.secret, self.sent, self.weights, 1, self.keystream(), _LIMITS))
 
     def peer_decrypt(self) -> None:
         """The library: from ciphertexts to lists of numbers."""

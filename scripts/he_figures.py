@@ -52,13 +52,14 @@ def decryption(found: dict[str, Any]) -> str:
     """Attacks by the check that stopped them, and how often one replaced chunk gets through."""
     stopped = ", ".join(f"{count} {check}" for check, count in found["stopped_at"].items())
     rates = "; ".join(
-        f"{int(sample) / 10:g} %: {one['decrypted']:,} of {one['challenges']:,}"
+        f"{int(sample) / 10:g} %: {one['missed']:,} of {one['challenges']:,}"
         for sample, one in found["replaced"].items()
     )
     return (
         f"{found['scripts']} attacks, {found['leaks']} with anything else than a sum over enough members: {stopped}; "
-        f"{found['open']} more are open (T249). Without the checks in their way {found['lifted']} of them succeed. One "
-        f"chunk of {found['replaced']['10']['chunks']} replaced, and decrypted, by sample: {rates}"
+        f"{found['unseen']} of them again where the key holder looks at no chunks: 0. Without all that is in their way "
+        f"{found['lifted']} succeed. One chunk of {found['replaced']['10']['chunks']} replaced, and not looked at, by "
+        f"sample: {rates}"
     )
 
 

@@ -22,8 +22,7 @@ from fedspallm_secure.he.parameters import DEGREE, Parameters
 _USERS = (
     "fedspallm_secure.app.audit.replay_decryption",
     "fedspallm_secure.app.rounds.ciphers",
-    "fedspallm_secure.app.rounds.key_holder_party",
-    "fedspallm_secure.app.stations.key_holder_station",
+    "fedspallm_secure.app.rounds.round_keys",
 )
 _PUBLIC = b"anybody may read this"
 
@@ -55,16 +54,22 @@ class ClearBfv:
             yield combined(parameters, [(chunk, 1) for chunk in chunks])
 
     def decrypt(
-        self, parameters: Parameters, secret: SecretKey, chunks: Iterable[bytes], weights: int, survivors: int
+        self,
+        parameters: Parameters,
+        secret: SecretKey,
+        chunks: Iterable[bytes],
+        weights: int,
+        survivors: int,
+        keystreams: Iterable[Slots],
     ) -> Iterator[ChunkSums]:
         """Counts and sums, with every check that numbers go through."""
         assert secret.view  # an erased key decrypts nothing
-        for piece, chunk in zip(chunk_weights(parameters, weights), chunks, strict=True):
+        for piece, chunk, added in zip(chunk_weights(parameters, weights), chunks, keystreams, strict=True):
             slots, size = slots_in(parameters, chunk), piece.stop - piece.start
             used = slots_used(parameters, size)
             if slots[used:].any():
                 raise CiphertextRefused("slots that are not used hold something")
-            yield unpack(parameters, slots[:used], size, survivors)
+            yield unpack(parameters, (slots[:used] - added) % parameters.plain_modulus, size, survivors)
 
 
 def chunk_of(parameters: Parameters, slots: Slots) -> bytes:

@@ -128,11 +128,13 @@ def decrypt(
     chunks: Iterable[bytes],
     weights: int,
     survivors: int,
+    keystreams: Iterable[Slots],
     limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[ChunkSums]:
     """Counts and sums of one vector's chunks.  For the key holder, after its own checks, and for sums alone.
 
-    survivors: how many vectors the sum is of.  Nothing of it may be used or sent before the last chunk has come out.
+    survivors: how many vectors the sum is of; keystreams: for each chunk what its used slots hold too much, modulo t.
+    Nothing of it may be used or sent before the last chunk has come out.
     Raises SumOutOfRange where a number is none that so many members can have made, CiphertextRefused for what is no sum
     under these parameters, WorkerLost, MissingExtra, CapacityExceeded.
     """
@@ -140,7 +142,7 @@ def decrypt(
     if not 1 <= survivors <= parameters.members:
         raise CapacityExceeded(f"these parameters are for sums over 1 to {parameters.members} members, not {survivors}")
     with _keyed("decrypt", parameters, secret.view, limits, slots_used(parameters, weights)) as process:
-        count = 0
+        count, added = 0, iter(keystreams)
         for chunk in chunks:
             if count == len(expected):
                 raise CiphertextRefused("a sum goes on after its last chunk")
@@ -149,7 +151,7 @@ def decrypt(
             found = process.receive(worker.DATA, f"chunk {count} of a sum")
             if len(found) != SLOT_SIZE * slots_used(parameters, length):
                 raise WorkerLost("the process for encrypted sums answered another number of slots")
-            yield unpack(parameters, slots_from(found), length, survivors)
+            yield unpack(parameters, (slots_from(found) - next(added)) % parameters.plain_modulus, length, survivors)
             count += 1
     if count != len(expected):
         raise CiphertextRefused(f"a sum has {count} chunks, not {len(expected)}")

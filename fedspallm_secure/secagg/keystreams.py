@@ -33,10 +33,11 @@ class Kind(Enum):
 
 
 class Stream(Enum):
-    """What the vector holds: keep counts, or sums of kept weights."""
+    """What the vector holds: keep counts, sums of kept weights, or, where it is encrypted, slots with both."""
 
     COUNT = "count"
     SUM = "sum"
+    SLOT = "slot"
 
 
 def stream_key(seed: int, context: GroupContext, kind: Kind, stream: Stream) -> bytes:

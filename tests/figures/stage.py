@@ -296,7 +296,7 @@ class Branch:
 
 def handover(stage: Stage, made: Made) -> Handover:
     """What a member handed in, read back."""
-    return Handover.parse(made.handed.body, stage.group.neighbours)
+    return Handover.parse(made.handed.body, *stage.group.deal_form)
 
 
 def tally(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:

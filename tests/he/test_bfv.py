@@ -1,5 +1,6 @@
 """Sums under encryption are the plain ones; everything that is not what the plan says is refused, by its kind."""
 
+from itertools import repeat
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_chunks_have_to_be_as_many_as_the_vector_has(parameters, pair, weights, 
         with pytest.raises(CiphertextRefused):
             list(bfv.add(parameters, pair.public, [one, chunks], weights))
         with pytest.raises(CiphertextRefused):
-            list(bfv.decrypt(parameters, pair.secret, chunks, weights, 1))
+            list(bfv.decrypt(parameters, pair.secret, chunks, weights, 1, repeat(0)))
 
 
 @pytest.mark.parametrize("count", [0, 6])
@@ -103,7 +104,7 @@ def test_no_more_are_added_than_the_parameters_have_room_for(parameters, pair, w
     with pytest.raises(CapacityExceeded):
         list(bfv.add(parameters, pair.public, ciphertexts[:1] * count, weights))
     with pytest.raises(CapacityExceeded):
-        list(bfv.decrypt(parameters, pair.secret, ciphertexts[0], weights, count))
+        list(bfv.decrypt(parameters, pair.secret, ciphertexts[0], weights, count, repeat(0)))
 
 
 def test_the_process_counts_too(parameters, pair, ciphertexts):
@@ -148,7 +149,7 @@ def test_a_key_of_other_parameters_is_refused(parameters, pair, weights, members
     with pytest.raises(CiphertextRefused, match="not one of these parameters"):
         encrypted(parameters, other.public, members[0])
     with pytest.raises(CiphertextRefused, match="not one of these parameters"):
-        list(bfv.decrypt(parameters, other.secret, ciphertexts[0], weights, 1))
+        list(bfv.decrypt(parameters, other.secret, ciphertexts[0], weights, 1, repeat(0)))
 
 
 def test_halves_of_a_key_are_not_taken_for_each_other(parameters, pair, weights, ciphertexts):
@@ -156,7 +157,7 @@ def test_halves_of_a_key_are_not_taken_for_each_other(parameters, pair, weights,
         bfv.check(parameters, bytes(pair.secret.view), ciphertexts[0], weights)
     public = bfv.SecretKey(pair.public)
     with pytest.raises(CiphertextRefused, match="or the other way round"):
-        list(bfv.decrypt(parameters, public, ciphertexts[0], weights, 1))
+        list(bfv.decrypt(parameters, public, ciphertexts[0], weights, 1, repeat(0)))
 
 
 def test_a_context_with_more_in_it_is_refused(parameters, weights, ciphertexts):
@@ -178,7 +179,7 @@ def test_a_context_with_more_in_it_is_refused(parameters, weights, ciphertexts):
         with pytest.raises(CiphertextRefused):
             bfv.check(parameters, saved(relin, secret), ciphertexts[0], weights)
     with pytest.raises(CiphertextRefused, match="or the other way round"):
-        list(bfv.decrypt(parameters, bfv.SecretKey(saved(secret=True)), ciphertexts[0], weights, 1))
+        list(bfv.decrypt(parameters, bfv.SecretKey(saved(secret=True)), ciphertexts[0], weights, 1, repeat(0)))
 
 
 def test_a_context_with_rotation_keys_is_refused(parameters, pair):
@@ -240,7 +241,7 @@ def test_a_process_that_answers_other_sizes_is_not_believed(parameters, pair, we
     with pytest.raises(WorkerLost, match="no ciphertext"):
         list(bfv.add(parameters, pair.public, ciphertexts, weights))
     with pytest.raises(WorkerLost, match="another number of slots"):
-        list(bfv.decrypt(parameters, pair.secret, ciphertexts[0], weights, 1))
+        list(bfv.decrypt(parameters, pair.secret, ciphertexts[0], weights, 1, repeat(0)))
 
 
 def test_the_process_never_sees_more_than_the_slots_of_the_sum(parameters, pair, ciphertexts, weights):

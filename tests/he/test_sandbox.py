@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -232,10 +233,10 @@ def test_no_secret_is_in_its_arguments_or_environment(parameters, pair, monkeypa
 
 def test_a_secret_key_can_be_wiped_after_it_was_used(parameters, pair, weights, ciphertexts):
     copy = bfv.SecretKey(pair.secret.view)
-    list(bfv.decrypt(parameters, copy, ciphertexts[0], weights, 1))
+    list(bfv.decrypt(parameters, copy, ciphertexts[0], weights, 1, repeat(0)))
     copy.wipe()
     with pytest.raises(ValueError, match="wiped"):
-        list(bfv.decrypt(parameters, copy, ciphertexts[0], weights, 1))
+        list(bfv.decrypt(parameters, copy, ciphertexts[0], weights, 1, repeat(0)))
 
 
 def test_the_parent_keeps_nothing_of_a_new_key(parameters, monkeypatch):

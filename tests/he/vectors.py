@@ -1,5 +1,7 @@
 """Members' vectors for tests, and the whole way from them to their sums."""
 
+from itertools import repeat
+
 import numpy as np
 
 from fedspallm_secure.he import bfv
@@ -26,7 +28,7 @@ def encrypted(parameters, public, vector):
 
 def opened(parameters, secret, chunks, weights, survivors):
     """Counts and sums of the whole vector."""
-    found = list(bfv.decrypt(parameters, secret, chunks, weights, survivors))
+    found = list(bfv.decrypt(parameters, secret, chunks, weights, survivors, repeat(0)))
     counts = np.concatenate([piece.counts for piece in found]).astype(np.int64)
     return counts, None if parameters.bound == 0 else np.concatenate([piece.sums for piece in found]).astype(np.int64)
 

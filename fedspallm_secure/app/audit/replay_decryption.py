@@ -31,7 +31,7 @@ class _Copying:
     def __init__(self, path: Path, group: GroupPlan) -> None:
         self.handover = bytearray()
         self.hasher = VectorHasher(group.upload_tile)
-        self._before = handover_size(group.neighbours)
+        self._before = handover_size(*group.deal_form)
         self._file = path.open("wb")
 
     def write(self, piece: memoryview) -> None:
@@ -73,7 +73,7 @@ def _copy(archive: Archive, group: GroupPlan, sent: Sent, path: Path) -> Path:
         archive.contribution_through(sent, copying.write)
     finally:
         copying.close()
-    if Handover.parse(bytes(copying.handover), group.neighbours).deal.vector_root != copying.hasher.root:
+    if Handover.parse(bytes(copying.handover), *group.deal_form).deal.vector_root != copying.hasher.root:
         raise TileMismatch("its encrypted vector is not the one that its deal was signed for")
     return path
 

@@ -77,8 +77,8 @@ def _handover(logged: LoggedRound, archive: Archive, links: Links, member: str, 
         raise MissingInput("it does not stand in the log")
     with archive.contribution(sent) as sealed:
         check_sender(sealed.head, logged.number, logged.plan.hash, {group.gid: group})
-        body = sealed.plain(0, handover_size(group.neighbours))
-    dealt = Handover.parse(body, group.neighbours).deal
+        body = sealed.plain(0, handover_size(*group.deal_form))
+    dealt = Handover.parse(body, *group.deal_form).deal
     roster = logged.roster_of(sent.head.context.roster)
     check_handover(sent.head, links, body, dealt.vector_root, roster)  # the vector itself comes later
     if not deal_digest(links.context, member, dealt.encode()) == deal == sent.deal:

@@ -33,7 +33,7 @@ class Adding:
 
     def __init__(self, group: GroupPlan, total: Streams) -> None:
         self.handover = bytearray()
-        self._before = handover_size(group.neighbours)
+        self._before = handover_size(*group.deal_form)
         self._parts = list(zip(total.parts, word_sizes(group), strict=True))
         self._at = 0  # bytes of the present stream that were added
         self._held = b""  # less than a word
@@ -101,7 +101,7 @@ def _add_member(archive: Archive, group: GroupPlan, sent: Sent, total: Streams) 
     adding = Adding(group, total)
     archive.contribution_through(sent, adding.write)
     root = adding.root()
-    if Handover.parse(bytes(adding.handover), group.neighbours).deal.vector_root != root:
+    if Handover.parse(bytes(adding.handover), *group.deal_form).deal.vector_root != root:
         raise TileMismatch("its masked vector is not the one that its deal was signed for")
 
 

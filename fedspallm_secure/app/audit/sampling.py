@@ -97,7 +97,7 @@ def _streams(logged: LoggedRound, archive: Archive, unmasking: Unmasking, book: 
     if (said.weights, said.survivors) != (group.weights, len(unmasking.survivors)):
         raise ForeignFile("the result is over other numbers of weights or survivors than plan and list")
     leaves = archive.tile_hashes(group.gid)
-    sizes, before = word_sizes(group), handover_size(group.neighbours)
+    sizes, before = word_sizes(group), handover_size(*group.deal_form)
     for index, (name, root) in enumerate((("counts", said.counts), ("sums", said.sums))):
         length = (group.count_size, group.sum_size)[index]
         if index == len(sizes):

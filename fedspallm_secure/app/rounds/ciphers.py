@@ -1,11 +1,12 @@
 """Encrypted vectors as they travel: fixed places for chunks, encryption, sums of chunks, and what they decrypt to.
 
 A place holds a chunk's length, the chunk, and zeros up to what any chunk may have, so that every vector of a group is
-equally long and a proof about a chunk is one about its place (SPEC section 24.3).  Nobody holds more than a few chunks.
+equally long and a proof about a chunk is one about its place (SPEC section 24.3).  Under the encryption slots carry the
+keystream of their member, which is taken off the sum alone.  Nobody holds more than a few chunks.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Protocol, cast
 
 import numpy as np
@@ -14,9 +15,10 @@ from fedspallm_secure.app.rounds.streams import Octets, Streams
 from fedspallm_secure.errors import CiphertextRefused, ContributionRefused, FormatError, UnmaskingDeclined
 from fedspallm_secure.he import bfv
 from fedspallm_secure.he.keys import SecretKey
-from fedspallm_secure.he.packing import Slots, chunk_weights, pack
+from fedspallm_secure.he.packing import Slots, chunk_weights, pack, slots_used
 from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.rounds.groups import CHUNK_LENGTH, GroupPlan
+from fedspallm_secure.secagg.slot_keystreams import slot_keystream
 
 
 class Source(Protocol):
@@ -56,10 +58,14 @@ def chunks_in(group: GroupPlan, source: Source) -> Iterator[bytes]:
         raise FormatError(f"a vector of group {group.gid} goes on after its last place")
 
 
-def encrypted(group: GroupPlan, streams: Streams, public: bytes) -> Iterator[bytes]:
-    """A member's vector, place by place.  public: of the key holder.  Raises as `bfv.encrypt`."""
+def encrypted(group: GroupPlan, streams: Streams, public: bytes, key: bytes) -> Iterator[bytes]:
+    """A member's vector, place by place.
+
+    public: of the key holder; key: of the member's own keystream.  Raises as `bfv.encrypt`.
+    """
     parameters = parameters_of(group)
-    for chunk in bfv.encrypt(parameters, public, _slots(group, streams), group.weights):
+    slots = map(partial(_sums_of, parameters), _slots(group, streams), keystreams(group, [key]))
+    for chunk in bfv.encrypt(parameters, public, slots, group.weights):
         yield place_of(group, chunk)
 
 
@@ -69,6 +75,19 @@ def _slots(group: GroupPlan, streams: Streams) -> Iterator[Slots]:
         weights = piece.stop - piece.start
         keep = group.counts.unpack(streams.count[group.counts.piece(piece.start, weights)], weights, piece.start)
         yield pack(parameters_of(group), keep.astype(np.bool_), None if words is None else words[piece])
+
+
+def keystreams(group: GroupPlan, keys: Sequence[bytes]) -> Iterator[Slots]:
+    """For each chunk the sum of the keystreams of these keys, at least one, over the slots that it uses, modulo t."""
+    parameters = parameters_of(group)
+    for number, piece in enumerate(chunk_weights(parameters, group.weights)):
+        used = slots_used(parameters, piece.stop - piece.start)
+        found = (slot_keystream(key, number, used, parameters.plain_modulus) for key in keys)
+        yield reduce(partial(_sums_of, parameters), found)
+
+
+def _sums_of(parameters: Parameters, slots: Slots, others: Slots) -> Slots:
+    return (slots + others) % parameters.plain_modulus
 
 
 def check_vector(group: GroupPlan, public: bytes, source: Source, member: str) -> None:
@@ -109,13 +128,14 @@ def check_sums(group: GroupPlan, public: bytes, opened: Sequence[Iterable[bytes]
             raise UnmaskingDeclined(f"group {group.gid}: what was opened does not add up to the sum", check="K8")
 
 
-def decrypted(group: GroupPlan, secret: SecretKey, places: Iterable[bytes], survivors: int) -> Streams:
-    """What a sum holds, as streams.  survivors: how many vectors it is of.  Raises as `bfv.decrypt`."""
+def decrypted(group: GroupPlan, secret: SecretKey, places: Iterable[bytes], keys: Sequence[bytes]) -> Streams:
+    """What a sum holds, as streams.  keys: of the keystreams of those whose vectors it is of.  As `bfv.decrypt`."""
     parameters, streams = parameters_of(group), Streams.empty(group)
     words = None if group.sums is None or streams.total is None else streams.total.view(group.sums.signed)
     chunks = (chunk_in(group, place) for place in places)
-    pieces = chunk_weights(parameters, group.weights)
-    for piece, found in zip(pieces, bfv.decrypt(parameters, secret, chunks, group.weights, survivors), strict=True):
+    pieces, added = chunk_weights(parameters, group.weights), keystreams(group, keys)
+    sums = bfv.decrypt(parameters, secret, chunks, group.weights, len(keys), added)
+    for piece, found in zip(pieces, sums, strict=True):
         group.counts.write(found.counts, streams.count, piece.start)
         if words is not None:
             words[piece] = found.sums

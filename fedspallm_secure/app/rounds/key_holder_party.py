@@ -8,12 +8,11 @@ import numpy as np
 from fedspallm_secure.app.postbox import Postbox
 from fedspallm_secure.app.rounds.ciphers import check_sums, decrypted
 from fedspallm_secure.app.rounds.parties import Clock, Correspondent
+from fedspallm_secure.app.rounds.round_keys import RoundSecret, make_round_key
 from fedspallm_secure.app.rounds.streams import Octets
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import FormatError, NotAwaited
-from fedspallm_secure.he import bfv
-from fedspallm_secure.he.keys import SecretKey
 from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
@@ -26,13 +25,11 @@ from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.secagg.disclosure import Ledger
 
-VALID: Final = 90 * 86_400  # seconds for which a key may be used
-
 
 class KeyHolderParty(Correspondent):
     """A key holder, for any number of rounds.
 
-    machine: of the present round; keys: digest of a public key, hex -> both halves, until its round is over.
+    machine: of the present round; keys: digest of a key, hex -> both halves, until its round is over.
     """
 
     _AWAITED: Final = frozenset({"plan", "decrypt-request", "decrypt-opening", "result", "abort"})
@@ -42,20 +39,17 @@ class KeyHolderParty(Correspondent):
         self.own = Own(self.party, signer, self.trust, policy)
         self.machine = KeyHolder(self.own)
         self.ledger = Ledger()
-        self.keys: dict[str, tuple[CipherKey, SecretKey]] = {}
+        self.keys: dict[str, tuple[CipherKey, RoundSecret]] = {}
         self._made = 0
         self._used: set[str] = set()
         self._sums: dict[int, Octets] = {}
 
     def make_key(self, parameters: Parameters) -> CipherKey:
         """A new key for one round.  Raises WorkerLost or MissingExtra."""
-        pair, now, trust = bfv.generate(parameters), self.clock(), self.trust
         self._made += 1
-        federation = trust.roster.federation
-        key = CipherKey.make(
-            self.own.signer, federation, self.party, self._made, parameters, pair.public, now, now + VALID
-        )
-        self.keys[key.hash] = key, pair.secret
+        federation = self.trust.roster.federation
+        key, secret = make_round_key(self.own.signer, federation, self.party, self._made, parameters, self.clock())
+        self.keys[key.hash] = key, secret
         return key
 
     def act(self, parcel: Parcel) -> None:
@@ -96,7 +90,9 @@ class KeyHolderParty(Correspondent):
             raise FormatError(f"a sum of group {group.gid} has {group.upload_size} bytes")
         places = np.frombuffer(incoming.body[end:], np.uint8)
         root = vector_root([places.data], group.upload_tile).hex()
-        step = self.machine.on_request(Incoming(incoming.head, incoming.body[start:end]), root, self.ledger, now)
+        secret = self.keys[self.machine.key_hash][1].recipient
+        request = Incoming(incoming.head, incoming.body[start:end])
+        step = self.machine.on_request(request, root, self.ledger, secret, now)
         self._sums.setdefault(group.gid, places)
         self.ledger = self.ledger.with_release(*self.machine.releases)
         self._keep(step)
@@ -119,7 +115,7 @@ class KeyHolderParty(Correspondent):
         sums = [places[size * chunk : size * (chunk + 1)].tobytes() for chunk in shown.chunks]
         check_sums(group, key.public, list(opened.values()), sums)
         whole = (places[start : start + size].tobytes() for start in range(0, len(places), size))
-        streams = decrypted(group, secret, whole, len(survivors))
+        streams = decrypted(group, secret.decryption, whole, machine.slot_keys(group.gid, secret.recipient))
         digest = hashlib.sha256(b"".join(part.tobytes() for part in streams.parts)).hexdigest()
         self._keep(machine.note_decrypted(group.gid, digest))
         parts = [part.data for part in streams.parts]
@@ -132,4 +128,4 @@ class KeyHolderParty(Correspondent):
     def _erase(self) -> None:
         found = self.keys.pop(self.machine.key_hash, None)
         if found is not None:
-            found[1].wipe()
+            found[1].decryption.wipe()

@@ -176,7 +176,7 @@ class MemberParty(Correspondent):
         self.freeze(group, streams)
         draft = self.machine.prepare(group.gid, prekey)
         if group.cipher is not None:
-            streams = Streams(joined(encrypted(group, streams, self._public), group), None)
+            streams = Streams(joined(encrypted(group, streams, self._public, draft.slot_key), group), None)
         else:
             terms = (draft.count_terms, draft.sum_terms)
             for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):

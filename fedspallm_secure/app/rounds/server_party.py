@@ -94,7 +94,7 @@ class ServerParty(Correspondent):
     def _take_in(self, parcel: Parcel) -> None:
         machine = self.machine
         group = check_sender(read_package(parcel.package).head, machine.plan.round, machine.plan_hash, machine.groups)
-        before = handover_size(group.neighbours)
+        before = handover_size(*group.deal_form)
         awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
         opened = self.postbox.open(parcel.package, awaited, self.clock())
         streams = _streams(opened.body[before:], group)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fedspallm_secure.app.rounds.ciphers import check_sums, decrypted
+from fedspallm_secure.app.rounds.round_keys import RoundSecret, make_round_key
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import arrived_of, take_in
 from fedspallm_secure.app.stations.sum_inflow import Inbound, OpenedChunks, SumInflow
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
 from fedspallm_secure.errors import FedSpaError, NotAwaited, RecordDamaged
-from fedspallm_secure.he import bfv
-from fedspallm_secure.he.keys import SecretKey
 from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
@@ -35,7 +34,6 @@ from fedspallm_secure.storage.files import disk_errors, remove_tree, sync_folder
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.spool import Arrived
 
-VALID: Final = 90 * 86_400  # seconds for which a key may be used
 _DAY: Final = 86_400
 _KEYS: Final = "cipher key"  # facts: by digest, the package's body; and under the same names the secret halves
 _SECRETS: Final = "cipher secret"
@@ -89,14 +87,11 @@ class KeyHolderStation:
 
     def _make(self) -> None:
         post, now = self.post, self.post.now()
-        pair = bfv.generate(self._parameters)
         index = post.journal.recall("cipher key next", "*", 1)
         federation = post.trust.roster.federation
-        made = CipherKey.make(
-            post.signer, federation, post.party, index, self._parameters, pair.public, now, now + VALID
-        )
-        with pair.secret as secret, post.at_once():
-            kept = bytes(secret.view)
+        made, secret = make_round_key(post.signer, federation, post.party, index, self._parameters, now)
+        with secret, post.at_once():
+            kept = secret.encode()
             post.later(lambda: post.journal.remember_secret(_SECRETS, made.hash, kept))
             post.remember(_KEYS, made.hash, encode_base64(made.encode()))
             post.remember("cipher key next", "*", index + 1)
@@ -107,11 +102,11 @@ class KeyHolderStation:
         self.post.remember(_SENT, key.hash, self.post.trust.roster.hash)
 
     @contextmanager
-    def _secret(self) -> Iterator[SecretKey]:
+    def _secret(self) -> Iterator[RoundSecret]:
         found = self.post.journal.recall_secret(_SECRETS, self.machine.key_hash)
         if found is None:
             raise RecordDamaged("the secret key of this round is not there any more")
-        with SecretKey(found) as secret:
+        with RoundSecret.parse(found) as secret:
             yield secret
 
     def _erase(self, key: str) -> None:
@@ -123,6 +118,7 @@ class KeyHolderStation:
 
     def work_through(self) -> int:
         """Act on everything in the inbox; how many packages were settled.  Errors: as of `take_in`."""
+        self._expire()
         settled = take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
         if settled:
             self.post.spool.discard(self.post.journal.last_round())
@@ -177,7 +173,8 @@ class KeyHolderStation:
             inflow = SumInflow(file.fileno(), group)
             head = self.post.open_through(arrived, awaited, inflow.write)
             header, root = inflow.end()
-            step = machine.on_request(Incoming(head, header), root.hex(), self._ledger, now)
+            with self._secret() as secret:
+                step = machine.on_request(Incoming(head, header), root.hex(), self._ledger, secret.recipient, now)
             if step.records:
                 self._place("incoming.part", self._sum_name(group.gid))
         self.post.remember("ledger", "*", self._ledger.with_release(*machine.releases).to_dict())
@@ -200,9 +197,9 @@ class KeyHolderStation:
                 check_sums(group, key.public, [opened.of(member) for member in survivors], sums)
                 places.seek(0)
                 with self._secret() as secret:
-                    streams = decrypted(
-                        group, secret, iter(lambda: places.read(group.upload_tile), b""), len(survivors)
-                    )
+                    whole = iter(lambda: places.read(group.upload_tile), b"")
+                    keys = machine.slot_keys(group.gid, secret.recipient)
+                    streams = decrypted(group, secret.decryption, whole, keys)
         parts = [part.data for part in streams.parts]
         hasher = hashlib.sha256()
         for part in parts:
@@ -210,6 +207,13 @@ class KeyHolderStation:
         self._keep(machine.note_decrypted(group.gid, hasher.hexdigest()))
         round, plan_hash = machine.plan.round, machine.plan_hash
         self.post.send("decrypt-response", self.policy.server, parts, round, plan_hash, str(group.gid))
+
+    def _expire(self) -> None:
+        step = self.machine.expire(self.post.now())
+        if step.records:
+            with self.post.at_once():
+                self._keep(step)
+                self._erase(self.machine.key_hash)
 
     # Writing down
 

@@ -168,7 +168,7 @@ class ServerStation:
         with open_package(arrived.path) as package:
             group = check_sender(package.head, self.plan.round, machine.plan_hash, machine.groups)
         awaited = Awaited(types=frozenset({"contribution"}), plaintext_length=contribution_size(group))
-        with self.vault.inflow(handover_size(group.neighbours), group.upload_tile) as inflow:
+        with self.vault.inflow(handover_size(*group.deal_form), group.upload_tile) as inflow:
             head = self.post.open_through(arrived, awaited, inflow.write)
         member = head.context.sender.id
         incoming, root = Incoming(head, bytes(inflow.handover)), inflow.root

@@ -6,6 +6,7 @@ Functions of verified state.  P15 raises PlanDeclined, the others UnmaskingDecli
 from collections.abc import Collection, Mapping
 
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.errors import FormatError, PlanDeclined, ResponseRefused, UnmaskingDeclined
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.deals import Deal, check_deal, deal_digest
@@ -16,6 +17,7 @@ from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plan_checks import declining as declining_plan
 from fedspallm_secure.protocol.rounds.plans import KeyUse, Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.rounds.sealed_seeds import check_seed
 from fedspallm_secure.protocol.rounds.survivors import ListedGroup, SurvivorList
 from fedspallm_secure.protocol.rounds.unmask_checks import declining
 from fedspallm_secure.secagg.context import GroupContext
@@ -93,9 +95,17 @@ def listed_group(survivors: SurvivorList, gid: int) -> ListedGroup:
 
 
 def check_deals(
-    request: DecryptRequest, context: GroupContext, group: GroupPlan, listed: ListedGroup, own: Own
+    request: DecryptRequest,
+    context: GroupContext,
+    group: GroupPlan,
+    listed: ListedGroup,
+    own: Own,
+    secret: RecipientSecret,
 ) -> Mapping[str, bytes]:
-    """K6: survivor -> vector root, 32 bytes; every deal is the listed one, signed by its member."""
+    """K6: survivor -> vector root, 32 bytes; every deal is the listed one, signed by its member, and its seed is here.
+
+    secret: what seeds are sealed to.
+    """
     if tuple(one.id for one in request.deals) != listed.ids:
         raise UnmaskingDeclined(f"the deals of group {group.gid} are not those of its survivors", check="K6")
     roots = {}
@@ -104,5 +114,7 @@ def check_deals(
             if deal_digest(context, one.id, one.deal) != listed.deals[one.id]:
                 raise UnmaskingDeclined(f"the deal of {one.id} is not the one that is listed", check="K6")
             check_deal(own.public(Party(Role.MEMBER.value, one.id)), context, one.id, one.deal, one.signature)
-            roots[one.id] = Deal.parse(one.deal, group.neighbours).vector_root
+            deal = Deal.parse(one.deal, *group.deal_form)
+            check_seed(context, one.id, deal, one.envelope, own.party, secret)
+            roots[one.id] = deal.vector_root
     return roots

@@ -1,11 +1,12 @@
-"""Cipher keys: what a key holder publishes before a round, and members encrypt to (SPEC section 24.2)."""
+"""Cipher keys: what a key holder publishes before a round, and members encrypt and seal to (SPEC section 24.2)."""
 
 import hashlib
 from dataclasses import dataclass, field
 
-from fedspallm_secure.crypto.encoding import INTEGER_BOUND, decode_hex, fields
+from fedspallm_secure.crypto.encoding import INTEGER_BOUND, decode_base64, decode_hex, encode_base64, fields
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.merkle import HASH_SIZE
+from fedspallm_secure.crypto.sealing import Kem, RecipientKey
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import FormatError
 from fedspallm_secure.he.parameters import Parameters
@@ -30,6 +31,7 @@ _SCHEMA: dict[str, type] = {
     "index": int,
     "parameters": dict,
     "public": str,
+    "recipient": str,
     "not_before": int,
     "not_after": int,
 }
@@ -37,9 +39,10 @@ _SCHEMA: dict[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class CipherKey:
-    """A public key for one round.
+    """The public keys for one round.
 
-    index: from 1, ascending for one key holder; public: what members encrypt with, as the library writes it.
+    index: from 1, ascending for one key holder; public: what members encrypt with, as the library writes it; recipient:
+    what they seal their seeds to, of kind `mlkem768-x25519`.
     """
 
     statement: Statement
@@ -48,6 +51,7 @@ class CipherKey:
     index: int
     parameters: Parameters
     public: bytes = field(repr=False)
+    recipient: RecipientKey = field(repr=False)
     not_before: int
     not_after: int
 
@@ -60,6 +64,7 @@ class CipherKey:
         index: int,
         parameters: Parameters,
         public: bytes,
+        recipient: RecipientKey,
         not_before: int,
         not_after: int,
     ) -> "CipherKey":
@@ -69,6 +74,7 @@ class CipherKey:
             "index": index,
             "parameters": parameters.to_dict(),
             "public": hashlib.sha256(public).hexdigest(),
+            "recipient": encode_base64(recipient.public),
             "not_before": not_before,
             "not_after": not_after,
         }
@@ -97,7 +103,9 @@ class CipherKey:
         if decode_hex(value["public"], HASH_SIZE, f"{_WHAT}: public") != hashlib.sha256(public).digest():
             raise FormatError(f"{_WHAT} is not the one of its statement")
         parameters = Parameters.from_dict(value["parameters"])
-        return cls(statement, federation, party, value["index"], parameters, public, *read_validity(value, _WHAT))
+        recipient = RecipientKey(Kem.HYBRID, decode_base64(value["recipient"], f"{_WHAT}: recipient"))
+        validity = read_validity(value, _WHAT)
+        return cls(statement, federation, party, value["index"], parameters, public, recipient, *validity)
 
     def encode(self) -> bytes:
         """The body of a package `cipher-key`: length of the statement (4 bytes), statement, public key."""

@@ -16,7 +16,7 @@ from fedspallm_secure.protocol.rounds.links import Links
 
 def contribution_size(group: GroupPlan) -> int:
     """Bytes of a contribution to this group, exactly: what stands before its streams, and they."""
-    return handover_size(group.neighbours) + group.upload_size
+    return handover_size(*group.deal_form) + group.upload_size
 
 
 def check_sender(head: Head, round: int, plan_hash: str, groups: Mapping[int, GroupPlan]) -> GroupPlan:
@@ -44,7 +44,7 @@ def check_handover(head: Head, links: Links, body: bytes, root: bytes, roster: R
     if head.header.plaintext_length != contribution_size(group):
         raise refused(f"{member} sent {head.header.plaintext_length} bytes, not {contribution_size(group)}", "S2")
     try:
-        handover = Handover.parse(body, group.neighbours)
+        handover = Handover.parse(body, *group.deal_form)
     except FormatError as error:
         raise refused(str(error), "S2") from None
     try:

@@ -1,7 +1,8 @@
 """How a member makes what it hands in for a group: seeds, shares, envelopes and the deal over them (SPEC 12, 13, 16.3).
 
 A `Draft` holds secrets and is made once.  The vector gets its keystreams, and only then the deal can be signed:
-it names the masked vector.
+it names the masked vector.  Where vectors are encrypted there is one seed, and its one share goes to the key holder
+(SPEC section 24.3).
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.crypto.sealing import x25519
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.protocol.prekeys import Prekey
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.deals import Deal, Handover, sign_deal
 from fedspallm_secure.protocol.rounds.links import Links
+from fedspallm_secure.protocol.rounds.sealed_seeds import seal_seed, slot_key
 from fedspallm_secure.secagg.commitments import BLIND_SEED_SIZE, Row, deal_rows, row_commitment
 from fedspallm_secure.secagg.envelopes import envelope_hash, seal_row
 from fedspallm_secure.secagg.keystreams import Stream
@@ -41,6 +44,7 @@ class Draft:
     """A contribution that lacks its masked vector.
 
     count_terms, sum_terms: what `masking.add_keystreams` adds to the two streams, none for sums under `votes`;
+    slot_key: of the keystream that is added to slots before they are encrypted, 32 bytes, empty where they are not;
     rows: share commitments per holder; own_row: the shares that the member keeps.  It is equal to itself alone.
     """
 
@@ -54,6 +58,7 @@ class Draft:
     own_row: Row = field(repr=False)
     count_terms: tuple[Term, ...] = field(repr=False)
     sum_terms: tuple[Term, ...] = field(repr=False)
+    slot_key: bytes = field(default=b"", repr=False)
 
     @property
     def gid(self) -> int:
@@ -69,21 +74,21 @@ class Draft:
         return Handover(deal, signature, self.rows, self.envelopes)
 
 
-def draw(links: Links, member: str, prekey: PrekeySecret, uses: Mapping[str, Use]) -> Draft:
+def draw(
+    links: Links, member: str, prekey: PrekeySecret, uses: Mapping[str, Use], cipher_key: CipherKey | None = None
+) -> Draft:
     """Draw the seeds of `member`, share them and seal the shares.
 
-    prekey: its own; uses: of its neighbours and of itself, by id.
-    Raises WeakKey where everybody would know the seed of an edge.
+    prekey: its own; uses: of its neighbours and of itself, by id; cipher_key: of rounds whose vectors are encrypted.
+    Raises WeakKey where everybody would know the seed of an edge, FormatError for a cipher key of no use.
     """
+    if cipher_key is not None:
+        return _draw_encrypted(links, member, prekey, cipher_key)
     context, neighbours = links.context, links.neighbours(member)
     seeds = {other: _edge_seed(links, member, other, prekey, uses) for other in neighbours}
     own_seed = draw_element()
     secrets = [own_seed, *seeds.values()]
-    if links.group.cipher is None:
-        rows = deal_rows(member, links.points(member), secrets, links.group.shares)
-    else:  # no keystream is added, so nothing is shared: its one row is there for the form
-        rows = [Row(member, member, random_bytes(BLIND_SEED_SIZE), (encode_element(draw_element()),))]
-    dealt = {row.holder: row for row in rows}
+    dealt = {row.holder: row for row in deal_rows(member, links.points(member), secrets, links.group.shares)}
     ends = [(seed, other < member) for other, seed in seeds.items()]
     sums = () if links.group.sums is None else tuple(member_terms(context, own_seed, ends, Stream.SUM))
     return Draft(
@@ -101,6 +106,25 @@ def draw(links: Links, member: str, prekey: PrekeySecret, uses: Mapping[str, Use
         own_row=dealt[member],
         count_terms=tuple(member_terms(context, own_seed, ends, Stream.COUNT)),
         sum_terms=sums,
+    )
+
+
+def _draw_encrypted(links: Links, member: str, prekey: PrekeySecret, key: CipherKey) -> Draft:
+    context, seed = links.context, draw_element()
+    row, envelope = seal_seed(context, member, seed, key)
+    return Draft(
+        links=links,
+        member=member,
+        prekey=prekey,
+        self_commitment=self_commitment(context, member, seed),
+        edges=(),
+        rows=(row.commitments(context),),
+        envelopes=(envelope,),
+        # Of its seed a member keeps nothing, and nobody asks for it: this row is there for the form.
+        own_row=Row(member, member, random_bytes(BLIND_SEED_SIZE), (encode_element(draw_element()),)),
+        count_terms=(),
+        sum_terms=(),
+        slot_key=slot_key(context, seed),
     )
 
 

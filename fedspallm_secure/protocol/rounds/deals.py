@@ -25,7 +25,7 @@ class Deal:
     """A deal as its member signed it.
 
     vector_root, self_commitment: 32 bytes; edges: commitment per neighbour; rows: commitment per holder; envelopes:
-    hash per neighbour.  All in cohort order.
+    hash per neighbour, or, where vectors are encrypted, of the one for the key holder.  All in cohort order.
     """
 
     vector_root: bytes
@@ -38,7 +38,9 @@ class Deal:
         parts = (self.vector_root, self.self_commitment, *self.edges, *self.rows, *self.envelopes)
         if any(len(part) != _H for part in parts):
             raise FormatError(f"every part of a deal has {_H} bytes")
-        if not len(self.edges) == len(self.rows) - 1 == len(self.envelopes):
+        if len(self.edges) != len(self.rows) - 1 or len(self.envelopes) not in (
+            {len(self.edges)} if self.edges else {0, 1}
+        ):
             raise FormatError("a deal has an edge and an envelope for each neighbour, and a row for each holder")
 
     def encode(self) -> bytes:
@@ -46,18 +48,19 @@ class Deal:
         return b"".join((self.vector_root, self.self_commitment, *self.edges, *self.rows, *self.envelopes))
 
     @classmethod
-    def parse(cls, raw: bytes, neighbours: int) -> "Deal":
-        """Read a deal of a member with that many neighbours.  Raises FormatError."""
-        if len(raw) != deal_size(neighbours):
-            raise FormatError(f"a deal among {neighbours} neighbours has {deal_size(neighbours)} bytes, not {len(raw)}")
+    def parse(cls, raw: bytes, neighbours: int, envelopes: int) -> "Deal":
+        """Read a deal of a member with that many neighbours, and envelopes.  Raises FormatError."""
+        size = deal_size(neighbours, envelopes)
+        if len(raw) != size:
+            raise FormatError(f"a deal among {neighbours} neighbours has {size} bytes, not {len(raw)}")
         parts = [raw[start : start + _H] for start in range(0, len(raw), _H)]
-        edges, rows, envelopes = (2, 2 + neighbours), (2 + neighbours, 3 + 2 * neighbours), (3 + 2 * neighbours, None)
-        return cls(parts[0], parts[1], *(tuple(parts[slice(*bounds)]) for bounds in (edges, rows, envelopes)))
+        edges, rows, sealed = (2, 2 + neighbours), (2 + neighbours, 3 + 2 * neighbours), (3 + 2 * neighbours, None)
+        return cls(parts[0], parts[1], *(tuple(parts[slice(*bounds)]) for bounds in (edges, rows, sealed)))
 
 
-def deal_size(neighbours: int) -> int:
-    """Bytes of a deal."""
-    return _H * (3 + 3 * neighbours)
+def deal_size(neighbours: int, envelopes: int) -> int:
+    """Bytes of a deal.  Both are numbers of `GroupPlan.deal_form`."""
+    return _H * (3 + 2 * neighbours + envelopes)
 
 
 def sign_deal(signer: Signer, context: GroupContext, member: str, deal: bytes) -> bytes:
@@ -83,7 +86,8 @@ def _signed(context: GroupContext, member: str, deal: bytes) -> bytes:
 class Handover:
     """Everything of a contribution before its streams.
 
-    rows: for every holder its share commitments, one per secret; envelopes: one per neighbour; all in cohort order.
+    rows: for every holder its share commitments, one per secret; envelopes: one per neighbour, or one for the key
+    holder; all in cohort order.
     """
 
     deal: Deal
@@ -96,19 +100,20 @@ class Handover:
         return b"".join((self.deal.encode(), self.signature, *(b"".join(row) for row in self.rows), *self.envelopes))
 
     @classmethod
-    def parse(cls, raw: bytes, neighbours: int) -> "Handover":
+    def parse(cls, raw: bytes, neighbours: int, envelopes: int) -> "Handover":
         """Read it.  Raises FormatError for any other length (check S2)."""
-        if len(raw) != handover_size(neighbours):
-            raise FormatError(f"this part of a contribution has {handover_size(neighbours)} bytes, not {len(raw)}")
+        expected = handover_size(neighbours, envelopes)
+        if len(raw) != expected:
+            raise FormatError(f"this part of a contribution has {expected} bytes, not {len(raw)}")
         secrets, size = neighbours + 1, envelope_size(neighbours + 1)
-        at = deal_size(neighbours)
-        deal, signature = Deal.parse(raw[:at], neighbours), raw[at : at + SIGNATURE_SIZE]
+        at = deal_size(neighbours, envelopes)
+        deal, signature = Deal.parse(raw[:at], neighbours, envelopes), raw[at : at + SIGNATURE_SIZE]
         at += SIGNATURE_SIZE
         commitments = [raw[start : start + _H] for start in range(at, at + _H * secrets**2, _H)]
         rows = tuple(tuple(commitments[start : start + secrets]) for start in range(0, secrets**2, secrets))
         at += _H * secrets**2
-        envelopes = tuple(raw[start : start + size] for start in range(at, len(raw), size))
-        return cls(deal, signature, rows, envelopes)
+        sealed = tuple(raw[start : start + size] for start in range(at, len(raw), size))
+        return cls(deal, signature, rows, sealed)
 
     def rows_fit(self) -> bool:
         """Check S4: the share commitments give the row commitments of the deal."""
@@ -119,10 +124,10 @@ class Handover:
         return tuple(map(envelope_hash, self.envelopes)) == self.deal.envelopes
 
 
-def handover_size(neighbours: int) -> int:
-    """Bytes before the streams of a contribution, by a member with that many neighbours."""
+def handover_size(neighbours: int, envelopes: int) -> int:
+    """Bytes before the streams of a contribution, by a member with that many neighbours and envelopes."""
     secrets = neighbours + 1
-    return deal_size(neighbours) + SIGNATURE_SIZE + _H * secrets**2 + neighbours * envelope_size(secrets)
+    return deal_size(neighbours, envelopes) + SIGNATURE_SIZE + _H * secrets**2 + envelopes * envelope_size(secrets)
 
 
 def tile_hashes(stream: memoryview, tile: int = TILE_SIZE) -> list[bytes]:

@@ -50,7 +50,12 @@ class DecryptRequest:
             {
                 "survivors": encode_base64(self.survivors.encode()),
                 "deals": [
-                    {"id": one.id, "deal": encode_base64(one.deal), "signature": encode_base64(one.signature)}
+                    {
+                        "id": one.id,
+                        "deal": encode_base64(one.deal),
+                        "signature": encode_base64(one.signature),
+                        "envelope": encode_base64(one.envelope),
+                    }
                     for one in self.deals
                 ],
             }
@@ -75,9 +80,9 @@ def header_length(start: bytes) -> int:
 
 def _read_deal(value: Any) -> ForwardedDeal:
     what = f"a deal in {_WHAT}"
-    found = fields(value, {"id": str, "deal": str, "signature": str}, what)
-    deal, signature = (decode_base64(found[name], f"{what}: {name}") for name in ("deal", "signature"))
-    return ForwardedDeal(found["id"], deal, signature, b"")
+    found = fields(value, {"id": str, "deal": str, "signature": str, "envelope": str}, what)
+    parts = (decode_base64(found[name], f"{what}: {name}") for name in ("deal", "signature", "envelope"))
+    return ForwardedDeal(found["id"], *parts)
 
 
 @dataclass(frozen=True, slots=True)

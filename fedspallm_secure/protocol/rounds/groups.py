@@ -135,6 +135,11 @@ class GroupPlan:
         """k: how many neighbours each member has."""
         return 0 if self.cipher is not None else self.degree or len(self.cohort) - 1
 
+    @property
+    def deal_form(self) -> tuple[int, int]:
+        """How many neighbours a deal has, and envelopes: one for each, or one for the key holder."""
+        return self.neighbours, self.neighbours if self.cipher is None else 1
+
     def graph(self, seed: bytes) -> Graph:
         """Who is whose neighbour.  seed: 32 bytes of the plan, used unless everybody or nobody has neighbours."""
         size = len(self.cohort)

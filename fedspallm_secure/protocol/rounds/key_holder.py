@@ -1,8 +1,9 @@
 """The key holder of a round: it decrypts one sum of each group, and nothing else (SPEC section 24.4).
 
-It trusts the server in nothing: what it decrypts is the sum over one survivor list, long enough, of vectors that their
-members signed, as far as the chunks show that it adds up again.  What a `Step` says to write down has to be durable
-before any of its messages leaves.
+It trusts the server in nothing: what comes out is the sum over one survivor list, long enough, of vectors that their
+members signed.  The chunks show that it adds up again, as far as they are opened; and from anything but that sum the
+survivors' keystreams cannot be taken off.  What a `Step` says to write down has to be durable before any of its
+messages leaves.
 """
 
 from collections.abc import Collection, Iterable
@@ -11,6 +12,7 @@ from typing import Any, Self, cast, get_args
 
 from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Role
+from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.errors import FormatError, OutOfTurn, PlanDeclined, UnmaskingDeclined, UsageError
 from fedspallm_secure.protocol.rounds import cipher_checks, plan_checks, unmask_checks
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
@@ -21,6 +23,7 @@ from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.outcomes import Abort, Result
 from fedspallm_secure.protocol.rounds.plans import KeyUse, Plan
 from fedspallm_secure.protocol.rounds.records import Record, read_record
+from fedspallm_secure.protocol.rounds.sealed_seeds import opened_key
 from fedspallm_secure.protocol.rounds.survivors import ListedGroup, SurvivorList
 from fedspallm_secure.secagg.disclosure import Ledger, Release
 
@@ -38,8 +41,8 @@ class PlanTaken(Record):
 class SumShown(Record):
     """The one sum of a group, and what is to be opened of it.
 
-    survivors: statement file of the list; root: of the sum's chunks, hex; roots: of the survivors' vectors, hex, in
-    cohort order; chunks: numbers, ascending.
+    survivors: statement file of the list; root: of the sum's chunks, hex; roots, envelopes: of the survivors' vectors,
+    hex, and with their seeds, as they were sealed, in cohort order; chunks: numbers, ascending.
     """
 
     kind = "sum-shown"
@@ -47,6 +50,7 @@ class SumShown(Record):
     survivors: bytes
     root: str
     roots: tuple[str, ...]
+    envelopes: tuple[bytes, ...]
     chunks: tuple[int, ...]
 
 
@@ -158,10 +162,13 @@ class KeyHolder:
         """Digest of the key that the plan names, hex."""
         return self._use.key
 
-    def on_request(self, incoming: Incoming, root: str, ledger: Ledger, now: int) -> Step[KeyHolderRecord]:
+    def on_request(
+        self, incoming: Incoming, root: str, ledger: Ledger, secret: RecipientSecret, now: int
+    ) -> Step[KeyHolderRecord]:
         """Look at the sum of a group by K4 to K7, and ask for chunks of it; the first sum of a group counts.
 
-        incoming: without the sum's chunks; root: of these, hex.  The same sum again is answered by the same challenge.
+        incoming: without the sum's chunks; root: of these, hex; secret: what members sealed their seeds to.  The same
+        sum again is answered by the same challenge.
         Raises UnmaskingDeclined, DisclosureRefused, OutOfTurn.
         """
         group = self.group_in(incoming, "decrypt-request", now)
@@ -180,11 +187,12 @@ class KeyHolder:
                     f"this is the second sum of group {group.gid}; the first one counts", check="K5"
                 )
             return Step((), (self._challenge(known),))
-        roots = cipher_checks.check_deals(request, plan.context(group.gid, self.plan_hash), group, listed, own)  # K6
+        context = plan.context(group.gid, self.plan_hash)
+        roots = cipher_checks.check_deals(request, context, group, listed, own, secret)  # K6
         self._check_disclosure(plan, group, listed.ids, ledger, "K7")
         chunks = draw_chunks(group.upload_size // group.upload_tile, self._use.sample)
-        hexed = tuple(found.hex() for found in roots.values())
-        record = SumShown(group.gid, survivors.encode(), root, hexed, chunks)
+        hexed, envelopes = tuple(found.hex() for found in roots.values()), tuple(one.envelope for one in request.deals)
+        record = SumShown(group.gid, survivors.encode(), root, hexed, envelopes, chunks)
         return self._step(record, messages=(self._challenge(record),))
 
     def awaits_opening(self, incoming: Incoming, now: int) -> GroupPlan:
@@ -200,6 +208,12 @@ class KeyHolder:
         root = bytes.fromhex(shown.roots[self.listed(gid).ids.index(member)])
         if not opened.is_under(root, chunk, group.upload_size // group.upload_tile):
             raise UnmaskingDeclined(f"chunk {chunk} of group {gid} is not the one that {member} signed", check="K8")
+
+    def slot_keys(self, gid: int, secret: RecipientSecret) -> tuple[bytes, ...]:
+        """Keys of the keystreams to be taken off a sum that was shown, one for each survivor.  Raises CannotDecrypt."""
+        context, sealed = self.plan.context(gid, self.plan_hash), self.shown[gid].envelopes
+        pairs = zip(self.listed(gid).ids, sealed, strict=True)
+        return tuple(opened_key(context, member, envelope, self.own.party, secret) for member, envelope in pairs)
 
     def note_decrypted(self, gid: int, digest: str) -> Step[KeyHolderRecord]:
         """All chunks that were opened add up to those of the sum, K8: what it holds may leave, the same every time.
@@ -223,6 +237,11 @@ class KeyHolder:
         else:
             Result.parse(incoming.body).check(own.server, plan.federation, plan.round, self.plan_hash)
         return Step() if self.over else self._step(KeyErased())
+
+    def expire(self, now: int) -> Step[KeyHolderRecord]:
+        """The key has no more work once nothing is answered any more, whether the end of the round was heard or not."""
+        gone = self.taken is not None and now > self.plan.deadlines.abort and not self.over
+        return self._step(KeyErased()) if gone else Step()
 
     def apply(self, record: KeyHolderRecord) -> None:
         """Know one more thing.  Records come in the order in which they were made.  Raises FormatError."""

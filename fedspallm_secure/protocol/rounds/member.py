@@ -121,7 +121,7 @@ class Member(MemberState):
         if gid not in self._fresh:
             raise OutOfTurn(f"seeds for group {gid} were drawn before, or its vector is not frozen; it is left out")
         self._fresh.discard(gid)
-        draft = draw(links, self.me, prekey, accepted.uses)
+        draft = draw(links, self.me, prekey, accepted.uses, accepted.cipher_key)
         self._drafts[gid] = draft
         return draft
 
@@ -198,6 +198,8 @@ class Member(MemberState):
         """
         self._in_time(Event.UNMASK_REQUEST, now)
         own, plan, plan_hash = self.own, self.round.plan, self.round.plan_hash
+        if plan.profile is Profile.ONE_TRIP:
+            raise OutOfTurn("nothing is asked of members where vectors are encrypted", check="Q1")
         unmask_checks.check_origin(incoming, "unmask-request", plan, plan_hash, own.policy, "Q1")
         request = unmask_checks.read_request(incoming)
         if self.answer is not None:

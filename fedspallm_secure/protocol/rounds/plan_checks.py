@@ -162,7 +162,7 @@ def check_load(plan: Plan, own: Own, model: LocalModel) -> None:
     for group in groups:
         if group.matrices != model.groups[group.gid].matrices:
             raise PlanDeclined(f"the matrices of group {group.gid} are not those of my model", check="P11")
-    sent = sum(handover_size(group.neighbours) + group.upload_size for group in groups)
+    sent = sum(handover_size(*group.deal_form) + group.upload_size for group in groups)
     if sent >= own.policy.upload_limit:
         raise PlanDeclined(f"I would have to send {sent} bytes; my limit is {own.policy.upload_limit}", check="P11")
 

@@ -122,7 +122,9 @@ def _sums(server: ServerState) -> list[Outgoing]:
     for group in server.running:
         if group.gid not in server.decrypted:
             dealt = server.ballots[group.gid].handovers.items()
-            deals = tuple(ForwardedDeal(id, found.deal.encode(), found.signature, b"") for id, found in dealt)
+            deals = tuple(
+                ForwardedDeal(id, found.deal.encode(), found.signature, found.envelopes[0]) for id, found in dealt
+            )
             body = DecryptRequest(server.listed, deals).encode()
             messages += [Outgoing("decrypt-request", one, body, str(group.gid)) for one in server.key_holders()]
     return messages

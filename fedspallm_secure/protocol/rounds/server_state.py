@@ -182,7 +182,7 @@ class ServerState:
 
     def handover(self, gid: int, member: str) -> Handover:
         """What a member handed in for a group, but for its vector."""
-        return Handover.parse(self.received[gid, member].handover, self.groups[gid].neighbours)
+        return Handover.parse(self.received[gid, member].handover, *self.groups[gid].deal_form)
 
     @property
     def listed(self) -> SurvivorList:

@@ -153,7 +153,7 @@ def read_deals(links: Links, me: str, asked: RequestedGroup, listed: ListedGroup
                 raise UnmaskingDeclined(f"the deal of {dealer} is not the one that is listed", check="Q4")
             public = own.public(Party(Role.MEMBER.value, dealer))
             check_deal(public, links.context, dealer, deal, forwarded.signature)
-            found[dealer] = Deal.parse(deal, links.group.neighbours)
+            found[dealer] = Deal.parse(deal, *links.group.deal_form)
     return found
 
 

@@ -188,7 +188,7 @@ def test_what_is_no_share(text):
 def test_pieces_of_any_size_add_up_to_the_same(count_bits, sum_bits, size):
     plan = group(sum_bits=sum_bits, count_bits=count_bits)
     vectors = [random_streams(plan, seed) for seed in range(3)]
-    total, before = Streams.empty(plan), handover_size(plan.neighbours)
+    total, before = Streams.empty(plan), handover_size(*plan.deal_form)
     for vector in vectors:
         adding = Adding(plan, total)
         handed = np.random.default_rng(1).bytes(before)
@@ -204,7 +204,7 @@ def test_pieces_of_any_size_add_up_to_the_same(count_bits, sum_bits, size):
 
 def test_a_vector_of_another_length_is_refused():
     plan = group()
-    length = handover_size(plan.neighbours) + plan.count_size + plan.sum_size
+    length = handover_size(*plan.deal_form) + plan.count_size + plan.sum_size
     short = Adding(plan, Streams.empty(plan))
     short.write(memoryview(bytes(length - 1)))
     with pytest.raises(TileMismatch, match="shorter"):

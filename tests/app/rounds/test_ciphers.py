@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from io import BytesIO
 
 import pytest
@@ -48,12 +49,20 @@ GROUP, VOTES = made(), made(False)
 TILE = GROUP.upload_tile
 
 
+def key_of(member: str) -> bytes:
+    """Of the member's keystream."""
+    return sha256(member.encode()).digest()
+
+
+KEYS = [key_of(member) for member in MEMBERS[:4]]
+
+
 def streams(found: GroupPlan, member: str):
     return TinyWork(1, member, {}).streams(found)[0]
 
 
 def vector(found: GroupPlan, member: str, public: bytes = b"") -> bytes:
-    return joined(encrypted(found, streams(found, member), public), found).tobytes()
+    return joined(encrypted(found, streams(found, member), public, key_of(member)), found).tobytes()
 
 
 @pytest.fixture
@@ -121,7 +130,7 @@ def test_what_comes_out_is_the_plain_sum(cleared, found):
     sources = {member: BytesIO(vector(found, member)) for member in MEMBERS[:4]}
     places = list(added(found, b"", sources))
     assert len(b"".join(places)) == found.upload_size
-    out = decrypted(found, SecretKey(b"key"), places, 4)
+    out = decrypted(found, SecretKey(b"key"), places, KEYS)
     expected = plain_sum(found, (streams(found, member) for member in MEMBERS[:4]))
     assert out.tile_hashes == expected.tile_hashes
 
@@ -129,7 +138,21 @@ def test_what_comes_out_is_the_plain_sum(cleared, found):
 def test_a_sum_of_more_than_is_said_is_out_of_range(cleared):
     places = list(added(VOTES, b"", {member: BytesIO(vector(VOTES, member)) for member in MEMBERS}))
     with pytest.raises(SumOutOfRange):
-        decrypted(VOTES, SecretKey(b"key"), places, 1)
+        decrypted(VOTES, SecretKey(b"key"), places, KEYS[:1])
+
+
+@pytest.mark.parametrize("found", [GROUP, VOTES], ids=["sums", "votes"])
+def test_of_anything_but_the_sum_of_their_vectors_nothing_comes_out(cleared, found):
+    """One vector alone, one left out, one twice; and the right sum with the keystreams of others."""
+    vectors = {member: vector(found, member) for member in MEMBERS[:4]}
+    whole = list(added(found, b"", {member: BytesIO(data) for member, data in vectors.items()}))
+    for members in (MEMBERS[:1], MEMBERS[:3], (*MEMBERS[:3], MEMBERS[0])):
+        sources = {str(number): BytesIO(vectors[member]) for number, member in enumerate(members)}
+        with pytest.raises(SumOutOfRange):
+            decrypted(found, SecretKey(b"key"), list(added(found, b"", sources)), KEYS)
+    for keys in (KEYS[::-1][:3], [*KEYS[:3], key_of("west")], [*KEYS[:3], KEYS[0]]):
+        with pytest.raises(SumOutOfRange):
+            decrypted(found, SecretKey(b"key"), whole, keys)
 
 
 def test_who_sent_what_cannot_be_added_is_named(cleared):
@@ -178,12 +201,12 @@ def test_real_ciphertexts_go_the_same_way():
     check_vector(small, pair.public, BytesIO(vectors["mid"]), "mid")
     places = list(added(small, pair.public, {member: BytesIO(data) for member, data in vectors.items()}))
     check_sums(small, pair.public, [[data] for data in vectors.values()], places)
-    out = decrypted(small, pair.secret, places, 4)
+    out = decrypted(small, pair.secret, places, KEYS)
     assert out.tile_hashes == plain_sum(small, (streams(small, member) for member in vectors)).tile_hashes
     with pytest.raises(UnmaskingDeclined):
         check_sums(small, pair.public, [[data] for data in list(vectors.values())[1:]], places)
     with pytest.raises((SumOutOfRange, CiphertextRefused)):
-        decrypted(small, pair.secret, [place_of(small, bytes(50_000))], 4)
+        decrypted(small, pair.secret, [place_of(small, bytes(50_000))], KEYS)
     pair.secret.wipe()
     with pytest.raises(ValueError, match="wiped"):
-        decrypted(small, pair.secret, places, 4)
+        decrypted(small, pair.secret, places, KEYS)

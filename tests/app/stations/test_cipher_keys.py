@@ -10,6 +10,7 @@ from fedspallm_secure.app.rounds.planning import cipher_for
 from fedspallm_secure.app.stations import cipher_keys
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.errors import BadSignature, CertificateExpired, CertificateRefused, FormatError, NotAwaited
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.pruning.strategies import Strategy
@@ -18,6 +19,7 @@ from tests.ceremony import PASSWORD, Ceremony
 VAULT, OTHER = Party.parse("key-holder/vault"), Party.parse("key-holder/other")
 PARTIES = ("server/hub", str(VAULT), str(OTHER))
 DAY = 86_400
+RECIPIENT = RecipientSecret.generate(Kem.HYBRID).recipient_key
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,8 @@ class Counter:
         parameters = cipher_for(4, Strategy.FEDSPALLM, 32)
         public = f"{holder} {index}".encode()
         signer = self.signers[signer or holder]
-        return CipherKey.make(signer, federation, holder, index, parameters, public, self.now + start, self.now + end)
+        times = self.now + start, self.now + end
+        return CipherKey.make(signer, federation, holder, index, parameters, public, RECIPIENT, *times)
 
     def keep(self, *keys, sender=VAULT) -> None:
         for key in keys:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from fedspallm_secure.app.rounds import round_keys
 from fedspallm_secure.app.rounds.planning import cipher_for
 from fedspallm_secure.app.stations import key_holder_station
 from fedspallm_secure.app.stations.station import check_sequence
@@ -265,7 +266,7 @@ def test_a_larger_stock_and_other_parameters(at):
 
 def test_keys_that_end_are_replaced_and_erased_once_they_have(at, monkeypatch):
     with at("plan") as found:
-        monkeypatch.setattr(key_holder_station, "VALID", 25 * HOUR)
+        monkeypatch.setattr(round_keys, "VALID", 25 * HOUR)
         assert indices(again(found, stock=2)) == [1, 2]
         monkeypatch.undo()
         with clear():
@@ -274,6 +275,18 @@ def test_keys_that_end_are_replaced_and_erased_once_they_have(at, monkeypatch):
                 assert indices(again(found, stock=2)) == left
         rows = found.vault.post.journal.connection.execute("SELECT name FROM facts WHERE kind = 'cipher secret'")
         assert {name for (name,) in rows} == {key.hash for key in found.vault.held_keys()}
+
+
+def test_the_secrets_of_a_round_that_nobody_ends_are_erased_after_it(at):
+    with at("decrypt-request") as found:
+        assert found.work() == [] and found.secret()
+        found.found.now = found.hub.station.plan.deadlines.abort
+        found.vault.work_through()
+        assert found.secret() and not found.vault.machine.over
+        found.found.now += 1
+        found.vault.work_through()
+        assert found.vault.machine.over and not found.secret()
+        assert again(found).machine.over
 
 
 def test_one_key_for_one_round(at):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fedspallm_secure.app.rounds.town import KEY_HOLDER
 from fedspallm_secure.protocol.rounds.deals import Deal, deal_digest, sign_deal
 from fedspallm_secure.protocol.rounds.decrypting import Challenge, DecryptRequest
-from tests.attacks.ciphers.rogue import CipherRogue, Opened
+from tests.attacks.ciphers.rogue import FORM, CipherRogue, Opened
 from tests.attacks.ciphers.script import FIVE, NOTHING, TWO_GROUPS, off, script
 from tests.federation import SPARE
 
@@ -20,7 +20,7 @@ def deals_that_are_not_listed(r: CipherRogue) -> None:
     context, signer = plan.context(0, r.hash(plan)), r.bench.members[name].own.signer
     deals = []
     for one in r.deals(plan, r.everybody):
-        made = replace(Deal.parse(one.deal, 0), vector_root=bytes(32)).encode()
+        made = replace(Deal.parse(one.deal, *FORM), vector_root=bytes(32)).encode()
         second = replace(one, deal=made, signature=sign_deal(signer, context, name, made))
         deals.append(second if one.id == name else one)
     r.decrypt(plan, survivors, deals=deals)
@@ -33,7 +33,7 @@ def deals_that_nobody_signed(r: CipherRogue) -> None:
     context, root = plan.context(0, r.hash(plan)), r.vector(plan, r.victim).handover.deal.vector_root
     deals, digests = [], {}
     for one in r.deals(plan, r.everybody):
-        made = replace(Deal.parse(one.deal, 0), vector_root=root).encode()
+        made = replace(Deal.parse(one.deal, *FORM), vector_root=root).encode()
         deals.append(replace(one, deal=made))
         digests[one.id] = deal_digest(context, one.id, made)
     survivors = r.listing(plan, r.everybody, digests)

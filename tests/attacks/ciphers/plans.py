@@ -7,6 +7,7 @@ from fedspallm_secure.app.rounds.ciphers import parameters_of
 from fedspallm_secure.app.rounds.planning import cipher_for
 from fedspallm_secure.app.rounds.town import KEY_HOLDER
 from fedspallm_secure.crypto.identity import Party, Role
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.plans import KeyUse, Plan
 from fedspallm_secure.pruning.strategies import Strategy
@@ -32,7 +33,8 @@ def forged(r: CipherRogue, party: Party, signed_by: Party, until: int = NOW + _D
     parameters, federation = r.bench.terms.cipher, r.bench.trust.roster.federation
     assert parameters is not None
     signer = r.bench.federation[signed_by].signer
-    return CipherKey.make(signer, federation, party, 1, parameters, b"no key", NOW - 9 * _DAY, until)
+    recipient = RecipientSecret.generate(Kem.HYBRID).recipient_key
+    return CipherKey.make(signer, federation, party, 1, parameters, b"no key", recipient, NOW - 9 * _DAY, until)
 
 
 @script("P15")

@@ -34,6 +34,7 @@ from tests.attacks.rounds.rogue import ANY, Rogue
 from tests.attacks.rounds.solver import Masked
 from tests.federation import Bench
 
+FORM = 0, 1  # no neighbours, and an envelope for the key holder
 Opened = dict[tuple[int, str], OpenedChunk]  # chunk, member -> what is shown of it
 Change = Callable[[Opened], Opened]
 
@@ -100,7 +101,8 @@ class CipherRogue(Rogue):
     def _read_vector(self, incoming: Incoming) -> None:
         context = incoming.head.context
         plan = self.plans[context.plan_hash]
-        handover, places = Handover.parse(incoming.body[: handover_size(0)], 0), incoming.body[handover_size(0) :]
+        before = handover_size(*FORM)
+        handover, places = Handover.parse(incoming.body[:before], *FORM), incoming.body[before:]
         vector = Streams(np.frombuffer(places, np.uint8), None)
         found = Masked(context.sender.id, plan, context.plan_hash, int(context.group), handover, vector, {})
         self.knowledge.vectors.append(found)
@@ -165,7 +167,9 @@ class CipherRogue(Rogue):
         """Of members that contributed; of the others there are none."""
         found = [self.find(plan, name, gid) for name in sorted(names)]
         return [
-            ForwardedDeal(one.member, one.handover.deal.encode(), one.handover.signature, b"") for one in found if one
+            ForwardedDeal(one.member, one.handover.deal.encode(), one.handover.signature, one.handover.envelopes[0])
+            for one in found
+            if one
         ]
 
     def opened(self, plan: Plan, survivors: SurvivorList, chunks: Iterable[int], gid: int = 0) -> Opened:

@@ -11,6 +11,8 @@ from itertools import combinations
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from fedspallm_secure.app.rounds.streams import Streams
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.pruning.strategies import Strategy
@@ -71,6 +73,12 @@ def no_look_at_chunks() -> Iterator[None]:
         stack.enter_context(off("protocol.rounds.key_holder.KeyHolder.check_opened")())
         stack.enter_context(off("app.rounds.key_holder_party.check_sums")())
         yield
+
+
+def no_keystreams() -> AbstractContextManager[Any]:
+    """Members that add nothing to their slots (SPEC section 24.3)."""
+    nothing = mock.Mock(side_effect=lambda key, chunk, slots, modulus: np.zeros(slots, np.int64))
+    return mock.patch("fedspallm_secure.app.rounds.ciphers.slot_keystream", nothing)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import numpy as np
 from fedspallm_secure.app.rounds.ciphers import chunk_in, place_of
 from fedspallm_secure.protocol.rounds.plans import Plan
 from tests.attacks.ciphers.rogue import CipherRogue
-from tests.attacks.ciphers.script import FIVE, OPEN, SIX, TWO_GROUPS, no_look_at_chunks, off, script
+from tests.attacks.ciphers.script import FIVE, SIX, TWO_GROUPS, no_keystreams, no_look_at_chunks, off, script
 from tests.federation import SPARE
 
 _SIZES = off("protocol.rounds.unmask_checks.check_sizes")
@@ -13,13 +13,13 @@ _SAME = off("protocol.rounds.unmask_checks.check_same_list")
 _LEDGER = off("protocol.rounds.key_holder.KeyHolder._check_disclosure")
 
 
-@script("K8", FIVE, [no_look_at_chunks])
+@script("K8", FIVE, [no_look_at_chunks, no_keystreams])
 def one_vector_shown_as_the_sum(r: CipherRogue) -> None:
     plan = r.begin()
     r.decrypt(plan, r.listing(plan, r.everybody), r.total(plan, [r.victim]))
 
 
-@script("K8", FIVE, [no_look_at_chunks])
+@script("K8", FIVE, [no_look_at_chunks, no_keystreams])
 def the_sum_of_a_subset(r: CipherRogue) -> None:
     plan = r.begin()
     r.decrypt(plan, r.listing(plan, r.everybody), r.total(plan, [r.victim, *r.puppets]))
@@ -33,7 +33,7 @@ def one_vector_taken_off_the_sum(r: CipherRogue) -> None:
     r.decrypt(plan, r.listing(plan, r.everybody), places)
 
 
-@script("K8", FIVE, [no_look_at_chunks])
+@script("K8", FIVE, [no_look_at_chunks, no_keystreams])
 def one_chunk_of_one_member_in_the_sum(r: CipherRogue) -> None:
     """With the whole sum looked at; how often less is enough, `tests.attacks.decryption` measures."""
     plan = r.begin()
@@ -54,7 +54,7 @@ def the_sum_of_another_group(r: CipherRogue) -> None:
     r.decrypt(plan, r.listing(plan, r.everybody), r.total(plan, r.everybody, 1))
 
 
-@script("K8", FIVE, [no_look_at_chunks])
+@script("K8", FIVE, [no_look_at_chunks, no_keystreams])
 def a_vector_in_another_order_of_chunks(r: CipherRogue) -> None:
     plan = r.begin()
     size, whole = r.group(plan).upload_tile, r.total(plan, r.everybody)
@@ -130,15 +130,16 @@ def a_list_of_another_plan(r: CipherRogue) -> None:
     r.decrypt(plan, r.listing(plan, r.everybody, plan_hash="ab" * 32))
 
 
-@script(OPEN, FIVE)
+@script("SumOutOfRange", FIVE, [no_keystreams])
 def a_puppet_takes_the_others_off_the_sum(r: CipherRogue) -> None:
-    """It contributes last: the ciphertexts of all but the victim, negated.  What is left of the sum is the victim's."""
+    """It contributes last: the ciphertexts of all but the victim, negated.  The ciphertexts add up to the victim's, and
+    what comes off them is the keystreams of all."""
     plan = r.begin(None, *r.honest)
     r.contribute_places(r.puppets[0], r.combined(plan, dict.fromkeys(r.others, -1)))
     r.decrypt(plan, r.listing(plan, r.everybody))
 
 
-@script(OPEN, SIX)
+@script("SumOutOfRange", SIX, [no_keystreams])
 def puppets_repeat_the_vector_of_another(r: CipherRogue) -> None:
     """Each number is one that a member may send; with more copies than there are others, counts give each bit away."""
     plan = r.begin(None, *r.honest)

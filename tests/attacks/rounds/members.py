@@ -105,7 +105,7 @@ class Villain(MemberParty):
             ):
                 add_keystreams(part, terms, size)
             step = self.machine.hand_over(draft, vector_root([part.data for part in streams.parts]))
-            handover = self.signed(Handover.parse(step.messages[0].body, group.neighbours))
+            handover = self.signed(Handover.parse(step.messages[0].body, *group.deal_form))
             parts = [handover.encode(), *(part.data for part in streams.parts)]
             self.post_contribution(group, self.sent(parts))
             self.after(group, draft, parts)

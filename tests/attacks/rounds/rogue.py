@@ -181,14 +181,14 @@ class Rogue(Correspondent):
         plan = self.plans[context.plan_hash]
         group = plan.group(int(context.group))
         assert group is not None
-        size = handover_size(group.neighbours)
+        size = handover_size(*group.deal_form)
         octets = np.frombuffer(incoming.body[size:], np.uint8)
         sums = None if group.sums is None else octets[group.count_size :].copy()
         streams = Streams(octets[: group.count_size].copy(), sums)
         keys = {
             use.id: self.bundles[use.bundle].leaves[use.index - self.bundles[use.bundle].first] for use in plan.prekeys
         }
-        handover = Handover.parse(incoming.body[:size], group.neighbours)
+        handover = Handover.parse(incoming.body[:size], *group.deal_form)
         self.knowledge.vectors.append(
             Masked(context.sender.id, plan, context.plan_hash, group.gid, handover, streams, keys)
         )

@@ -344,7 +344,7 @@ def open_envelope(place: World, gid: int, sent: ForwardedDeal, holder: str) -> R
         return Complaint(sent.id, b"")
     try:
         row = open_row(context, sent.id, holder, sent.envelope, keys.recipient, keys.index, degree + 1)
-        committed = Deal.parse(sent.deal, degree).rows[place.holders(sent.id, gid).index(holder)]
+        committed = Deal.parse(sent.deal, degree, degree).rows[place.holders(sent.id, gid).index(holder)]
         row.check(context, committed)
     except (CannotDecrypt, BadShare):
         return Complaint(sent.id, key)

@@ -19,12 +19,25 @@ from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.outcomes import Abort
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.sealed_seeds import seal_seed
 from fedspallm_secure.protocol.rounds.survivors import EndCode, Listed, ListedGroup, SurvivorList
 from fedspallm_secure.protocol.rounds.unmasking import ForwardedDeal
 from fedspallm_secure.secagg.disclosure import Ledger
+from fedspallm_secure.secagg.envelopes import envelope_hash
+from fedspallm_secure.secagg.seeds import PRIME, self_commitment
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.parties import NOW
-from tests.protocol.rounds.member_stage import HOLDER, MEMBERS, group, incoming, lungs, plan, plan_key, policy
+from tests.protocol.rounds.member_stage import (
+    HOLDER,
+    KEY_SECRET,
+    MEMBERS,
+    group,
+    incoming,
+    lungs,
+    plan,
+    plan_key,
+    policy,
+)
 
 CHUNKS = 4
 ROOT, OTHER_ROOT = "1a" * 32, "1b" * 32  # of sums
@@ -52,9 +65,17 @@ def deal(gid: int, member: str) -> ForwardedDeal:
     """What the member signed about it."""
     made, found = one_trip(), one_trip().groups[gid]
     root = vector_root([memoryview(b"".join(places(gid, member)))], found.upload_tile)
-    rest = Deal(root, bytes(32), (), (bytes(32),), ()).encode()
+    context, seed = made.context(gid, made.hash), seed_of(gid, member)
+    row, envelope = seal_seed(context, member, seed, plan_key())
+    commitment = self_commitment(context, member, seed)
+    rest = Deal(root, commitment, (), (row.commitment(context),), (envelope_hash(envelope),)).encode()
     signer = lungs()[f"member/{member}"].signer
-    return ForwardedDeal(member, rest, sign_deal(signer, made.context(gid, made.hash), member, rest), b"")
+    return ForwardedDeal(member, rest, sign_deal(signer, context, member, rest), envelope)
+
+
+def seed_of(gid: int, member: str) -> int:
+    """What the member sealed to the key holder."""
+    return random.Random(f"seed {gid} {member}").randrange(PRIME)
 
 
 def list_of(ids: Sequence[str] = MEMBERS, gids: Sequence[int] = (0, 1), **changes: Any) -> SurvivorList:
@@ -103,7 +124,7 @@ class Case:
         return to_holder("decrypt-request", header, **{"gid": self.gid, **self.context})
 
     def give(self, machine: KeyHolder) -> Any:
-        return machine.on_request(self.packed(), self.root, self.ledger, self.now)
+        return machine.on_request(self.packed(), self.root, self.ledger, KEY_SECRET, self.now)
 
 
 def taken(**policies: Any) -> KeyHolder:

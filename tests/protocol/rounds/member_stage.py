@@ -12,6 +12,7 @@ from typing import Any
 from fedspallm_secure.crypto.body import body_length
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.key_records import PrekeySecret
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.he.parameters import Parameters, choose
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.packages import Head, Header
@@ -48,6 +49,7 @@ YOUNG = ("ylva", "yoko", "yosef", "young", "yuri")  # in the roster, and in no c
 ME = "mid"
 SERVER = Party.parse("server/hub")
 HOLDER = Party.parse("key-holder/vault")
+KEY_SECRET = RecipientSecret(Kem.HYBRID, bytes(range(Kem.HYBRID.secret_size)))  # of the key that plans name
 COLLUDERS = 1
 LAYERS = (0, 1)
 FIRST = 40  # index of the first prekey of everybody; their next one is two later
@@ -129,6 +131,7 @@ def cipher_key(parameters: Parameters | None = None, by: str = str(HOLDER), **ch
         "index": 3,
         "parameters": parameters or encryption(len(MEMBERS)),
         "public": b"a public key",
+        "recipient": KEY_SECRET.recipient_key,
         "not_before": NOW - DAY,
         "not_after": NOW + 60 * DAY,
     }
@@ -297,7 +300,7 @@ class Round:
         return Links.of(self.plan, self.plan.hash, found)
 
     def handover(self, member: str, gid: int) -> Handover:
-        return Handover.parse(self.parties[member].sent[gid].body, self.links(gid).group.neighbours)
+        return Handover.parse(self.parties[member].sent[gid].body, *self.links(gid).group.deal_form)
 
     def deal(self, member: str, gid: int) -> str:
         return deal_digest(self.links(gid).context, member, self.handover(member, gid).deal.encode())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedspallm_secure.crypto.encoding import canonical_json
+from fedspallm_secure.crypto.encoding import canonical_json, encode_base64
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import (
     BadSignature,
@@ -25,7 +25,7 @@ from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.statements import StatementType, make_statement
 from tests.parties import DAY, NOW
 from tests.protocol.rounds.altering import faults
-from tests.protocol.rounds.member_stage import HOLDER, cipher_key, lungs
+from tests.protocol.rounds.member_stage import HOLDER, KEY_SECRET, cipher_key, lungs
 
 KEY = cipher_key()
 BODY = KEY.encode()
@@ -36,6 +36,7 @@ VALUE = {  # by hand, from SPEC section 24.2
     "index": 3,
     "parameters": choose(5, 429496729).to_dict(),
     "public": hashlib.sha256(b"a public key").hexdigest(),
+    "recipient": encode_base64(KEY_SECRET.recipient_key.public),
     "not_before": NOW - DAY,
     "not_after": NOW + 60 * DAY,
 }
@@ -81,6 +82,8 @@ def test_statements_with_one_fault():
         ({"index": 0}, FormatError),
         ({"index": 2**53}, FormatError),
         ({"public": "00" * 32}, FormatError),
+        ({"recipient": encode_base64(KEY_SECRET.recipient_key.public[:-1])}, FormatError),
+        ({"recipient": "?"}, FormatError),
         ({"not_before": NOW + 90 * DAY}, FormatError),
         ({"parameters": {**VALUE["parameters"], "members": 4}}, FormatError),
         ({"parameters": {**VALUE["parameters"], "plain_modulus": 12289}}, FormatError),

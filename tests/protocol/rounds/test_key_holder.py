@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from fedspallm_secure.crypto.encoding import canonical_json, parse_canonical_json
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.errors import (
+    CannotDecrypt,
     DisclosureRefused,
     FedSpaError,
     FormatError,
@@ -27,6 +29,7 @@ from fedspallm_secure.protocol.rounds.key_holder import (
     read_key_holder_record,
 )
 from fedspallm_secure.protocol.rounds.outcomes import GroupResult, Result
+from fedspallm_secure.protocol.rounds.sealed_seeds import slot_key
 from fedspallm_secure.protocol.rounds.survivors import EndCode
 from fedspallm_secure.secagg.disclosure import Ledger, Release
 from tests.parties import DAY, NOW
@@ -44,10 +47,11 @@ from tests.protocol.rounds.holder_stage import (
     over,
     own,
     planned,
+    seed_of,
     taken,
     to_holder,
 )
-from tests.protocol.rounds.member_stage import MEMBERS, cipher_key, lungs, plan_key
+from tests.protocol.rounds.member_stage import KEY_SECRET, MEMBERS, cipher_key, lungs, plan_key
 
 DIGEST = "7d" * 32
 FOUR = MEMBERS[:4]
@@ -166,6 +170,8 @@ REQUESTS: list[tuple[str, str, Case]] = [
     ("deals in another order", "K6", Case(deals=DEALS[::-1])),
     ("a deal signed by another", "K6", Case(deals=(*DEALS[:4], resigned("west", "mid")))),
     ("deals of another group", "K6", Case(deals=tuple(deal(1, one) for one in MEMBERS))),
+    ("the envelope of another", "K6", Case(deals=(*DEALS[:4], replace(DEALS[4], envelope=DEALS[3].envelope)))),
+    ("no envelope", "K6", Case(deals=(*DEALS[:4], replace(DEALS[4], envelope=b"")))),
     ("a deal of another", "K6", Case(deals=(*DEALS[:4], replace(DEALS[3], id="west")))),
 ]
 
@@ -210,6 +216,18 @@ def test_nothing_is_decrypted_before_a_plan_after_the_end_or_late():
     machine.on_end(over())
     with pytest.raises(OutOfTurn):
         Case().give(machine)
+
+
+def test_the_keys_of_all_survivors_come_out_of_what_was_shown():
+    machine = taken()
+    Case(survivors=list_of(FOUR), deals=DEALS[:4]).give(machine)
+    context = one_trip().context(0, one_trip().hash)
+    expected = tuple(slot_key(context, seed_of(0, member)) for member in FOUR)
+    assert machine.slot_keys(0, KEY_SECRET) == expected
+    records = [PlanTaken(one_trip().encode(), one_trip().hash), machine.shown[0]]
+    assert KeyHolder.restore(own(), records).slot_keys(0, KEY_SECRET) == expected
+    with pytest.raises(CannotDecrypt):
+        machine.slot_keys(0, RecipientSecret.generate(Kem.HYBRID))
 
 
 # Openings
@@ -283,6 +301,14 @@ def test_the_end_erases_the_key_once():
         machine = taken()
         assert machine.on_end(end).records == (KeyErased(),) and machine.over
         assert machine.on_end(end).records == ()
+
+
+def test_a_round_that_nobody_ends_is_over_after_its_last_deadline():
+    assert KeyHolder(own()).expire(NOW + 9 * DAY).records == (), "there is none"
+    machine = taken()
+    assert machine.expire(one_trip().deadlines.abort).records == () and not machine.over
+    assert machine.expire(one_trip().deadlines.abort + 1).records == (KeyErased(),) and machine.over
+    assert machine.expire(one_trip().deadlines.abort + 1).records == ()
 
 
 def test_what_is_no_end_erases_nothing():

@@ -275,7 +275,7 @@ def test_a_draft_is_handed_over_once():
     held, dealt = step.records
     assert isinstance(held, PrekeyHeld) and held.prekey == PREKEY
     assert isinstance(dealt, Dealt) and dealt.row(ME) == draft.own_row
-    assert Handover.parse(step.messages[0].body, 4).deal.encode() == dealt.deal
+    assert Handover.parse(step.messages[0].body, 4, 4).deal.encode() == dealt.deal
     for root in (bytes(32), bytes([1] * 32)):
         with pytest.raises(errors.OutOfTurn, match="was handed over"):
             me.hand_over(draft, root)

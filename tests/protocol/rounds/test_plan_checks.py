@@ -194,7 +194,7 @@ RELEASED = Release(matrices(0)[1].name, base(0), 3, frozenset(MEMBERS))
 EARLIER = tuple(replace(RELEASED, base=f"{number:064x}", round=number) for number in range(1, 5))
 OTHER_MODEL = LocalModel({gid: LocalGroup(base(gid), matrices(gid)[:1]) for gid in LAYERS})
 SENT = sum(
-    handover_size(4) + found.count_size + found.sum_size for found in plan().groups
+    handover_size(4, 4) + found.count_size + found.sum_size for found in plan().groups
 )  # bytes that one member sends
 HIGH_BIT = bytes([*prekeys("east")[NEXT - FIRST].leaf[:31], prekeys("east")[NEXT - FIRST].leaf[31] | 128])
 

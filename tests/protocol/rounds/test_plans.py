@@ -495,20 +495,20 @@ SIGNER, _ = Ed25519Signer.generate()
 
 def test_a_deal_is_its_parts_in_their_order():
     assert DEAL.encode() == b"".join(part(number) for number in range(1, 10))
-    assert deal_size(2) == 32 * (2 + 2 + 3 + 2) == len(DEAL.encode())
-    assert Deal.parse(DEAL.encode(), 2) == DEAL
+    assert deal_size(2, 2) == 32 * (2 + 2 + 3 + 2) == len(DEAL.encode())
+    assert Deal.parse(DEAL.encode(), 2, 2) == DEAL
 
 
 @pytest.mark.parametrize("neighbours", [0, 1, 2, 7])
 def test_deals_of_every_size_read_back(neighbours):
     raw = bytes(range(256)) * 8
-    raw = raw[: deal_size(neighbours)]
-    found = Deal.parse(raw, neighbours)
+    raw = raw[: deal_size(neighbours, neighbours)]
+    found = Deal.parse(raw, neighbours, neighbours)
     assert found.encode() == raw
     assert (len(found.edges), len(found.rows), len(found.envelopes)) == (neighbours, neighbours + 1, neighbours)
     for other in (raw[:-1], raw + b"\0", raw[:-32], b""):
         with pytest.raises(FormatError, match="a deal among"):
-            Deal.parse(other, neighbours)
+            Deal.parse(other, neighbours, neighbours)
 
 
 @pytest.mark.parametrize(
@@ -576,18 +576,18 @@ def test_a_handover_is_its_parts_in_their_order():
     rows = b"".join(part(10 * row + column) for row in range(3) for column in range(3))
     assert raw == found.deal.encode() + part(7, 64) + rows + b"".join(found.envelopes)
     size = 1168 + 32 + 32 + 32 * 3 + 16
-    assert len(raw) == handover_size(2) == deal_size(2) + 64 + 32 * 9 + 2 * size
-    assert Handover.parse(raw, 2) == found
+    assert len(raw) == handover_size(2, 2) == deal_size(2, 2) + 64 + 32 * 9 + 2 * size
+    assert Handover.parse(raw, 2, 2) == found
     for other in (raw[:-1], raw + b"\0", b""):
         with pytest.raises(FormatError, match="this part of a contribution"):
-            Handover.parse(other, 2)
+            Handover.parse(other, 2, 2)
     with pytest.raises(FormatError):
-        Handover.parse(raw, 3)
+        Handover.parse(raw, 3, 3)
 
 
 def test_a_handover_without_neighbours_has_no_envelopes():
-    raw = bytes(handover_size(0))
-    found = Handover.parse(raw, 0)
+    raw = bytes(handover_size(0, 0))
+    found = Handover.parse(raw, 0, 0)
     assert found.envelopes == () and found.rows == ((bytes(32),),) and found.encode() == raw
 
 
@@ -596,8 +596,8 @@ def test_rows_and_envelopes_fit_the_deal():
     found = handover()
     assert found.rows_fit() and found.envelopes_fit()
     raw = found.encode()
-    for at, fits in ((deal_size(2) + 64, "rows_fit"), (len(raw) - 1, "envelopes_fit")):
-        changed = Handover.parse(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :], 2)
+    for at, fits in ((deal_size(2, 2) + 64, "rows_fit"), (len(raw) - 1, "envelopes_fit")):
+        changed = Handover.parse(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :], 2, 2)
         for name in ("rows_fit", "envelopes_fit"):
             assert getattr(changed, name)() == (name != fits)
 
