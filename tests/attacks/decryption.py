@@ -4,9 +4,10 @@
 
 scripts: attacks that were played, with encryption that hides nothing in place of TenSEAL; stopped_at: how many ended at
 which check; leaks: those after which something came out that is no sum over enough members; unseen: how many were
-played once more against a key holder that looks at no chunks, where keystreams alone are in their way; lifted: how many succeed
-once all that is in their way is gone; replaced: for each sample, in thousandths, how often a sum with one replaced chunk
-gets past the look at chunks, of how many challenges and of how many chunks; failures: what is not as it should be.
+played once more against a key holder that looks at no chunks, where keystreams alone are in their way; lifted: how many
+succeed once all that is in their way is gone; replaced: for each sample, in thousandths, how often a sum with one
+replaced chunk gets past the look at chunks, of how many challenges and of how many chunks; failures: what is not as it
+should be.
 """
 
 import json

@@ -42,7 +42,7 @@ def test_the_same_attack_succeeds_without_the_check(name):
 
 @pytest.mark.parametrize("name", [NEGATED, REPEATED])
 def test_members_that_work_with_the_server_get_no_more_than_without_them(name):
-    """Ciphertexts can be calculated with, and every check of the key holder passes: only the keystreams are in the way."""
+    """Ciphertexts can be calculated with, and every check passes: only the keystreams are in the way."""
     found = played(name)
     assert found.leaks == [] and found.stopped == "SumOutOfRange" and found.rogue.challenges
 

@@ -1,14 +1,18 @@
 """THREAT_MODEL section 3, "Rounds: a key holder": a server that wants more decrypted than sums over enough members."""
 
+from dataclasses import replace
+
 from fedspallm_secure.errors import (
     DisclosureRefused,
     FedSpaError,
     FormatError,
     OutOfTurn,
     PlanDeclined,
+    SumOutOfRange,
     UnmaskingDeclined,
 )
-from tests.attacks.decryption import failure, played
+from tests.attacks.ciphers.script import no_look_at_chunks, run
+from tests.attacks.decryption import UNSEEN, failure, failure_unseen, played
 
 # Every name here is of one attack; tests/attacks/test_decryption.py plays all that there are.
 
@@ -49,6 +53,17 @@ def test_what_is_opened_is_what_was_signed():
 def test_lengths_are_exact():
     """THREAT_MODEL T244: one byte or one chunk too many or too few."""
     stopped(FormatError, "an_opening_that_is_too_long", "a_sum_with_a_chunk_less")
+
+
+def test_members_that_work_with_the_server_change_nothing():
+    """THREAT_MODEL T249: ciphertexts made from those of others, with every check of the key holder passed."""
+    stopped(SumOutOfRange, "a_puppet_takes_the_others_off_the_sum", "puppets_repeat_the_vector_of_another")
+
+
+def test_a_chunk_that_nobody_looks_at_gives_nothing_away():
+    """THREAT_MODEL T254: a sum with one member's chunk in it, and a key holder that looks at no chunk."""
+    attack = UNSEEN["one_chunk_of_one_member_in_the_sum"]
+    assert failure_unseen(run(replace(attack, lifts=(no_look_at_chunks,)), lifted=True)) == ""
 
 
 def test_nothing_is_decrypted_out_of_turn():

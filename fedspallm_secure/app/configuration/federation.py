@@ -131,7 +131,7 @@ class Rounds(Section):
         "", "Who decrypts the sums of one-trip rounds, by name. It must not be whoever runs the server."
     )
     sample: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
-        50, "Thousandths of every sum that the key holder adds up again; it has to agree, and members too."
+        10, "Thousandths of every sum that the key holder adds up again; it has to agree, and members too."
     )
     beacons: Annotated[tuple[str, ...], by(ordered(values.identifier(Role.WITNESS)))] = said(
         [], "Witnesses who all sign the opening of a round, so that you cannot choose its seed."

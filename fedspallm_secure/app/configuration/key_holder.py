@@ -46,12 +46,12 @@ class Policy(Section):
     )
     least_cohort: Annotated[int, by(whole(MIN_HONEST, PARTIES_LIMIT))] = said(3, "Fewest members in any cohort.")
     sample_least: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
-        50,
-        "Thousandths of every sum that you add up again at least, from single vectors. A server that slips something "
-        "else into one chunk is caught with that probability.",
+        1,
+        "Thousandths of every sum that you add up again at least, from single vectors. A server that changes one chunk "
+        "is caught with that probability; it learns nothing by it.",
     )
     sample_most: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
-        50, "At most: of so much of every single vector you could read what is in it, since you have the key."
+        10, "At most: of so much of every single vector you could read what is in it, since you have the key."
     )
     software: Annotated[tuple[str, ...], by(ordered(values.software))] = said(
         [], "Programs a server may run, such as fedspallm-secure/0.1, which stands for 0.1.2 too. Empty: any."

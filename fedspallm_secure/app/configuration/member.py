@@ -100,10 +100,10 @@ class Policy(Section):
         [], "Who may decrypt sums that you are in, by name. For the profile one-trip."
     )
     sample_least: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
-        50, "Thousandths of a sum that a key holder has to add up again at least: so surely a false sum is noticed."
+        1, "Thousandths of a sum that a key holder has to add up again at least: so surely a false sum is noticed."
     )
     sample_most: Annotated[int, by(whole(1, SAMPLE_WHOLE))] = said(
-        50, "At most: it could read so much of your own vector."
+        10, "At most: it could read so much of your own vector."
     )
     log_policy: Annotated[Path | None, own_path_or_none()] = said(
         "", "File that says whose log and cosignatures you ask for, a C2SP tlog-policy. Empty: nobody's."

@@ -20,15 +20,18 @@ def claims(result: Result) -> list[str]:
     """What was promised."""
     groups = [group for found in result["secagg"] for group in found["groups"]]
     needed = min(group["survivors_needed"] for group in groups)
+    colluders = result["secagg"][0]["colluders"]
+    who = f"at most {plural(colluders, 'silo')} do, it and they learn" if colluders else "no silo does, it learns"
     return [
-        "If the server works with nobody, neither with the key holder nor with any silo, it learns of the silos' "
-        "contributions to a layer their sum over those in it, and nothing else.",
+        f"If the key holder does not work with the server, and {who} of the other silos' contributions to a layer "
+        "their sum over those in it, and nothing else.",
         f"A sum is decrypted only if at least {plural(needed, 'silo')} are in it; of each layer one sum is decrypted, "
-        "and the key is wiped after the round.",
+        "and the keys are wiped after the round.",
         f"The key holder learns the sums, and could read {_sample(result)} of every contribution: the part that it "
         "adds up again.",
         "This holds if the keys of all parties are authentic, parties' records are not put back to an earlier state, "
-        "and the cryptography is sound: BFV at 128 bits (ring learning with errors), HPKE and Ed25519.",
+        "and the cryptography is sound: HPKE, AES-256 in counter mode and Ed25519. BFV at 128 bits hides contributions "
+        "a second time.",
         "Nobody outside the project has reviewed it.",
     ]
 
@@ -41,14 +44,9 @@ def no_claims(result: Result) -> list[tuple[str, str]]:
             "Together they can read every contribution. They have to be different institutions.",
         ),
         (
-            "That a server and one silo together learn nothing.",
-            "Whoever sees ciphertexts can calculate with them: a silo that contributes last can take all contributions "
-            "but one off the sum. Secure aggregation bears as many such silos as it assumes.",
-        ),
-        (
-            "That a server cannot have anything but the sum decrypted.",
-            f"The key holder adds {_sample(result)} of every sum up again, drawn by itself. A server that puts a "
-            "single vector into one chunk of a sum is caught with that probability, and nearly surely in many.",
+            "That a server cannot spoil a sum.",
+            f"The key holder adds {_sample(result)} of every sum up again, drawn by itself. A server that changes one "
+            "chunk is caught with that probability, and nearly surely with many; by what it changes it learns nothing.",
         ),
     ]
 

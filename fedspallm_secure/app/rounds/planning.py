@@ -41,7 +41,7 @@ class Terms:
     sum_bits: int = 32
     counts_to: frozenset[Role] = frozenset({Role.SERVER})
     cipher: Parameters | None = None
-    sample: int = 50
+    sample: int = 10
 
     def sum_word(self, members: int) -> SumWord | None:
         """How kept sums of so many members are written; None under `votes`.  Raises CapacityExceeded."""

@@ -38,9 +38,8 @@ class Deal:
         parts = (self.vector_root, self.self_commitment, *self.edges, *self.rows, *self.envelopes)
         if any(len(part) != _H for part in parts):
             raise FormatError(f"every part of a deal has {_H} bytes")
-        if len(self.edges) != len(self.rows) - 1 or len(self.envelopes) not in (
-            {len(self.edges)} if self.edges else {0, 1}
-        ):
+        sealed = {len(self.edges)} if self.edges else {0, 1}  # without neighbours there may be a key holder
+        if len(self.edges) != len(self.rows) - 1 or len(self.envelopes) not in sealed:
             raise FormatError("a deal has an edge and an envelope for each neighbour, and a row for each holder")
 
     def encode(self) -> bytes:

@@ -39,7 +39,7 @@ class Policy:
     least_cohort: int = 0
     pruners: frozenset[str] | None = None
     key_holders: frozenset[str] = frozenset()
-    sample: tuple[int, int] = (50, 50)
+    sample: tuple[int, int] = (1, 10)
 
     def __post_init__(self) -> None:
         if self.server.role is not Role.SERVER:
