@@ -16,8 +16,8 @@ from fedspallm_secure.app.courier.exporting import export
 from fedspallm_secure.app.courier.importing import import_from
 from fedspallm_secure.app.courier.media import open_medium
 from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.rounds import round_keys
 from fedspallm_secure.app.service import doctor_encryption
-from fedspallm_secure.app.stations import key_holder_station
 from fedspallm_secure.errors import (
     CapacityExceeded,
     MissingExtra,
@@ -178,7 +178,7 @@ def test_without_the_library_it_says_what_to_install(fedprune, place, monkeypatc
         raise MissingExtra("encrypted sums need the tenseal package", hint="pip install 'fedspallm-secure[he]'")
 
     fedprune(*INIT)
-    monkeypatch.setattr(key_holder_station.bfv, "generate", missing)
+    monkeypatch.setattr(round_keys.bfv, "generate", missing)
     code, out, err = fedprune("key-holder", "run", "--once")
     assert (code, out) == (MissingExtra.exit_code, "")
     assert "fedspallm-secure[he]" in err

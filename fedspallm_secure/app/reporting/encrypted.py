@@ -21,12 +21,14 @@ def claims(result: Result) -> list[str]:
     groups = [group for found in result["secagg"] for group in found["groups"]]
     needed = min(group["survivors_needed"] for group in groups)
     colluders = result["secagg"][0]["colluders"]
-    who = f"at most {plural(colluders, 'silo')} do, it and they learn" if colluders else "no silo does, it learns"
+    many = f"at most {plural(colluders, 'silo')} do, it and they learn"
+    who = {0: "no silo does, it learns", 1: "at most 1 silo does, both learn"}.get(colluders, many)
     return [
         f"If the key holder does not work with the server, and {who} of the other silos' contributions to a layer "
         "their sum over those in it, and nothing else.",
-        f"A sum is decrypted only if at least {plural(needed, 'silo')} are in it; of each layer one sum is decrypted, "
-        "and the keys are wiped after the round.",
+        f"A sum is decrypted only if at least {plural(needed, 'silo')} are in it, so every honest silo is mixed with "
+        f"at least {plural(needed - colluders - 1, 'other honest one')}; of each layer one sum is decrypted, and the "
+        "keys are wiped after the round.",
         f"The key holder learns the sums, and could read {_sample(result)} of every contribution: the part that it "
         "adds up again.",
         "This holds if the keys of all parties are authentic, parties' records are not put back to an earlier state, "

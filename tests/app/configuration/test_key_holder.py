@@ -31,7 +31,7 @@ def test_a_key_holder_by_its_defaults(tmp_path):
     assert (found.server.id, found.server.url, found.server.proxy) == ("hub", "", "")
     keys, policy = found.keys, found.policy
     assert (keys.members, keys.strategy, keys.sum_bits, keys.stock) == (5, Strategy.FEDSPALLM, 32, 2)
-    assert (policy.colluders, policy.least_cohort, policy.sample_least, policy.sample_most) == (1, 3, 50, 50)
+    assert (policy.colluders, policy.least_cohort, policy.sample_least, policy.sample_most) == (1, 3, 1, 10)
     assert (policy.software, policy.horizon, policy.epochs) == ((), 90 * 86_400, 16)
     assert policy.counts_to == (Role.SERVER, Role.AUDITOR)
     server = Party(Role.SERVER.value, "hub")
@@ -78,7 +78,7 @@ def test_a_key_holder_with_everything_said(tmp_path):
         ("policy", "sample_least = 0", "[policy] sample_least"),
         ("policy", "sample_most = 1001", "[policy] sample_most"),
         ("policy", "sample_least = 51", "sample_least is more than sample_most"),
-        ("policy", "sample_most = 49", "sample_least is more than sample_most"),
+        ("policy", "sample_most = 4\nsample_least = 5", "sample_least is more than sample_most"),
         ("policy", 'horizon = "soon"', "[policy] horizon"),
         ("policy", 'counts_to = ["nobody"]', "[policy] counts_to"),
         ("policy", "epochs = 0", "[policy] epochs"),
@@ -134,7 +134,7 @@ def test_the_file_is_known_by_its_name_and_by_what_is_in_it(tmp_path, monkeypatc
 def test_a_federation_with_a_key_holder(tmp_path):
     found = federation(tmp_path, rounds='profile = "one-trip"\nkey_holder = "vault"\nsample = 20').rounds
     assert (found.profile, found.key_holder, found.sample) == (Profile.ONE_TRIP, "vault", 20)
-    assert (federation(tmp_path).rounds.key_holder, federation(tmp_path).rounds.sample) == (None, 50)
+    assert (federation(tmp_path).rounds.key_holder, federation(tmp_path).rounds.sample) == (None, 10)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_member_that_trusts_a_key_holder(tmp_path):
     assert found.key_holders == ("other", "vault")
     assert (found.sample_least, found.sample_most) == (20, 80)
     usual = member(tmp_path).policy
-    assert (usual.key_holders, usual.sample_least, usual.sample_most) == ((), 50, 50)
+    assert (usual.key_holders, usual.sample_least, usual.sample_most) == ((), 1, 10)
 
 
 @pytest.mark.parametrize(
