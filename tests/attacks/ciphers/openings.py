@@ -6,7 +6,7 @@ from fedspallm_secure.app.rounds.town import KEY_HOLDER
 from fedspallm_secure.protocol.rounds.deals import Deal, deal_digest, sign_deal
 from fedspallm_secure.protocol.rounds.decrypting import Challenge, DecryptRequest
 from tests.attacks.ciphers.rogue import FORM, CipherRogue, Opened
-from tests.attacks.ciphers.script import FIVE, NOTHING, TWO_GROUPS, off, script
+from tests.attacks.ciphers.script import FIVE, NOTHING, TWO_GROUPS, no_keystreams, off, script
 from tests.federation import SPARE
 
 FOUR_CHUNKS = replace(FIVE, weights=4 * 4096, sample=500)  # so that all paths are equally long
@@ -26,7 +26,7 @@ def deals_that_are_not_listed(r: CipherRogue) -> None:
     r.decrypt(plan, survivors, deals=deals)
 
 
-@script("K6", FIVE, [off("protocol.rounds.cipher_checks.check_deal")])
+@script("K6", FIVE, [off("protocol.rounds.cipher_checks.check_deal"), no_keystreams])
 def deals_that_nobody_signed(r: CipherRogue) -> None:
     """The list has the digest of a deal that the server made, with the root of the victim's vector for everybody."""
     plan = r.begin()
