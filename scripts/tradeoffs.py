@@ -58,7 +58,7 @@ VARIANTS = (
         "he, one-trip",
         (*SPARSEGPT, "--aggregation", "he"),
         "1",
-        "the server with the key holder, or with one member",
+        "the server with the key holder",
     ),
     Variant("wanda, secagg", (*WANDA, "--aggregation", "secagg"), "3", "the server with more than c members"),
     Variant(

@@ -46,7 +46,8 @@ _GAMMA = 1 << 60  # below SEAL's gamma
 _LOG2_E = Fraction(14426, 10_000)  # rounded down
 _CHUNK_OVERHEAD = 1024  # bytes for SEAL's and TenSEAL's headers, and what compression may add
 # Of CPU, by `python -m benchmarks p14` at commit 220b783 on an AMD EPYC; what a plan shows is for orientation.
-_SECONDS_PER_CHUNK = {"encrypt": 0.0015, "add": 0.00025, "decrypt": 0.0010}
+# Keystreams: 4096 numbers each, one at a member and one of every member at the key holder (SPEC section 24.3).
+_SECONDS_PER_CHUNK = {"encrypt": 0.0015, "add": 0.00025, "decrypt": 0.0010, "keystream": 0.00007}
 _WHAT = "the encryption parameters"
 _SCHEMA: dict[str, type] = {
     "scheme": str,
@@ -152,9 +153,9 @@ class Parameters:
             weights,
             count,
             count * self.chunk_most,
-            count * seconds["encrypt"],
+            count * (seconds["encrypt"] + seconds["keystream"]),
             count * seconds["add"] * added,
-            count * seconds["decrypt"],
+            count * (seconds["decrypt"] + seconds["keystream"] * added),
         )
 
     def to_dict(self) -> dict[str, Any]:

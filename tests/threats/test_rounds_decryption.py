@@ -60,6 +60,15 @@ def test_members_that_work_with_the_server_change_nothing():
     stopped(SumOutOfRange, "a_puppet_takes_the_others_off_the_sum", "puppets_repeat_the_vector_of_another")
 
 
+def test_a_member_that_seals_no_seed_is_named():
+    """THREAT_MODEL T256: to the key holder, who gives nothing for the group."""
+    for name in ("a_seed_that_does_not_open", "a_seed_that_was_not_committed_to", "an_envelope_passed_on_changed"):
+        stopped(UnmaskingDeclined, name)
+        rogue = played(name).rogue
+        ((_, error),) = rogue.holder.refused[:1]
+        assert any(puppet in str(error) for puppet in rogue.puppets), name
+
+
 def test_a_chunk_that_nobody_looks_at_gives_nothing_away():
     """THREAT_MODEL T254: a sum with one member's chunk in it, and a key holder that looks at no chunk."""
     attack = UNSEEN["one_chunk_of_one_member_in_the_sum"]

@@ -8,7 +8,7 @@ from typing import Final
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.crypto.sealing import RecipientSecret
-from fedspallm_secure.errors import BadShare
+from fedspallm_secure.errors import BadShare, CannotDecrypt
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.deals import Deal
 from fedspallm_secure.secagg.commitments import BLIND_SEED_SIZE, Row
@@ -29,13 +29,16 @@ def seal_seed(context: GroupContext, member: str, seed: int, key: CipherKey) -> 
 def check_seed(
     context: GroupContext, member: str, deal: Deal, envelope: bytes, holder: Party, secret: RecipientSecret
 ) -> None:
-    """Raise BadShare or CannotDecrypt unless the envelope is the deal's, and holds the seed that it commits to.
+    """Raise BadShare, naming the member, unless the envelope is the deal's and holds the seed that it commits to.
 
     deal: of a group whose vectors are encrypted, signed by `member`; secret: of the key that the plan names.
     """
     if envelope_hash(envelope) != deal.envelopes[0]:
         raise BadShare(f"the envelope of {member} is not the one that it signed")
-    row = open_row(context, member, str(holder), envelope, secret, _ONE_KEY, 1)
+    try:
+        row = open_row(context, member, str(holder), envelope, secret, _ONE_KEY, 1)
+    except CannotDecrypt:
+        raise BadShare(f"what {member} sealed does not open") from None
     row.check(context, deal.rows[0])
     if self_commitment(context, member, decode_element(row.shares[0])) != deal.self_commitment:
         raise BadShare(f"{member} sealed another seed than the one that it commits to")

@@ -1,14 +1,18 @@
 """Deals and openings that are not those of the survivors, answers to nothing, and requests out of turn."""
 
 from dataclasses import replace
+from unittest import mock
 
 from fedspallm_secure.app.rounds.town import KEY_HOLDER
+from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.protocol.rounds.deals import Deal, deal_digest, sign_deal
 from fedspallm_secure.protocol.rounds.decrypting import Challenge, DecryptRequest
+from fedspallm_secure.protocol.rounds.sealed_seeds import seal_seed
 from tests.attacks.ciphers.rogue import FORM, CipherRogue, Opened
 from tests.attacks.ciphers.script import FIVE, NOTHING, TWO_GROUPS, no_keystreams, off, script
 from tests.federation import SPARE
 
+_DEALING = "fedspallm_secure.protocol.rounds.dealing"
 FOUR_CHUNKS = replace(FIVE, weights=4 * 4096, sample=500)  # so that all paths are equally long
 
 
@@ -71,6 +75,34 @@ def a_survivor_that_sent_nothing(r: CipherRogue) -> None:
     deals = [*r.deals(plan, r.honest), *(replace(first, id=name) for name in r.puppets)]
     survivors = r.listing(plan, r.everybody)
     r.show_sum(plan, survivors, r.total(plan, r.honest), deals=sorted(deals, key=lambda one: one.id))
+
+
+@script("K6")
+def a_seed_that_does_not_open(r: CipherRogue) -> None:
+    """A puppet seals its seed to another key: its group gives no sum, and it is named."""
+    plan = r.begin(None, *r.honest)
+    other = replace(r.keys[plan.key_holder.key], recipient=RecipientSecret.generate(Kem.HYBRID).recipient_key)
+    with mock.patch(f"{_DEALING}.seal_seed", lambda *given: seal_seed(*given[:3], other)):
+        r.contribute(*r.puppets)
+    r.decrypt(plan, r.listing(plan, r.everybody))
+
+
+@script("K6")
+def a_seed_that_was_not_committed_to(r: CipherRogue) -> None:
+    """The keystream of another seed would be taken off, and the sum would be spoilt by somebody who is not found."""
+    plan = r.begin(None, *r.honest)
+    with mock.patch(f"{_DEALING}.self_commitment", lambda *_: bytes(32)):
+        r.contribute(*r.puppets)
+    r.decrypt(plan, r.listing(plan, r.everybody))
+
+
+@script("K6")
+def an_envelope_passed_on_changed(r: CipherRogue) -> None:
+    """By the server, with the victim's in the place of a puppet's."""
+    plan = r.begin()
+    theirs = r.deals(plan, [r.victim])[0].envelope
+    deals = [replace(one, envelope=theirs) if one.id in r.puppets else one for one in r.deals(plan, r.everybody)]
+    r.decrypt(plan, r.listing(plan, r.everybody), deals=deals)
 
 
 # Openings
