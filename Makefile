@@ -19,7 +19,7 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n auto
 
 test-all: $(VENV)/.test
-	$(BIN)/python -m pytest -n auto -m ""
+	$(BIN)/python -m pytest -n auto -m "" --flush
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

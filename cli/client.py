@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
+from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
 from fedprune_cli.documents import next_step
 from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, server_url, tell_to_carry
+from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, tell_to_carry
 from fedprune_cli.status import show_status, watch_option
 
 FILE = "member.toml"
@@ -23,7 +24,7 @@ _GROUPS = {
     "This machine": ("data", "out"),
 }
 _KEYS = {
-    "server": ("proxy", "upload_rate", "download_rate"),
+    "server": ("upload_rate", "download_rate"),
     "texts": ("field", "samples", "seqlen"),
     "budget": ("layers", "gpu_memory", "minutes"),
     "policy": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
@@ -61,10 +62,7 @@ def client() -> None:
     type=click.Path(path_type=Path),
     help="A private text; may be repeated.",
 )
-@click.option("--server", metavar="NAME", help="The server's name.  [default: the only one in the roster]")
-@click.option("--url", help="Where the server listens, for example https://hub.example.org:8443.")
-@click.option("--by-hand", is_flag=True, help="There is no network: packages are carried by hand.")
-@click.option("--proxy", help="A proxy that connections go through.")
+@server_options
 @click.option("--upload-rate", metavar="RATE", help="Bytes per second that you send at most, for example 10 MiB/s.")
 @click.option("--download-rate", metavar="RATE", help="Bytes per second that you fetch at most.")
 @click.option("--field", help="Field or column that holds the text.  [default: text]")
@@ -122,23 +120,16 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     for text in texts:
         preparing.check_text(text)
     filled = {section: {k: options[k] for k in keys if options[k] not in (None, ())} for section, keys in _KEYS.items()}
-    filled["server"] = {"id": server, "url": server_url(options["url"], options["by_hand"], server), **filled["server"]}
     filled["texts"]["files"] = [preparing.seen_from(out, text) for text in texts]
     filled["model"] = {"path": preparing.seen_from(out, model)}
-    filled["member"] = {"home": preparing.seen_from(out, home)}
-    if options["data"] is not None:
-        filled["member"]["data"] = preparing.seen_from(out, options["data"])
+    for section, said in who_and_where("member", home, out, server, options).items():
+        filled.setdefault(section, {}).update(said)
     made = write_member_template(out, filled)
     if as_json:
-        facts = {"config": str(out), "home": str(home), "server": server, "url": made.server.url}
-        console.print_json(facts)
+        console.print_json(file_facts(out, home, made.server))
         return
-    reached = f"at {made.server.url}" if made.server.url else "by hand"
-    click.echo(f"Written: {console.shown(out)}, for server/{server}, reached {reached}")
-    where = "" if str(out) == FILE else f" --config {console.shown(out)}"
-    next_step("read [policy] in it: nothing that a plan says can loosen it")
-    next_step(f"fedprune doctor{where}")
-    next_step(f"fedprune client run{where}")
+    tell_written(out, made.server)
+    next_steps("read [policy] in it: nothing that a plan says can loosen it", "client", out, FILE)
 
 
 @client.command(epilog="Example: fedprune client run --json-log --password-file /run/secrets/north 2>>north.log")

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.documents import check_free, next_step
+from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
+from fedprune_cli.documents import check_free
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, server_url, tell_to_carry
+from fedprune_cli.services import ServiceGroup, config_option, tell_to_carry
 from fedprune_cli.status import show_status, watch_option
 
 FILE = "key-holder.toml"
@@ -33,10 +34,7 @@ def key_holder() -> None:
 
 @key_holder.command(epilog="Example: fedprune key-holder init --home vault --url https://hub.example.org:8443")
 @home_option
-@click.option("--server", metavar="NAME", help="The server's name.  [default: the only one in the roster]")
-@click.option("--url", help="Where the server listens, for example https://hub.example.org:8443.")
-@click.option("--by-hand", is_flag=True, help="There is no network: packages are carried by hand.")
-@click.option("--proxy", help="A proxy that connections go through.")
+@server_options
 @click.option("--members", type=int, help="Members of a cohort at most.  [default: all of the roster]")
 @click.option("--strategy", type=click.Choice(["fedspallm", "votes"]), help="What members send.  [default: fedspallm]")
 @click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
@@ -59,28 +57,18 @@ def init(home: Path, out: Path, as_json: bool, **options: Any) -> None:
     check_free(out, FILE)
     options["members"] = options["members"] or max(2, len(preparing.ids(roster, Role.MEMBER)))
     options["sum_bits"] = None if options["sum_bits"] is None else int(options["sum_bits"])
-    filled: dict[str, dict[str, Any]] = {
-        "holder": {"home": preparing.seen_from(out, home)},
-        "server": {"id": server, "url": server_url(options["url"], options["by_hand"], server)},
+    filled = {
+        **who_and_where("holder", home, out, server, options),
         "keys": {name: options[name] for name in _KEYS if options[name] is not None},
         "policy": {name: options[name] for name in _POLICY if options[name] is not None},
     }
-    if options["data"] is not None:
-        filled["holder"]["data"] = preparing.seen_from(out, options["data"])
-    if options["proxy"] is not None:
-        filled["server"]["proxy"] = options["proxy"]
     made = write_key_holder_template(out, filled)
     if as_json:
-        facts = {"config": str(out), "home": str(home), "server": server, "url": made.server.url}
-        console.print_json({**facts, "members": made.keys.members})
+        console.print_json({**file_facts(out, home, made.server), "members": made.keys.members})
         return
-    reached = f"at {made.server.url}" if made.server.url else "by hand"
-    click.echo(f"Written: {console.shown(out)}, for server/{server}, reached {reached}")
+    tell_written(out, made.server)
     click.echo(f"Keys: for sums over {made.keys.members} members at most")
-    where = "" if str(out) == FILE else f" --config {console.shown(out)}"
-    next_step("read [policy] in it: nothing that a plan says can loosen it")
-    next_step(f"fedprune doctor{where}")
-    next_step(f"fedprune key-holder run{where}")
+    next_steps("read [policy] in it: nothing that a plan says can loosen it", "key-holder", out, FILE)
 
 
 @key_holder.command(

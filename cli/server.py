@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.documents import next_step
+from fedprune_cli.beginning import next_steps
 from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
@@ -117,10 +117,7 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
         return
     count = len(made.rounds.members or preparing.ids(roster, Role.MEMBER))
     click.echo(f"Written: {console.shown(out)}, for rounds of {count} members")
-    where = "" if str(out) == FILE else f" --config {console.shown(out)}"
-    next_step("read it: every key has its meaning above it")
-    next_step(f"fedprune doctor{where}")
-    next_step(f"fedprune server run{where}")
+    next_steps("read it: every key has its meaning above it", "server", out, FILE)
 
 
 def _given(options: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

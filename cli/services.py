@@ -1,4 +1,4 @@
-"""What `fedprune server`, `client` and `witness` have in common: `run` without being said, options, tables of texts."""
+"""What commands that run as services have in common: `run` without being said, options, tables of texts."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -83,20 +83,3 @@ def tell_to_carry(path: Path, once: bool, json_log: bool) -> None:
     waiting = sorted({one["recipient"] for one in found.get("leaving", ())})
     if waiting and found.get("by_hand", True):
         next_step(f"for {', '.join(waiting[:6])}: fedprune bundle export --to FOLDER --config {console.shown(path)}")
-
-
-def server_url(url: str | None, by_hand: bool, server: str) -> str:
-    """Where a server listens: as typed, asked for at a terminal, empty for packages carried by hand.
-
-    Raises UsageError where it is neither said nor anybody can be asked.
-    """
-    if url is not None and by_hand:
-        raise UsageError("--url and --by-hand exclude each other")
-    if by_hand:
-        return ""
-    if url is None and at_terminal():
-        question = f"Where does server/{server} listen? For example https://hub.example.org:8443; empty if by hand"
-        return str(click.prompt(question, default="", show_default=False, err=True)).strip()
-    if url is None:
-        raise UsageError("how is the server reached?", hint="add --url https://HOST:PORT, or --by-hand")
-    return url

@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
+from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
 from fedprune_cli.documents import check_free, next_step, write
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
-from fedprune_cli.services import ServiceGroup, config_option, server_url, tell_to_carry
+from fedprune_cli.services import ServiceGroup, config_option, tell_to_carry
 from fedprune_cli.status import show_status, watch_option
 
 FILE = "witness.toml"
@@ -31,10 +32,7 @@ def witness() -> None:
 
 @witness.command(epilog="Example: fedprune witness init --home wyn --url https://hub.example.org:8443")
 @home_option
-@click.option("--server", metavar="NAME", help="The server's name.  [default: the only one in the roster]")
-@click.option("--url", help="Where the server listens, for example https://hub.example.org:8443.")
-@click.option("--by-hand", is_flag=True, help="There is no network: packages are carried by hand.")
-@click.option("--proxy", help="A proxy that connections go through.")
+@server_options
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages.  [default: witnessing]")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @password_options
@@ -54,28 +52,16 @@ def init(home: Path, out: Path, password: PasswordSource, as_json: bool, **optio
     roster = preparing.roster_for(open_warned(home), Role.WITNESS)
     server = preparing.server_of(roster, options["server"])
     check_free(out, FILE)
-    filled: dict[str, dict[str, Any]] = {
-        "witness": {"home": preparing.seen_from(out, home)},
-        "server": {"id": server, "url": server_url(options["url"], options["by_hand"], server)},
-    }
-    if options["data"] is not None:
-        filled["witness"]["data"] = preparing.seen_from(out, options["data"])
-    if options["proxy"] is not None:
-        filled["server"]["proxy"] = options["proxy"]
+    filled = who_and_where("witness", home, out, server, options)
     found = parse_configuration(template(WitnessConfig, WITNESS, filled).encode(), out, WitnessConfig)
     key = make_key(found, password.read)
     write_witness_template(out, filled)
     if as_json:
-        facts = {"config": str(out), "home": str(home), "server": server, "url": found.server.url, "vkey": key.vkey}
-        console.print_json(facts)
+        console.print_json({**file_facts(out, home, found.server), "vkey": key.vkey})
         return
-    reached = f"at {found.server.url}" if found.server.url else "by hand"
-    click.echo(f"Written: {console.shown(out)}, for server/{server}, reached {reached}")
+    tell_written(out, found.server)
     click.echo(f"Key: {key.vkey}")
-    where = "" if str(out) == FILE else f" --config {console.shown(out)}"
-    next_step("tell members and auditors your key, over a way that the server does not control")
-    next_step(f"fedprune doctor{where}")
-    next_step(f"fedprune witness run{where}")
+    next_steps("tell members and auditors your key, over a way that the server does not control", "witness", out, FILE)
 
 
 @witness.command(epilog="Example: fedprune witness run --json-log --password-file /run/secrets/wyn 2>>wyn.log")

@@ -6,33 +6,12 @@ It writes the section "The log and its audit" of docs/SECURITY_FIGURES.md, and n
 not run is left out, never carried over.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from figure_table import ROOT, SEED, Figure, run_python, table, where, with_section
+from figure_table import SEED, Figure, Section, Suites, measured, table, where, write_sections
 
 AUDIT_SECTION = "## The log and its audit\n"
-
-
-def audited(what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str) -> Callable[[], Figure]:
-    """A figure from a module of tests that prints it.  tell: what is said of it."""
-
-    def run() -> Figure:
-        words = ["-m", f"tests.figures.{module}", *arguments]
-        return figure(what, tell, words, json.loads(run_python(words)))
-
-    return run
-
-
-def figure(what: str, tell: Callable[[dict[str, Any]], str], words: list[str], found: dict[str, Any]) -> Figure:
-    """The row for what such a command has printed."""
-    for failure in found["failures"]:
-        print(failure, file=sys.stderr)
-    return Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])
 
 
 def tampering(found: dict[str, Any]) -> str:
@@ -80,14 +59,14 @@ def log_tails(found: dict[str, Any]) -> str:
     return f"{counts['kills']:,} kills ({of}), {again}: {len(found['failures'])} with an entry lost, or a torn log"
 
 
-AUDIT: dict[str, Callable[[], Figure]] = {
-    "tampering": audited("A published log is changed", tampering, "tampering", "1000", "10000", str(SEED)),
-    "planted": audited(
-        "A log is forged with the keys of server and log, and audited without torch", planted, "planted"
+AUDIT: Suites = {
+    "tampering": measured("A published log is changed", tampering, "figures.tampering", "1000", "10000", str(SEED)),
+    "planted": measured(
+        "A log is forged with the keys of server and log, and audited without torch", planted, "figures.planted"
     ),
-    "split-views": audited("A server shows two histories", split_views, "split_views", "5", str(SEED)),
-    "log-tails": audited(
-        "kill -9 at every call that writes or publishes a log", log_tails, "log_tails", "3", str(SEED)
+    "split-views": measured("A server shows two histories", split_views, "figures.split_views", "5", str(SEED)),
+    "log-tails": measured(
+        "kill -9 at every call that writes or publishes a log", log_tails, "figures.log_tails", "3", str(SEED)
     ),
 }
 
@@ -131,20 +110,7 @@ would be in a power cut.
 
 def main() -> int:
     """Run the figures; returns 1 if one does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"figures whose name holds this text: {', '.join(AUDIT)}")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
-    options = parser.parse_args()
-    text = options.out.read_text() if options.out.exists() else "# Security figures\n"
-    figures: list[Figure] = []
-    for name, run in AUDIT.items():
-        if options.only in name:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            found = run()
-            print(f"{'holds' if found.holds else 'FAILS'}  {found.what}: {found.result}", flush=True)
-            figures.append(found)
-            options.out.write_text(with_section(text, AUDIT_SECTION, audit_page(figures)))
-    return 0 if all(found.holds for found in figures) else 1
+    return write_sections(__doc__, Section(AUDIT_SECTION, AUDIT, audit_page))
 
 
 if __name__ == "__main__":

@@ -6,29 +6,12 @@ It writes the section "Encrypted rounds" of docs/SECURITY_FIGURES.md, and nothin
 run is left out, never carried over.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from figure_table import ROOT, SEED, Figure, run_python, table, where, with_section
+from figure_table import SEED, Figure, Section, Suites, measured, table, where, write_sections
 
 HE_SECTION = "## Encrypted rounds\n"
-
-
-def measured(what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str) -> Callable[[], Figure]:
-    """A figure from a module of tests that prints it.  tell: what is said of it."""
-
-    def run() -> Figure:
-        words = ["-m", f"tests.{module}", *arguments]
-        found: dict[str, Any] = json.loads(run_python(words))
-        for failure in found["failures"]:
-            print(failure, file=sys.stderr)
-        return Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])
-
-    return run
 
 
 def counted(found: dict[str, Any]) -> str:
@@ -63,7 +46,7 @@ def decryption(found: dict[str, Any]) -> str:
     )
 
 
-HE: dict[str, Callable[[], Figure]] = {
+HE: Suites = {
     "he-exact": measured("Sums of encrypted vectors", counted, "figures.he_exact", "1000", "1"),
     "he-noise": measured("Noise, where there is hardly any room for it", noise, "figures.he_noise", "400", "1"),
     "he-ciphertexts": measured("Malformed ciphertexts and keys", counted, "attacks.ciphertexts", "500", "1"),
@@ -94,20 +77,7 @@ since a chunk that is opened and does not add up is always found.
 
 def main() -> int:
     """Run the figures; returns 1 if one does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"figures whose name holds this text: {', '.join(HE)}")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
-    options = parser.parse_args()
-    text = options.out.read_text() if options.out.exists() else "# Security figures\n"
-    figures: list[Figure] = []
-    for name, run in HE.items():
-        if options.only in name:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            found = run()
-            print(f"{'holds' if found.holds else 'FAILS'}  {found.what}: {found.result}", flush=True)
-            figures.append(found)
-            options.out.write_text(with_section(text, HE_SECTION, he_page(figures)))
-    return 0 if all(found.holds for found in figures) else 1
+    return write_sections(__doc__, Section(HE_SECTION, HE, he_page))
 
 
 if __name__ == "__main__":

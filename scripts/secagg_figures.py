@@ -1,24 +1,9 @@
 """The figures of secure aggregation, and the section of docs/SECURITY_FIGURES.md that shows them."""
 
-import json
 import re
-from collections.abc import Callable
 from typing import Any
 
-from figure_table import SEED, Figure, run_python, table, where
-
-
-def secagg(
-    what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str
-) -> Callable[[], list[Figure]]:
-    """A figure of secure aggregation, from a module that prints it.  tell: what is said of it."""
-
-    def run() -> list[Figure]:
-        words = ["-m", module, *arguments]
-        found: dict[str, Any] = json.loads(run_python(words))
-        return [Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])]
-
-    return run
+from figure_table import SEED, Figure, Suites, measured, run_python, table, where
 
 
 def dropouts(found: dict[str, Any]) -> str:
@@ -110,46 +95,46 @@ def views() -> list[Figure]:
     return [Figure("Split views: the smallest set that any strategy isolates", result, f'python -c "{code}"', holds)]
 
 
-FIGURES, S = "tests.figures", str(SEED)
+S = str(SEED)
 ENDS = ("TOO_FEW_CONTRIBUTIONS", "TOO_FEW_ENDORSEMENTS", "TOO_FEW_RESPONSES", "BAD_DEALING", "SUM_OUT_OF_RANGE")
-SECAGG: dict[str, Callable[[], list[Figure]]] = {
-    "secagg-dropouts": secagg(
+SECAGG: Suites = {
+    "secagg-dropouts": measured(
         "Every pattern of dropouts at every stage, n = 3 to 8: 4^n with three trips, 3^n with two",
         dropouts,
-        f"{FIGURES}.dropouts",
+        "figures.dropouts",
         *("8", "8", S),
     ),
-    "secagg-random-10": secagg(
-        "Random dropouts at every stage, n = 10", dropouts, f"{FIGURES}.random_dropouts", *("10", "110", "5", "2", S)
+    "secagg-random-10": measured(
+        "Random dropouts at every stage, n = 10", dropouts, "figures.random_dropouts", *("10", "110", "5", "2", S)
     ),
-    "secagg-random-30": secagg("The same, n = 30", dropouts, f"{FIGURES}.random_dropouts", *("30", "25", "4", "10", S)),
-    "secagg-random-100": secagg(
-        "The same, n = 100", dropouts, f"{FIGURES}.random_dropouts", *("100", "2", "1", "15", S)
+    "secagg-random-30": measured("The same, n = 30", dropouts, "figures.random_dropouts", *("30", "25", "4", "10", S)),
+    "secagg-random-100": measured(
+        "The same, n = 100", dropouts, "figures.random_dropouts", *("100", "2", "1", "15", S)
     ),
-    "secagg-threshold": secagg("t − 1 answers, n = 5 to 12", threshold, f"{FIGURES}.threshold", "50", "20", S),
-    "secagg-attribution": secagg(
-        "Bad dealers, endorsers and holders, 1 to 3 of 10", attribution, f"{FIGURES}.attribution", "10", "3", "1", S
+    "secagg-threshold": measured("t − 1 answers, n = 5 to 12", threshold, "figures.threshold", "50", "20", S),
+    "secagg-attribution": measured(
+        "Bad dealers, endorsers and holders, 1 to 3 of 10", attribution, "figures.attribution", "10", "3", "1", S
     ),
-    "secagg-distinguishing": secagg(
-        "Two worlds with one sum, n = 5: a classifier", distinguishing, f"{FIGURES}.distinguishing", "10000", "20000", S
+    "secagg-distinguishing": measured(
+        "Two worlds with one sum, n = 5: a classifier", distinguishing, "figures.distinguishing", "10000", "20000", S
     ),
-    "secagg-reuse": secagg("Keystreams in rounds with crashes", reuse, f"{FIGURES}.reuse", "1000", S),
-    "secagg-overflow": secagg(
+    "secagg-reuse": measured("Keystreams in rounds with crashes", reuse, "figures.reuse", "1000", S),
+    "secagg-overflow": measured(
         "All members at the bound, in the largest cohort of each width; errors",
         overflow,
-        f"{FIGURES}.overflow",
+        "figures.overflow",
         "10000",
         S,
     ),
-    "secagg-ledger": secagg(
+    "secagg-ledger": measured(
         "The disclosure ledger against an attacker who tries everything",
         ledger,
-        "tests.secagg.disclosure_oracle",
+        "secagg.disclosure_oracle",
         "10000",
         S,
     ),
     "secagg-views": views,
-    "secagg-servers": secagg("Malicious servers against real members", servers, "tests.attacks.rounds.servers", S),
+    "secagg-servers": measured("Malicious servers against real members", servers, "attacks.rounds.servers", S),
 }
 
 

@@ -2,25 +2,22 @@
 
     make figures        or        python scripts/security_figures.py [--only TEXT] [--out FILE.md]
 
-The section about rounds between institutions is written by scripts/station_figures.py, and left as it stands here.
+Sections that are written by scripts/station_figures.py, audit_figures.py and he_figures.py are left as they stand.
 
 Every row names the command that gives it again.  A row that was not run is left out, never carried over; but a section
 of which nothing was run stays as it is, under the commit that it names.
 """
 
-import argparse
 import json
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figure_table import ROOT, SEED, Figure, run_python, table, where
+from figure_table import PAGE, ROOT, SEED, Figure, Section, Suites, measured, run_python, table, where, write_sections
 from secagg_figures import SECAGG, SECTION, secagg_page
-from station_figures import STATION_SECTION
 
 
 def published_vectors() -> list[Figure]:
@@ -54,21 +51,15 @@ def testkit() -> list[Figure]:
     return [Figure("Testkit", f"{total} files, {faults} with one fault", "ls tests/vectors/package", True), *rows]
 
 
-def attack(what: str, module: str, *arguments: str) -> Callable[[], list[Figure]]:
-    """A suite of attacks that counts for itself."""
-
-    def run() -> list[Figure]:
-        words = ["-m", f"tests.attacks.{module}", *arguments]
-        found: dict[str, Any] = json.loads(run_python(words))
-        result = f"{found['attacks']:,} attacks: {found['accepted']} accepted, {found['crashes']} crashes, "
-        result += f"{found['published']} files released"
-        if "peak_kib" in found:
-            result += f"; at most {found['peak_kib'] / 1024:.0f} MiB of memory"
-        if found["skipped"]:
-            result += f"; not possible here: {', '.join(found['skipped'])}"
-        return [Figure(what, result, f"python {' '.join(words)}", not found["failures"])]
-
-    return run
+def attacks(found: dict[str, Any]) -> str:
+    """How many attacks, and what must not come of them."""
+    told = f"{found['attacks']:,} attacks: {found['accepted']} accepted, {found['crashes']} crashes, "
+    told += f"{found['published']} files released"
+    if "peak_kib" in found:
+        told += f"; at most {found['peak_kib'] / 1024:.0f} MiB of memory"
+    if found["skipped"]:
+        told += f"; not possible here: {', '.join(found['skipped'])}"
+    return told
 
 
 def crashes() -> list[Figure]:
@@ -113,13 +104,17 @@ def deletions() -> list[Figure]:
     return [Figure("Checks deleted one by one", result, "python scripts/check_deletion.py", not found["survivors"])]
 
 
-SUITES: dict[str, Callable[[], list[Figure]]] = {
+SUITES: Suites = {
     "vectors": published_vectors,
     "testkit": testkit,
-    "mutations": attack("Mutated packages", "mutations", "10000", str(SEED)),
-    "truncations": attack("Truncations of a package of 64 MiB", "truncations", "64", "1000", str(SEED)),
-    "relays": attack("Replay, wrong recipient, round or federation, stripped signature, forwarding, theft", "relays"),
-    "hostile": attack("Hostile files and folders", "hostile"),
+    "mutations": measured("Mutated packages", attacks, "attacks.mutations", "10000", str(SEED)),
+    "truncations": measured(
+        "Truncations of a package of 64 MiB", attacks, "attacks.truncations", "64", "1000", str(SEED)
+    ),
+    "relays": measured(
+        "Replay, wrong recipient, round or federation, stripped signature, forwarding, theft", attacks, "attacks.relays"
+    ),
+    "hostile": measured("Hostile files and folders", attacks, "attacks.hostile"),
     "crashes": crashes,
     "properties": properties,
     "deletions": deletions,
@@ -143,8 +138,7 @@ def _pytest(what: str, tests: list[str], words: str, options: list[str] | None =
 
 def page(figures: list[Figure]) -> str:
     """The first section, with the head of the document."""
-    return f"""# Security figures
-
+    return f"""{PAGE}
 What was attacked, how often, and what came of it. `make figures` runs everything again and writes this page; each row
 also names the command that gives it alone. {where()}
 
@@ -163,35 +157,9 @@ outside the project has reviewed it.
 """
 
 
-def kept(out: Path) -> list[str]:
-    """The sections as they stand in a document; `station_figures` writes the third one."""
-    text = out.read_text() if out.exists() else "# Security figures\n"
-    text, marker, third = text.partition(STATION_SECTION)
-    first, middle, second = text.partition(SECTION)
-    parts = (first, middle + second, marker + third)
-    return [part.rstrip("\n") + "\n" if part else "" for part in parts]
-
-
 def main() -> int:
-    """Run the suites; returns 1 if a figure does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ", ".join([*SUITES, *SECAGG])
-    parser.add_argument("--only", default="", help=f"suites whose name holds this text: {names}")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
-    options = parser.parse_args()
-    sections, holds = kept(options.out), True
-    for number, (suites, write) in enumerate(((SUITES, page), (SECAGG, secagg_page))):
-        figures: list[Figure] = []
-        for name, run in suites.items():
-            if options.only in name:
-                print(f"{name} …", file=sys.stderr, flush=True)
-                for figure in run():
-                    print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
-                    figures.append(figure)
-                sections[number] = write(figures)
-                options.out.write_text("\n".join(section for section in sections if section))
-        holds &= all(figure.holds for figure in figures)
-    return 0 if holds else 1
+    """Run the figures; returns 1 if one does not hold."""
+    return write_sections(__doc__, Section(PAGE, SUITES, page), Section(SECTION, SECAGG, secagg_page))
 
 
 if __name__ == "__main__":

@@ -6,32 +6,13 @@ It writes the section "Rounds between institutions" of docs/SECURITY_FIGURES.md,
 that was not run is left out, never carried over.
 """
 
-import argparse
-import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from figure_table import ROOT, SEED, Figure, run_python, table, where, with_section
+from figure_table import SEED, Figure, Section, Suites, measured, table, where, write_sections
 
 STATION_SECTION = "## Rounds between institutions\n"
 _NEVER = ("double answer", "reused keystream", "differing resend", "receipt without vector", "wrong sum")
-
-
-def station(
-    what: str, tell: Callable[[dict[str, Any]], str], module: str, *arguments: str
-) -> Callable[[], list[Figure]]:
-    """A figure of rounds between stations, from a module that prints it.  tell: what is said of it."""
-
-    def run() -> list[Figure]:
-        words = ["-m", f"tests.{module}", *arguments]
-        found: dict[str, Any] = json.loads(run_python(words))
-        for failure in found["failures"]:
-            print(failure, file=sys.stderr)
-        return [Figure(what, tell(found), f"python {' '.join(words)}", not found["failures"])]
-
-    return run
 
 
 def _never(counts: dict[str, int]) -> str:
@@ -122,20 +103,20 @@ def media(found: dict[str, Any]) -> str:
 
 _LOAD = ("100", "64", "5000", "10000", "1000")  # uploads at once, MiB of each, slow, half-open, uploads that are cut
 
-STATIONS: dict[str, Callable[[], list[Figure]]] = {
-    "station-kills": station(
+STATIONS: Suites = {
+    "station-kills": measured(
         "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "400", str(SEED)
     ),
-    "station-full-disk": station(
+    "station-full-disk": measured(
         "The disk is full, or breaks, at such a call", full_disk, "figures.full_disk", "5", "60", str(SEED)
     ),
-    "station-rollback": station(
+    "station-rollback": measured(
         "A home is put back to an earlier copy", rollback, "figures.rollback", "5", "9", str(SEED)
     ),
-    "station-clock": station("A clock is wrong", clock, "figures.clock", "5", "30", str(SEED)),
-    "transport-tls": station("Whoever must not connect tries to, as server or client", tls, "attacks.tls_cases"),
-    "transport-load": station("Many, slow and broken connections", load, "figures.transport_load", *_LOAD),
-    "media": station("Media of somebody who lies", media, "attacks.media"),
+    "station-clock": measured("A clock is wrong", clock, "figures.clock", "5", "30", str(SEED)),
+    "transport-tls": measured("Whoever must not connect tries to, as server or client", tls, "attacks.tls_cases"),
+    "transport-load": measured("Many, slow and broken connections", load, "figures.transport_load", *_LOAD),
+    "media": measured("Media of somebody who lies", media, "attacks.media"),
 }
 
 
@@ -177,20 +158,7 @@ the server or at a member.
 
 def main() -> int:
     """Run the figures; returns 1 if one does not hold."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help=f"figures whose name holds this text: {', '.join(STATIONS)}")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/SECURITY_FIGURES.md")
-    options = parser.parse_args()
-    text = options.out.read_text() if options.out.exists() else "# Security figures\n"
-    figures: list[Figure] = []
-    for name, run in STATIONS.items():
-        if options.only in name:
-            print(f"{name} …", file=sys.stderr, flush=True)
-            for figure in run():
-                print(f"{'holds' if figure.holds else 'FAILS'}  {figure.what}: {figure.result}", flush=True)
-                figures.append(figure)
-            options.out.write_text(with_section(text, STATION_SECTION, station_page(figures)))
-    return 0 if all(figure.holds for figure in figures) else 1
+    return write_sections(__doc__, Section(STATION_SECTION, STATIONS, station_page))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.flushing import flushing, stop_flushing
+
 if TYPE_CHECKING:
     from tests.ground import Ground
 
@@ -17,6 +19,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 hypothesis.settings.register_profile("fast", max_examples=40, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile("fast")
+
+__all__ = ["flushing"]  # a fixture
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--flush", action="store_true", help="flush to the disk, which takes longer (tests/flushing.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("--flush"):
+        stop_flushing()
 
 
 @pytest.fixture

@@ -32,10 +32,8 @@ def runs(script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def run(only: str, holds: bool = True, text: str | None = None) -> tuple[int, str]:
         figure = script.Figure("what", "measured anew", "command", holds)
-        for suites in (script.SUITES, script.SECAGG):
-            suites.clear()
-        script.SUITES["mutations"] = lambda: [figure]
-        script.SECAGG["secagg-reuse"] = lambda: [figure]
+        monkeypatch.setattr(script, "SUITES", {"mutations": lambda: [figure]})
+        monkeypatch.setattr(script, "SECAGG", {"secagg-reuse": lambda: [figure]})
         out = tmp_path / "page.md"
         out.write_text(DOCUMENT.read_text() if text is None else text)
         monkeypatch.setattr(sys, "argv", ["security_figures.py", "--only", only, "--out", str(out)])
@@ -82,7 +80,9 @@ def test_every_figure_of_rounds_is_found_by_one_word(script):
 
 
 def test_the_section_of_the_stations_is_left_alone(script, runs):
-    kept = f"{script.STATION_SECTION}\nwhat stands there\n"
+    import station_figures
+
+    kept = f"{station_figures.STATION_SECTION}\nwhat stands there\n"
     text = f"# Security figures\n\n{script.SECTION}\nold\n\n{kept}"
     assert runs("secagg", text=text)[1].endswith(f"\n\n{kept}")
     assert runs("mutations", text=text)[1].endswith(f"\n\n{script.SECTION}\nold\n\n{kept}")
@@ -92,13 +92,13 @@ def test_the_stations_write_their_section_alone(script, monkeypatch, tmp_path):
     import station_figures
 
     out = tmp_path / "page.md"
-    out.write_text(f"# Security figures\n\n{script.SECTION}\nold\n\n{script.STATION_SECTION}\nold\n")
+    out.write_text(f"# Security figures\n\n{script.SECTION}\nold\n\n{station_figures.STATION_SECTION}\nold\n")
     figure = script.Figure("what", "measured anew", "command", True)
     monkeypatch.setattr(station_figures, "STATIONS", {"station-kills": lambda: [figure]})
     monkeypatch.setattr(sys, "argv", ["station_figures.py", "--only", "kills", "--out", str(out)])
     assert station_figures.main() == 0
     text = out.read_text()
-    assert text.startswith(f"# Security figures\n\n{script.SECTION}\nold\n\n{script.STATION_SECTION}")
+    assert text.startswith(f"# Security figures\n\n{script.SECTION}\nold\n\n{station_figures.STATION_SECTION}")
     assert "| what | measured anew | `command` |" in text and text.count("old\n") == 1
 
 
@@ -107,13 +107,17 @@ def test_the_audit_writes_its_section_alone(script, monkeypatch, tmp_path):
     import station_figures
 
     out = tmp_path / "page.md"
-    out.write_text(f"# Security figures\n\n{script.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}\nold\n")
+    out.write_text(
+        f"# Security figures\n\n{station_figures.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}\nold\n"
+    )
     figure = script.Figure("what", "measured anew", "command", True)
-    monkeypatch.setattr(audit_figures, "AUDIT", {"tampering": lambda: figure})
+    monkeypatch.setattr(audit_figures, "AUDIT", {"tampering": lambda: [figure]})
     monkeypatch.setattr(sys, "argv", ["audit_figures.py", "--only", "tamper", "--out", str(out)])
     assert audit_figures.main() == 0
     text = out.read_text()
-    assert text.startswith(f"# Security figures\n\n{script.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}")
+    assert text.startswith(
+        f"# Security figures\n\n{station_figures.STATION_SECTION}\nold\n\n{audit_figures.AUDIT_SECTION}"
+    )
     assert "| what | measured anew | `command` |" in text and text.count("old\n") == 1
     section = text.partition(audit_figures.AUDIT_SECTION)[2]
     monkeypatch.setattr(station_figures, "STATIONS", {"station-kills": lambda: [figure]})

@@ -358,7 +358,7 @@ def test_a_busy_register_is_waited_for_and_then_named(folder: Path, monkeypatch:
             pass
 
 
-def test_it_is_as_durable_as_sqlite_can_be(register: AuthorityRegister):
+def test_it_is_as_durable_as_sqlite_can_be(flushing: None, register: AuthorityRegister):
     ask = register._connection.execute
     assert ask("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ask("PRAGMA synchronous").fetchone() == (2,)  # FULL

@@ -138,10 +138,11 @@ def test_what_was_committed_outlives_a_kill(path):
         assert register.find(Slot.of(head(sequence=2).context)).published is False
 
 
-def test_what_is_committed_is_on_disk(register):
+def test_what_is_committed_is_on_disk(flushing, path):
     """NORMAL would lose committed rows with the power; so would a journal in memory."""
-    (mode,) = register.connection.execute("PRAGMA journal_mode").fetchone()
-    (synchronous,) = register.connection.execute("PRAGMA synchronous").fetchone()
+    with open_register(path) as register:
+        (mode,) = register.connection.execute("PRAGMA journal_mode").fetchone()
+        (synchronous,) = register.connection.execute("PRAGMA synchronous").fetchone()
     assert (mode, synchronous) == ("wal", 2)
 
 

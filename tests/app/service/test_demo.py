@@ -95,7 +95,7 @@ def test_the_text_that_explains_names_commands_that_there_are(town):
     lines = [line.split()[1:] for line in words.splitlines() if line.startswith("  fedprune ")]
     assert len(lines) == 9
     for line in lines:
-        command, context = cli, click.Context(cli, info_name="fedprune")
+        command, context = cli, click.Context(cli, info_name="fedprune", **cli.context_settings)
         while isinstance(command, click.Group):
             command = command.commands[line.pop(0)]
         command.make_context(command.name or "", line, parent=context)
