@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspallm_secure.he.parameters import DEGREE, choose
+from fedspallm_secure.secagg import slot_keystreams
 from fedspallm_secure.secagg.fields import SumWord
 from fedspallm_secure.secagg.slot_keystreams import CHUNK_BYTES, slot_keystream
 
@@ -47,11 +48,13 @@ def test_it_is_its_twin_everywhere_and_fewer_slots_are_a_prefix(key, chunk, slot
 
 
 def test_one_piece_may_not_be_enough(monkeypatch):
-    """Where few words count it reads on; the numbers stay the same ones."""
-    modulus = 2**40 + 1  # every second word is skipped
-    expected = twin(KEY, 3, DEGREE * 8, modulus)
-    assert slot_keystream(KEY, 3, DEGREE * 8, modulus).tolist() == expected
-    assert slot_keystream(KEY, 3, DEGREE, modulus).tolist() == expected[:DEGREE]
+    """Where few words count it reads on, and what it reads on is new."""
+    modulus, pieces = 2**40 + 1, []  # every second word is skipped
+    write = slot_keystreams.write_keystream
+    monkeypatch.setattr(slot_keystreams, "write_keystream", lambda *given: pieces.append(given[1]) or write(*given))
+    slots = CHUNK_BYTES // 32
+    assert slot_keystream(KEY, 0, slots, modulus).tolist() == twin(KEY, 0, slots, modulus)
+    assert len(pieces) == 2
 
 
 @pytest.mark.parametrize("modulus", [3, 5, 12, 31])

@@ -55,11 +55,15 @@ class KeyHolderStation:
         self.folder = folder
         self.told: list[tuple[Arrived, FedSpaError]] = []
         self.own = Own(post.party, post.signer, post.trust, policy)
-        number = post.journal.last_round()
-        records = post.journal.records(number, read_key_holder_record) if number else []
-        self.machine = KeyHolder.restore(self.own, records)
+        self.machine = self._restored()
+        self._in_doubt = False  # whether the machine may know what was not written down
         self._parameters, self._stock = parameters, stock
         self.keep_stock()
+
+    def _restored(self) -> KeyHolder:
+        number = self.post.journal.last_round()
+        records = self.post.journal.records(number, read_key_holder_record) if number else []
+        return KeyHolder.restore(self.own, records)
 
     # Keys
 
@@ -120,6 +124,7 @@ class KeyHolderStation:
         """Act on everything in the inbox; how many packages were settled.  Errors: as of `take_in`."""
         self._expire()
         settled = take_in(self.post, self.act, lambda arrived, error: self.told.append((arrived, error)))
+        self._settle_doubt()
         if settled:
             self.post.spool.discard(self.post.journal.last_round())
             self._sweep()
@@ -128,8 +133,19 @@ class KeyHolderStation:
 
     def act(self, parcel: Parcel) -> None:
         """Act on a message of the server."""
-        arrived = arrived_of(parcel)
-        match parcel.type:
+        self._settle_doubt()
+        self._in_doubt = True
+        self._act(arrived_of(parcel))
+        self._in_doubt = False
+
+    def _settle_doubt(self) -> None:
+        """After an error what was decided may not have been written down: then it must not count."""
+        if self._in_doubt:
+            self.machine = self._restored()
+        self._in_doubt = False
+
+    def _act(self, arrived: Arrived) -> None:
+        match arrived.type:
             case "plan":
                 self._on_plan(self._open(arrived))
             case "decrypt-request":
@@ -141,7 +157,7 @@ class KeyHolderStation:
                 if self.machine.over:
                     self._erase(self.machine.key_hash)
             case _:
-                raise NotAwaited(f"no package of type {parcel.type!r} is awaited")
+                raise NotAwaited(f"no package of type {arrived.type!r} is awaited")
 
     def _open(self, arrived: Arrived) -> Incoming:
         opened = self.post.open(arrived, Awaited(types=_SMALL))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fedspallm_secure.crypto.encoding import INTEGER_BOUND, decode_base64, decode_hex, encode_base64, fields
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.merkle import HASH_SIZE
-from fedspallm_secure.crypto.sealing import Kem, RecipientKey
+from fedspallm_secure.crypto.sealing import FILE_KEY_SIZE, Kem, RecipientKey, wrap
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import FormatError
 from fedspallm_secure.he.parameters import Parameters
@@ -120,8 +120,9 @@ class CipherKey:
     def check(self, public: bytes, federation: str, party: Party, at: int) -> None:
         """Raise BadSignature unless `public` signed it; CertificateRefused, CertificateExpired if it is another's.
 
-        at: Unix seconds.
+        at: Unix seconds.  Raises FormatError where nothing can be sealed to it: found later, that would cost a prekey.
         """
         self.statement.verify_by(public)
         check_named((self.federation, self.party), (federation, party), _WHAT)
         check_validity(self.not_before, self.not_after, at, f"{_WHAT} of {self.party}")
+        wrap(bytes(FILE_KEY_SIZE), self.recipient, b"")

@@ -28,7 +28,7 @@ from fedspallm_secure.protocol.rounds.survivors import SurvivorList
 from fedspallm_secure.protocol.rounds.unmasking import ForwardedDeal
 
 LENGTH = 4  # bytes of the length before a header
-HEADER_LIMIT = 1 << 24  # bytes, with the length
+HEADER_LIMIT = 1 << 27  # bytes: a list of the largest size in base64, and 2 KiB for every survivor
 _BITS_LIMIT = CHUNKS_LIMIT // 4  # hex digits
 _WHAT = "the decrypt request"
 _CHALLENGE = "the decrypt challenge"

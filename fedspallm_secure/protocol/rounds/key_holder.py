@@ -235,7 +235,10 @@ class KeyHolder:
             if Abort.parse(incoming.body).gid is not None:
                 return Step()
         else:
-            Result.parse(incoming.body).check(own.server, plan.federation, plan.round, self.plan_hash)
+            result = Result.parse(incoming.body)
+            result.check(own.server, plan.federation, plan.round, self.plan_hash)
+            if self.survivors is not None and result.survivors != self.survivors.hash:
+                raise UnmaskingDeclined("the result is over another list than the sums that I decrypted", check="K9")
         return Step() if self.over else self._step(KeyErased())
 
     def expire(self, now: int) -> Step[KeyHolderRecord]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,7 @@ from fedspallm_secure.he import bfv
 from fedspallm_secure.he.keys import SecretKey
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.secagg.thresholds import Profile
-from tests.clear_cipher import clear
+from tests.clear_cipher import clear, slots_in
 from tests.federation import TinyWork, plain_sum
 from tests.protocol.rounds.member_stage import MEMBERS, group
 
@@ -153,6 +154,32 @@ def test_of_anything_but_the_sum_of_their_vectors_nothing_comes_out(cleared, fou
     for keys in (KEYS[::-1][:3], [*KEYS[:3], key_of("west")], [*KEYS[:3], KEYS[0]]):
         with pytest.raises(SumOutOfRange):
             decrypted(found, SecretKey(b"key"), whole, keys)
+
+
+def test_what_does_come_out_of_something_else_is_the_sum_and_what_was_known_before(cleared):
+    """Votes of a cohort that fills n_max: nearly every number is one that members can have made.
+
+    The victim's vector is shown as the sum.  What comes out, with all that the server has, gives the sum and no more.
+    """
+    parameters = parameters_of(VOTES)
+    found = replace(VOTES, matrices=(MatrixShape("up", 1, parameters.per_slot * 50),))
+    vectors = {member: vector(found, member) for member in MEMBERS}
+    keys = [key_of(member) for member in MEMBERS]
+    known = {member: covered(parameters, vectors[member])[:50] for member in MEMBERS}
+    shown = decrypted(found, SecretKey(b"key"), [vectors["mid"]], keys)
+    digits = np.array([parameters.base**digit for digit in range(parameters.per_slot)])
+    keep = found.counts.unpack(shown.count, found.weights).astype(int)
+    slots = keep.reshape(50, -1) @ digits
+    rest = (slots - known["mid"] + sum(known.values())) % parameters.plain_modulus
+    honest = plain_sum(found, (streams(found, member) for member in MEMBERS))
+    truth = found.counts.unpack(honest.count, found.weights).astype(int)
+    assert keep.tolist() != truth.tolist()
+    assert rest.tolist() == (truth.reshape(50, -1) @ digits).tolist()
+
+
+def covered(parameters, places: bytes):
+    """The slots that somebody with the secret BFV key sees in a vector of one chunk."""
+    return slots_in(parameters, chunk_in(VOTES, places))
 
 
 def test_who_sent_what_cannot_be_added_is_named(cleared):

@@ -10,7 +10,15 @@ from fedspallm_secure.app.rounds import round_keys
 from fedspallm_secure.app.rounds.planning import cipher_for
 from fedspallm_secure.app.stations import key_holder_station
 from fedspallm_secure.app.stations.station import check_sequence
-from fedspallm_secure.errors import NotAwaited, OutOfTurn, PlanDeclined, RecordDamaged, RolledBack, UnmaskingDeclined
+from fedspallm_secure.errors import (
+    NotAwaited,
+    OutOfTurn,
+    PlanDeclined,
+    RecordDamaged,
+    RevocationListStale,
+    RolledBack,
+    UnmaskingDeclined,
+)
 from fedspallm_secure.protocol.rounds.decrypting import Challenge
 from fedspallm_secure.protocol.rounds.key_holder import KeyErased, SumDecrypted, SumShown, read_key_holder_record
 from fedspallm_secure.protocol.rounds.outcomes import Abort
@@ -289,6 +297,26 @@ def test_the_secrets_of_a_round_that_nobody_ends_are_erased_after_it(at):
         with pytest.raises(IndexError):
             found.secret()
         assert again(found).machine.over
+
+
+def test_what_could_not_be_sealed_was_not_decided(at, monkeypatch):
+    """The revocation list ends while a sum is looked at: nothing of it counts before it is written down."""
+    with at("decrypt-request") as found:
+        vault, now = found.vault, found.found.now
+        given = vault.machine.on_request
+
+        def slowly(*arguments):
+            step = given(*arguments)
+            found.found.now = vault.post.trust.crl.next_update + 1
+            return step
+
+        monkeypatch.setattr(vault.machine, "on_request", slowly)
+        (error,) = found.work()
+        assert isinstance(error, RevocationListStale)
+        assert vault.machine.shown == {} and found.made("decrypt-challenge") == 0
+        found.found.now = now
+        assert found.work() == [] and found.made("decrypt-challenge") == 1
+        assert again(found).machine.shown == vault.machine.shown != {}
 
 
 def test_one_key_for_one_round(at):

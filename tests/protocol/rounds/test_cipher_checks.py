@@ -6,15 +6,39 @@ from typing import Any
 
 import pytest
 
-from fedspallm_secure.errors import PlanDeclined, ResponseRefused
+from fedspallm_secure.crypto.sealing import Kem, RecipientKey
+from fedspallm_secure.errors import OutOfTurn, PlanDeclined, ResponseRefused
 from fedspallm_secure.protocol.rounds.cipher_checks import check_capacity, check_challenge
+from fedspallm_secure.protocol.rounds.deals import Handover
 from fedspallm_secure.protocol.rounds.decrypting import Challenge
+from fedspallm_secure.protocol.rounds.member import Member
 from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.records_member import Dealt
+from fedspallm_secure.protocol.rounds.sealed_seeds import check_seed, opened_key
+from fedspallm_secure.secagg.context import GroupContext
+from fedspallm_secure.secagg.disclosure import Ledger
+from fedspallm_secure.secagg.envelopes import open_row
 from fedspallm_secure.secagg.fields import SumWord
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.parties import DAY, NOW
 from tests.protocol.rounds.holder_stage import CHUNKS, OTHER_ROOT, ROOT, group_of, one_trip
-from tests.protocol.rounds.member_stage import HOLDER, Case, cipher_key, encryption, plan, plan_key
+from tests.protocol.rounds.member_stage import (
+    FIRST,
+    HOLDER,
+    KEY_SECRET,
+    ME,
+    NEXT,
+    Case,
+    cipher_key,
+    encryption,
+    incoming,
+    plan,
+    plan_key,
+    prekeys,
+)
+
+PREKEY = prekeys(ME)[NEXT - FIRST]
+USELESS = RecipientKey(Kem.HYBRID, KEY_SECRET.recipient_key.public[:-32] + bytes(32))  # everybody knows its secret
 
 
 def of_one_trip(key: Any = None, **use: Any) -> Case:
@@ -52,6 +76,7 @@ FAULTS: list[tuple[str, Callable[[], Case], str]] = [
     ("of another federation", lambda: of_one_trip(cipher_key(federation="hearts.example")), "hearts"),
     ("in another's name", lambda: of_one_trip(cipher_key(by="key-holder/other", signed_by=str(HOLDER))), "vault"),
     ("expired", lambda: of_one_trip(cipher_key(not_after=NOW - 2 * DAY, not_before=NOW - 9 * DAY)), "ended|valid"),
+    ("a key that nothing can be sealed to", lambda: of_one_trip(cipher_key(recipient=USELESS)), "cannot be sealed to"),
     ("other parameters", lambda: of_one_trip(cipher_key(encryption(4))), "other parameters"),
 ]
 
@@ -120,3 +145,44 @@ def test_d2_with_one_fault(body):
     with pytest.raises(ResponseRefused) as found:
         check_challenge(one_trip(), group_of(), body, ROOT)
     assert found.value.check == "D2"
+
+
+# What a member makes of it
+
+
+def dealt(gid: int) -> tuple[Member, Dealt, Handover, GroupContext]:
+    """A member that has contributed to a group."""
+    machine, _ = of_one_trip().run()
+    machine.freeze(gid, bytes(32))
+    step = machine.hand_over(machine.prepare(gid, PREKEY), bytes(32))
+    context, form = machine.round.links[gid].context, machine.round.plan.groups[gid].deal_form
+    (record,) = (one for one in step.records if isinstance(one, Dealt))
+    return machine, record, Handover.parse(step.messages[0].body, *form), context
+
+
+def test_its_seed_goes_to_the_key_holder_and_stays_nowhere():
+    keys = set()
+    for gid in (0, 1, 0):
+        _, record, handover, context = dealt(gid)
+        (envelope,) = handover.envelopes
+        check_seed(context, "mid", handover.deal, envelope, HOLDER, KEY_SECRET)
+        row = open_row(context, "mid", str(HOLDER), envelope, KEY_SECRET, 0, 1)
+        assert row.shares != record.shares and row.blind_seed != record.blind_seed, "what it keeps is not its seed"
+        keys.add(opened_key(context, "mid", envelope, HOLDER, KEY_SECRET))
+    assert len(keys) == 3, "each contribution has a seed of its own"
+
+
+def test_the_draft_has_the_key_of_that_seed():
+    machine, _ = of_one_trip().run()
+    machine.freeze(0, bytes(32))
+    draft = machine.prepare(0, PREKEY)
+    context = machine.round.links[0].context
+    assert draft.slot_key == opened_key(context, "mid", draft.envelopes[0], HOLDER, KEY_SECRET)
+    assert (draft.count_terms, draft.sum_terms, draft.edges) == ((), (), ())
+
+
+def test_nothing_is_asked_of_members():
+    machine, _, _, _ = dealt(0)
+    with pytest.raises(OutOfTurn, match="nothing is asked of members"):
+        machine.on_unmask_request(incoming("unmask-request", b"{}", machine.round.plan), Ledger(), NOW)
+    assert machine.answer is None

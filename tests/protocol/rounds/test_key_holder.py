@@ -289,10 +289,10 @@ def test_what_was_decrypted_once_is_never_decrypted_to_something_else():
 # The end
 
 
-def result(by: str = "server/hub") -> bytes:
+def result(by: str = "server/hub", over: Any = None) -> bytes:
     made = one_trip()
     groups = [GroupResult(0, made.groups[0].weights, 5, "0a" * 32, "0b" * 32, 1, 1)]
-    given = made.federation, made.round, made.hash, list_of().hash, groups, [], []
+    given = made.federation, made.round, made.hash, (over or list_of()).hash, groups, [], []
     return Result.make(lungs()[by].signer, *given).encode()
 
 
@@ -309,6 +309,15 @@ def test_a_round_that_nobody_ends_is_over_after_its_last_deadline():
     assert machine.expire(one_trip().deadlines.abort).records == () and not machine.over
     assert machine.expire(one_trip().deadlines.abort + 1).records == (KeyErased(),) and machine.over
     assert machine.expire(one_trip().deadlines.abort + 1).records == ()
+
+
+def test_a_result_over_another_list_than_it_was_shown_is_told():
+    machine = taken()
+    Case().give(machine)
+    with pytest.raises(UnmaskingDeclined, match="another list") as found:
+        machine.on_end(to_holder("result", result(over=list_of(FOUR))))
+    assert found.value.check == "K9" and not machine.over
+    assert machine.on_end(to_holder("result", result())).records == (KeyErased(),)
 
 
 def test_what_is_no_end_erases_nothing():

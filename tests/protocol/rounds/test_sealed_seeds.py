@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from fedspallm_secure.crypto.encoding import pae
 from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.labels import Label, derive_key
 from fedspallm_secure.crypto.sealing import Kem, RecipientSecret
 from fedspallm_secure.errors import BadShare, FormatError
 from fedspallm_secure.protocol.rounds.deals import Deal
@@ -33,6 +35,14 @@ def sealed(seed: int, **changes) -> tuple[Deal, bytes]:
 def test_the_key_holder_gets_the_key_of_the_members_keystream():
     check()
     assert opened_key(CONTEXT, "mid", GIVEN.envelope, HOLDER, KEY_SECRET) == slot_key(CONTEXT, SEED)
+
+
+def test_the_key_is_derived_as_the_specification_says():
+    """SPEC section 12 "Keys", by hand."""
+    plan_hash, gid = bytes.fromhex(one_trip().hash), (0).to_bytes(4, "little")
+    context = pae(plan_hash, gid, b"self", b"slot")
+    expected = derive_key(SEED.to_bytes(32, "big"), Label.SECAGG_STREAM, context, salt=b"", size=32)
+    assert slot_key(CONTEXT, SEED) == expected
 
 
 def test_keys_belong_to_one_seed_plan_and_group():
