@@ -1,9 +1,12 @@
 """The `fedprune` group: errors become one line, one hint and one exit code."""
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
 
 import click
 from fedprune_cli import console
@@ -72,7 +75,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # other where there are fewer cores than threads.
     if "GOMP_SPINCOUNT" not in os.environ:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # As the first process of a container it gets no signal for which it has no handler, and services set theirs late.
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(run(arguments))
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
