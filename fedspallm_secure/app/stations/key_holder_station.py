@@ -5,16 +5,16 @@ until its round is over; of single vectors nothing is kept.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from fedspallm_secure.app.rounds.ciphers import check_sums, decrypted
 from fedspallm_secure.app.rounds.round_keys import RoundSecret, make_round_key
 from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.app.stations.shown_sums import ShownSums, places_at, places_of, sweep
 from fedspallm_secure.app.stations.station import arrived_of, take_in
 from fedspallm_secure.app.stations.sum_inflow import Inbound, OpenedChunks, SumInflow
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
@@ -23,14 +23,12 @@ from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.receiving import Awaited
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.decrypting import HEADER_LIMIT, opening_size
-from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.key_holder import KeyHolder, KeyHolderRecord, read_key_holder_record
 from fedspallm_secure.protocol.rounds.member_own import Own
 from fedspallm_secure.protocol.rounds.messages import Incoming, Step
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.secagg.disclosure import Ledger
-from fedspallm_secure.storage.files import disk_errors, remove_tree, sync_folder
 from fedspallm_secure.storage.package_reader import open_package
 from fedspallm_secure.storage.spool import Arrived
 
@@ -127,7 +125,8 @@ class KeyHolderStation:
         self._settle_doubt()
         if settled:
             self.post.spool.discard(self.post.journal.last_round())
-            self._sweep()
+            current = self.machine.plan.round if self.machine.taken is not None and not self.machine.over else None
+            sweep(self.folder, current)
             self.keep_stock()
         return settled
 
@@ -185,14 +184,14 @@ class KeyHolderStation:
         with open_package(arrived.path) as package:
             group = machine.group_in(Incoming(package.head, b""), "decrypt-request", now)
         awaited = Awaited(types=frozenset({"decrypt-request"}), most=HEADER_LIMIT + group.upload_size)
-        with self._file("incoming.part") as file:
+        with self._sums.draft("incoming.part") as file:
             inflow = SumInflow(file.fileno(), group)
             head = self.post.open_through(arrived, awaited, inflow.write)
             header, root = inflow.end()
             with self._secret() as secret:
                 step = machine.on_request(Incoming(head, header), root.hex(), self._ledger, secret.recipient, now)
             if step.records:
-                self._place("incoming.part", self._sum_name(group.gid))
+                self._sums.place("incoming.part", group.gid)
         self.post.remember("ledger", "*", self._ledger.with_release(*machine.releases).to_dict())
         self._keep(step)
 
@@ -203,19 +202,17 @@ class KeyHolderStation:
         shown, survivors = machine.shown[group.gid], machine.listed(group.gid).ids
         size = opening_size(group, len(survivors), shown.chunks)
         awaited = Awaited(types=frozenset({"decrypt-opening"}), plaintext_length=size)
-        with self._file("opening.part") as file:
+        with self._sums.draft("opening.part") as file:
             self.post.open_through(arrived, awaited, Inbound(file.fileno()).write)
             file.seek(0)
             opened = OpenedChunks(file, machine, group)
-            with self._sum(group) as places:
-                sums = [_place(places, group, chunk) for chunk in shown.chunks]
+            with self._sums.read(group.gid) as whole:
+                sums = places_at(whole, group, shown.chunks)
                 key = next(one for one in self.held_keys() if one.hash == machine.key_hash)
                 check_sums(group, key.public, [opened.of(member) for member in survivors], sums)
-                places.seek(0)
                 with self._secret() as secret:
-                    whole = iter(lambda: places.read(group.upload_tile), b"")
                     keys = machine.slot_keys(group.gid, secret.recipient)
-                    streams = decrypted(group, secret.decryption, whole, keys)
+                    streams = decrypted(group, secret.decryption, places_of(whole, group), keys)
         parts = [part.data for part in streams.parts]
         hasher = hashlib.sha256()
         for part in parts:
@@ -240,53 +237,13 @@ class KeyHolderStation:
             self.post.send(message.type, message.recipient, [message.body], round, plan_hash, message.group)
 
     @property
+    def _sums(self) -> ShownSums:
+        return ShownSums(self.folder, self.machine.plan.round)
+
+    @property
     def _ledger(self) -> Ledger:
         found = self.post.journal.recall("ledger", "*")
         return Ledger() if found is None else Ledger.from_dict(found)
-
-    # Files
-
-    @property
-    def _round_folder(self) -> Path:
-        return self.folder / f"round-{self.machine.plan.round}"
-
-    def _sum_name(self, gid: int) -> str:
-        return f"{gid:04d}.sum"
-
-    @contextmanager
-    def _sum(self, group: GroupPlan) -> Iterator[BinaryIO]:
-        path = self._round_folder / self._sum_name(group.gid)
-        if not path.exists():
-            raise RecordDamaged(f"the sum of group {group.gid} is not there any more")
-        with disk_errors(path), path.open("rb") as file:
-            yield file
-
-    @contextmanager
-    def _file(self, name: str) -> Iterator[BinaryIO]:
-        path = self._round_folder / name
-        with disk_errors(path):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            try:
-                with path.open("w+b", buffering=0) as file:
-                    yield file
-            finally:
-                path.unlink(missing_ok=True)
-
-    def _place(self, part: str, name: str) -> None:
-        """Give a file its name, durably, before anything counts on it."""
-        path = self._round_folder / part
-        with disk_errors(path):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.rename(self._round_folder / name)
-            sync_folder(self._round_folder)
-
-    def _sweep(self) -> None:
-        """Drop the sums of rounds that are over."""
-        if self.folder.is_dir():
-            for path in self.folder.glob("round-*"):
-                if self.machine.taken is None or self.machine.over or path != self._round_folder:
-                    remove_tree(path)
 
     # Newer rosters
 
@@ -295,8 +252,3 @@ class KeyHolderStation:
         self.own = Own(self.post.party, self.post.signer, self.post.trust, self.policy)
         self.machine.own = self.own
         self.keep_stock()
-
-
-def _place(places: BinaryIO, group: GroupPlan, chunk: int) -> bytes:
-    places.seek(chunk * group.upload_tile)
-    return places.read(group.upload_tile)
