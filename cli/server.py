@@ -68,7 +68,7 @@ def server() -> None:
 )
 @click.option("--compare", type=click.Choice(["matrix", "row"]), help="Within what weights are compared.")
 @click.option("--member", "members", multiple=True, metavar="NAME", help="A member that is asked; by default all are.")
-@click.option("--min-cohort", type=int, help="Fewest members per layer.  [default: 3]")
+@click.option("--min-cohort", type=int, help="Fewest members per layer.  [default: colluders + 3]")
 @click.option("--spread", is_flag=True, default=None, help="Take as many rounds as budgets need to cover all layers.")
 @click.option("--colluders", type=int, help="Members that may work with the server.  [default: a third of a cohort]")
 @click.option(
@@ -100,6 +100,7 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
     holder = (options["key_holder"],) if options["key_holder"] else ()
     preparing.check_known(roster, Role.KEY_HOLDER, holder, "--key-holder")
+    options["min_cohort"] = preparing.least_cohort(options["min_cohort"], options["colluders"])
     preparing.check_cohort(roster, options["members"], options["min_cohort"] or 3)
     preparing.check_model(model)
     preparing.check_pattern(model, options["pattern"])

@@ -119,6 +119,15 @@ def test_a_server_begins_with_everything_said(enrolled, fedprune, place):
     assert found.deadlines.contribution == 14 * 86400
 
 
+def test_colluders_alone_give_the_least_cohort_that_fits(place, fedprune):
+    Ceremony(place).enrol_all(*PARTIES, "member/east")
+    code, out, _ = fedprune(*SERVER, "--colluders", "1")
+    assert (code, out) == (0, "Written: federation.toml, for rounds of 4 members\n")
+    found = read_federation(place / "federation.toml").rounds
+    assert (found.min_cohort, found.colluders) == (4, 1)
+    assert "3 more than colluders or above" in " ".join((place / "federation.toml").read_text().split())
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -132,7 +141,9 @@ def test_a_server_begins_with_everything_said(enrolled, fedprune, place):
         (["--sparsity", "0.5", "--pattern", "2:4"], 2, ["keep one of them"]),
         (["--sparsity", "2"], 2, ["--sparsity", "below 1"]),
         (["--listen", "here"], 2, ["--listen", "ADDRESS:PORT"]),
-        (["--colluders", "1"], 2, ["at least 4 members"]),
+        (["--colluders", "1"], 2, ["3 members cannot make a cohort of 4", "3 members more than --colluders"]),
+        (["--member", "north"], 2, ["1 member cannot make a cohort of 3"]),
+        (["--colluders", "1", "--min-cohort", "3"], 2, ["--min-cohort: with colluders = 1", "at least 4 members"]),
         (["--pattern", "2:1"], 2, ["2:1"]),
     ],
 )

@@ -95,7 +95,9 @@ class Rounds(Section):
         [], "Members that are asked, by name. Empty: all members of the roster."
     )
     min_cohort: Annotated[int, by(whole(MIN_HONEST, PARTIES_LIMIT))] = said(
-        3, "Fewest members that prune the same layer. Their sum hides them from each other and from you."
+        3,
+        "Fewest members that prune the same layer, 3 more than colluders or above. Their sum hides them from each "
+        "other and from you.",
     )
     spread: Annotated[bool, by(flag)] = said(
         False, "Take as many rounds for a pass as the members' budgets need to cover all layers."

@@ -6,6 +6,7 @@ from pathlib import Path
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
 from fedspallm_secure.protocol.roster import Roster
+from fedspallm_secure.secagg.thresholds import MIN_HONEST
 from fedspallm_secure.storage.files import is_file
 from fedspallm_secure.storage.home import Home
 
@@ -54,13 +55,21 @@ def check_known(roster: Roster, role: Role, names: tuple[str, ...], option: str)
             )
 
 
+def least_cohort(min_cohort: int | None, colluders: int | None) -> int | None:
+    """The fewest members per layer: as typed, else the fewest that so many colluders allow; None for the default."""
+    if min_cohort is not None or colluders is None:
+        return min_cohort
+    return max(colluders, 0) + MIN_HONEST
+
+
 def check_cohort(roster: Roster, named: tuple[str, ...], min_cohort: int) -> None:
     """Raise UsageError where there are too few members for a single cohort."""
     count = len(named or ids(roster, Role.MEMBER))
     if count < min_cohort:
         raise UsageError(
-            f"{count} members cannot make a cohort of {min_cohort}",
-            hint="have the authority enrol more members and import its newest roster",
+            f"{count} member{'' if count == 1 else 's'} cannot make a cohort of {min_cohort}",
+            hint="have the authority enrol more members and import its newest roster; a cohort has 3 members more than "
+            "--colluders",
         )
 
 
@@ -78,7 +87,10 @@ def server_of(roster: Roster, named: str | None) -> str:
 def check_model(path: Path) -> None:
     """Raise MissingInput unless there is a model folder; what is in it is looked at by `fedprune doctor`."""
     if not is_file(path / "config.json"):
-        raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
+        raise MissingInput(
+            f"{path} is not a model folder",
+            hint="give the folder that holds config.json; nothing is ever downloaded for you",
+        )
 
 
 def check_pattern(path: Path, spelled: str | None) -> None:
