@@ -37,7 +37,10 @@ class Tokenizer:
     def __init__(self, path: Path, vocabulary: int) -> None:
         """Load from `path`.  Raises MissingInput or ForeignFile."""
         if not any((path / name).is_file() for name in _TOKENIZER_FILES):
-            raise MissingInput(f"{path} has no tokenizer files", hint="copy tokenizer.json and its companions there")
+            raise MissingInput(
+                f"{path} has no tokenizer files",
+                hint="copy tokenizer.json and its companions there; nothing is ever downloaded for you",
+            )
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False, use_fast=True

@@ -138,7 +138,7 @@ def fields(value: Any, schema: dict[str, type], what: str) -> dict[str, Any]:
         raise FormatError(f"{what} must be an object")
     unknown, missing = sorted(value.keys() - schema.keys()), sorted(schema.keys() - value.keys())
     if unknown:
-        raise FormatError(f"{what} has an unknown member {unknown[0][:64]!r}")
+        raise FormatError(f"{what} has an unknown field {unknown[0][:64]!r}")
     if missing:
         raise FormatError(f"{what} lacks {missing[0][:64]!r}")
     for name, kind in schema.items():

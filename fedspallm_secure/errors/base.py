@@ -30,7 +30,7 @@ class MissingInput(InputError):
     """A file or folder that was named does not exist or cannot be read."""
 
     exit_code = 11
-    hint = "check the path and its permissions; nothing is ever downloaded for you"
+    hint = "check the path and its permissions"
 
 
 class ForeignFile(InputError):

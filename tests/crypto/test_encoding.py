@@ -321,7 +321,7 @@ def test_a_missing_member_is_refused(name):
 
 
 def test_an_unknown_member_is_refused():
-    with pytest.raises(FormatError, match=r"^plan has an unknown member 'extra'$"):
+    with pytest.raises(FormatError, match=r"^plan has an unknown field 'extra'$"):
         fields({**GOOD, "extra": 1}, SCHEMA, "plan")
 
 

@@ -161,7 +161,7 @@ def test_every_member_is_there_once_and_of_its_type(path):
     del (without["ctx"] if outer else without)[name]
     with pytest.raises(PackageFormatError, match="lacks"):
         Header.parse(rfc8785.dumps(without))
-    with pytest.raises(PackageFormatError, match="unknown member"):
+    with pytest.raises(PackageFormatError, match="unknown field"):
         Header.parse(changed(path + "_", where[name]))
     if name != "ctx":
         member = f'"{name}":{json.dumps(where[name])}'.encode()

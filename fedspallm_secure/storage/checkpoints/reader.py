@@ -18,6 +18,7 @@ from fedspallm_secure.storage.files import is_file, is_folder, read_json, sha256
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_WHOLE = "copy the whole model folder there; nothing is ever downloaded for you"
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}  # bytes
 
@@ -56,7 +57,10 @@ class Checkpoint:
     def open(cls, path: Path) -> "Checkpoint":
         """Read the config and the headers.  Raises MissingInput, ForeignFile or UnsupportedModel."""
         if not is_folder(path):
-            raise MissingInput(f"{path} is not a model folder", hint="give the folder that holds config.json")
+            raise MissingInput(
+                f"{path} is not a model folder",
+                hint="give the folder that holds config.json; nothing is ever downloaded for you",
+            )
         config = read_json(path / "config.json")
         if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
             raise ForeignFile(f"{path / 'config.json'} is not a model configuration: it has no model_type")
@@ -125,7 +129,7 @@ def _shards(path: Path) -> list[str]:
             f"{path} holds pickled weights only, and nothing is ever unpickled here",
             hint="convert it to safetensors where you trust it: model.save_pretrained(DIR)",
         )
-    raise MissingInput(f"{path} holds no {SINGLE} and no {INDEX}")
+    raise MissingInput(f"{path} holds no {SINGLE} and no {INDEX}", hint=_WHOLE)
 
 
 def _headers(path: Path, shard: str) -> Iterator[tuple[str, TensorInfo]]:
@@ -135,6 +139,6 @@ def _headers(path: Path, shard: str) -> Iterator[tuple[str, TensorInfo]]:
                 part = file.get_slice(name)
                 yield name, TensorInfo(shard, part.get_dtype(), tuple(part.get_shape()))
     except FileNotFoundError as error:
-        raise MissingInput(f"{path / shard} is missing") from error
+        raise MissingInput(f"{path / shard} is missing", hint=_WHOLE) from error
     except (SafetensorError, OSError) as error:
         raise ForeignFile(f"{path / shard} cannot be read as safetensors: {error}") from error
