@@ -82,6 +82,7 @@ def import_files(home: Path, paths: Sequence[Path], confirm: ConfirmRoot) -> lis
         folder.sweep(home)
         state = _read_state(home, identity)
         if state.root is not None:
+            _check_same_root(state.root, files)
             confirm(state.root, True)
         steps = []
         for path, kind, data in files:
@@ -91,6 +92,18 @@ def import_files(home: Path, paths: Sequence[Path], confirm: ConfirmRoot) -> lis
             if step.install is not None:
                 step.install()
     return [step.imported for step in steps]
+
+
+def _check_same_root(pinned: Root, files: Sequence[tuple[Path, str, bytes]]) -> None:
+    """Raise CertificateRefused for an answer under another root: whoever types a fingerprint typed that of its root."""
+    for path, kind, data in files:
+        if kind == ANSWER and Enrolment.parse(data).root != pinned.der:
+            raise CertificateRefused(
+                f"{path} is the enrolment of another authority than that of this home, whatever name its federation "
+                "has",
+                hint="each federation needs its own --home; if this is yours, call its authority: somebody may have "
+                "exchanged the file",
+            )
 
 
 def _recognise(path: Path) -> tuple[Path, str, bytes]:
@@ -173,8 +186,6 @@ def _take_answer(
             f"{home} waits for no answer", hint="the answer belongs to another --home, or is an old one"
         )
     root = check_root(answer.root, identity.federation, now)
-    if state.root is not None and state.root.der != root.der:
-        raise CertificateRefused("the answer brings another root than the one that this home has pinned")
     enrolled = answer.check(root, state.pending, now)
     if state.root is None:
         confirm(root, False)

@@ -37,6 +37,7 @@ from fedspallm_secure.protocol.statements import (
 
 __all__ = ["Enrolled", "Enrolment", "KeyStatement", "Request", "RequestedKeys"]
 
+_ELSEWHERE = "it is for another party: import it into the home of that party, and ask the authority for yours"
 _NAME_SCHEMA: dict[str, type] = {"federation": str, "role": str, "id": str, "created": int}
 _REQUEST_BINARY = ("signing_csr", "tls_csr", "key_statement", "prekeys")
 _ENROLMENT_BINARY = ("root", "signing_certificate", "tls_certificate", "crl")
@@ -253,7 +254,7 @@ class Enrolment:
         if self.root != root.der:
             raise CertificateRefused("the enrolment brings another root certificate than the one that was compared")
         self.statement.verify_by(root.public)
-        check_named((self.federation, self.party), (request.federation, request.party), "the enrolment")
+        check_named((self.federation, self.party), (request.federation, request.party), "the enrolment", _ELSEWHERE)
         check_named((root.federation, self.party), (self.federation, self.party), "the root certificate")
         if self.request != request.statement.digest.hex():
             raise CertificateRefused(

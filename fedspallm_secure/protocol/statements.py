@@ -174,12 +174,17 @@ def check_validity(start: int, end: int, at: int, what: str) -> None:
         raise CertificateExpired(f"{what} is {'not valid yet' if at < start else 'no longer valid'}")
 
 
-def check_named(found: tuple[str, Party], expected: tuple[str, Party], what: str) -> None:
+def check_named(
+    found: tuple[str, Party],
+    expected: tuple[str, Party],
+    what: str,
+    hint: str = "ask its maker which party it is for",
+) -> None:
     """Raise CertificateRefused unless a statement names the federation and party it has to."""
     if found != expected:
         raise CertificateRefused(
             f"{what} is about {found[1]} of {found[0]}, not about {expected[1]} of {expected[0]}",
-            hint="ask its maker which party it is for",
+            hint=hint,
         )
 
 

@@ -480,7 +480,7 @@ def test_another_root_is_refused(made: Ceremony, tmp_path: Path):
     made.take("member/west", made.sign(request))
     renewal = made.renew("member/west")
     other_answer = _signed_by(other, renewal)
-    with pytest.raises(CertificateRefused, match="another root"):
+    with pytest.raises(CertificateRefused, match="another authority"):
         made.take("member/west", other_answer)
 
 
@@ -533,8 +533,18 @@ def test_an_answer_to_another_request_is_refused(made: Ceremony, tmp_path: Path)
     with pytest.raises(CertificateRefused, match="waits for no answer"):
         made.take("member/north", answer)
     made.request("auditor/watch")
-    with pytest.raises(CertificateRefused, match="is about member/west"):
+    with pytest.raises(CertificateRefused, match="is about member/west") as caught:
         made.take("auditor/watch", answer)
+    assert "for another party" in caught.value.hint and "import it into the home of that party" in caught.value.hint
+
+
+def test_an_enrolment_of_another_authority_is_told_as_such(made: Ceremony, tmp_path: Path):
+    other = Ceremony(tmp_path / "other")
+    answer = _signed_by(other, made.renew("member/north"))
+    with other.authority() as authority:
+        typed = authority.root.fingerprint
+    with pytest.raises(CertificateRefused, match="enrolment of another authority than that of this home"):
+        made.take("member/north", answer, fingerprint=typed)
 
 
 def test_a_changed_answer_is_refused(made: Ceremony):
