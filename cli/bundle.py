@@ -25,7 +25,7 @@ _TIME = "%Y-%m-%d %H:%M UTC"
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="member.toml, federation.toml or witness.toml.  [default: the one in the current folder]",
+    help="federation.toml, member.toml, witness.toml or key-holder.toml.  [default: the one in the current folder]",
 )
 
 
@@ -189,7 +189,8 @@ def _tell_import(outcome: "Imported") -> None:
     _tell_rest(len(outcome.refused))
     for error in outcome.errors[:1]:
         told = str(error)
-        console.tell_error(told if outcome.error is None else f"{what}: {told}", error.hint)
+        named = outcome.error is None or told.startswith(what)
+        console.tell_error(told if named else f"{what}: {told}", error.hint)
 
 
 @bundle.command(epilog="Example: fedprune bundle inspect /media/courier")

@@ -80,6 +80,9 @@ def tell_to_carry(path: Path, once: bool, json_log: bool) -> None:
     found: dict[str, Any] = {}
     with suppress(FedSpaError):  # a courtesy: the run has ended with a code of its own
         found = status_of(path)
-    waiting = sorted({one["recipient"] for one in found.get("leaving", ())})
-    if waiting and found.get("by_hand", True):
-        next_step(f"for {', '.join(waiting[:6])}: fedprune bundle export --to FOLDER --config {console.shown(path)}")
+    waiting = {one["recipient"] for one in found.get("leaving", ())}
+    names = sorted(waiting.union(found.get("untold", ())))
+    if names and found.get("by_hand", True):
+        what = "for" if waiting else "receipts for"
+        export = f"fedprune bundle export --to FOLDER --config {console.shown(path)}"
+        next_step(f"{what} {', '.join(names[:6])}: {export}")

@@ -8,15 +8,18 @@ import sys
 import time
 
 import pytest
-from fedprune_cli.bundle import bundle
+from fedprune_cli.bundle import _tell_import, bundle
 from fedprune_cli.main import cli
+from fedprune_cli.services import tell_to_carry
 
 from fedspallm_secure.app.configuration import templates
+from fedspallm_secure.app.courier.media import open_medium
+from fedspallm_secure.app.courier.outcomes import Imported
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.status import live_path
 from fedspallm_secure.app.stations.opening import open_post
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import UnknownSender
+from fedspallm_secure.errors import ForeignBundle, UnknownSender
 from tests.ceremony import PASSWORD, Ceremony
 
 PARTIES = ("server/hub", "member/north", "member/south")
@@ -95,6 +98,31 @@ def test_there_and_back_again(place, fedprune):
     assert "made by you; it was left alone" in out
     code, out, _ = fedprune("bundle", "export", "--to", "medium", "--for", "member/south", *HUB)
     assert (code, out) == (0, "Nothing waits for member/south\n")
+
+
+def test_receipts_that_nobody_was_told_of_are_to_be_carried(place, fedprune, capfd):
+    config = place / "north/member.toml"
+    wait(place / "hub/federation.toml", "member/north", b"one")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    fedprune("bundle", "import", "--from", "medium", *NORTH)
+    tell_to_carry(config, once=True, json_log=False)
+    export = f"fedprune bundle export --to FOLDER --config {config}"
+    assert f"Next: receipts for server/hub: {export}" in capfd.readouterr().err
+    fedprune("bundle", "export", "--to", "medium", *NORTH)
+    tell_to_carry(config, once=True, json_log=False)
+    assert "Next" not in capfd.readouterr().err
+
+
+def test_an_error_that_names_its_bundle_is_told_without_a_second_name(place, fedprune, capfd):
+    wait(place / "hub/federation.toml", "member/north", b"one")
+    fedprune("bundle", "export", "--to", "medium", *HUB)
+    with open_medium(place / "medium") as medium:
+        (bundle,) = [found.bundle for found in medium.found]
+    for said in (f"{bundle} belongs to other.example", "it is torn"):
+        _tell_import(Imported("index", bundle, "refused", ForeignBundle(said)))
+    first, second = [line for line in capfd.readouterr().err.splitlines() if "error" in line]
+    assert first == f"fedprune: error: {bundle} belongs to other.example"
+    assert second == f"fedprune: error: {bundle}: it is torn"
 
 
 def test_bundles_for_others_are_one_line(place, fedprune):

@@ -55,7 +55,7 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
     with watch(home.path / folder.REGISTER) as watched:
         if not watched.has_begun():
             return {**found, "state": "not begun", "round": None, **_places(data)}
-        boxes = watched.boxes(now)
+        boxes, untold = watched.boxes(now), watched.untold()
         if isinstance(config, MemberConfig):
             told = member_facts(watched, config, home, now, _lost(found))
         elif isinstance(config, FederationConfig):
@@ -65,7 +65,7 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
         else:
             told = witness_facts(watched, config, home, now)
     contacts = read_contacts(data) | found.get("contacts", {})
-    return {**found, **told, **_last_heard(told, contacts), **_places(data), **boxes}
+    return {**found, **told, "untold": untold, **_last_heard(told, contacts), **_places(data), **boxes}
 
 
 def _last_heard(told: dict[str, Any], contacts: Mapping[str, float]) -> dict[str, Any]:

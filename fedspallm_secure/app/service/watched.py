@@ -144,6 +144,13 @@ class Watched:
         names = ("recipient", "type", "round", "packages", "bytes", "since")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def untold(self) -> list[str]:
+        """Parties whose packages came by hand, and who were not told yet that they did, ROLE/ID."""
+        if not self._all("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'bundle_receipts'"):
+            return []
+        found = self._all("SELECT DISTINCT sender FROM bundle_receipts WHERE told = 0 ORDER BY sender")
+        return [sender for (sender,) in found]
+
     def boxes(self, now: int) -> dict[str, dict[str, int]]:
         """Packages and bytes that wait in inbox and outbox."""
         waiting = "SELECT count(*), coalesce(sum(size), 0) FROM inbox WHERE state = 'waiting'"
