@@ -143,10 +143,15 @@ def moving(found: Facts) -> list[RenderableType]:
 def refused(found: Facts) -> list[RenderableType]:
     """What was refused last; the whole reason, for it says what to do."""
     rows = [
-        [ago(one["at"], found["now"]), one["sender"], _package(one), one["check"], one["reason"]]
+        [ago(one["at"], found["now"]), one["sender"], _package(one), one["check"], _without_check(one)]
         for one in found.get("refused", ())[:8]
     ]
     return [titled("Refused", ["when", "sender", "package", "check", "reason"], rows)] if rows else []
+
+
+def _without_check(one: Facts) -> str:
+    """The reason without the number of the check, which has a column of its own."""
+    return str(one["reason"]).removeprefix(f"{one['check']}: ")
 
 
 def _package(one: Facts) -> str:

@@ -12,13 +12,24 @@ from typing import Any
 
 from fedspallm_secure.app.expiry import home_warnings
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.errors import CertificateRevoked, FedSpaError
+from fedspallm_secure.errors import CertificateRevoked, FedSpaError, PlanDeclined
 from fedspallm_secure.storage.home import Home, open_home
 from fedspallm_secure.storage.home_folder import CRL, KEY_STATEMENT, PREKEYS, ROSTER
 from fedspallm_secure.storage.spool import Arrived
 
 _log = logging.getLogger(__name__)
-_WATCHED = (ROSTER, CRL, PREKEYS, KEY_STATEMENT)
+_KEYS = {
+    "P7": "colluders, profiles, least_cohort, witnesses",
+    "P11": "upload_limit",
+    "P14": "pruners, software, horizon, counts_to",
+    "P15": "key_holders, sample_least, sample_most",
+}  # check of a plan -> keys of [policy] that it goes by
+_WATCHED = {
+    ROSTER: "roster {home.trust.roster.version}",
+    CRL: "revocation list {home.crl.number}",
+    PREKEYS: "prekeys",
+    KEY_STATEMENT: "renewed certificates",
+}  # file of a home -> what was taken in with it
 
 
 class Stopped(BaseException):
@@ -67,16 +78,14 @@ class Watch:
         self._home = home
         self._seen = self._look()
 
-    def changed(self) -> bool:
-        """Whether a roster, a list or a statement is another than at the last look."""
-        found = self._look()
-        if found == self._seen:
-            return False
+    def changed(self) -> list[str]:
+        """Which roster, list or statement is another than at the last look: names of files."""
+        found, before = self._look(), self._seen
         self._seen = found
-        return True
+        return [name for name in found if found[name] != before.get(name)]
 
-    def _look(self) -> list[Any]:
-        return [_status(self._home / name) for name in _WATCHED]
+    def _look(self) -> dict[str, Any]:
+        return {name: _status(self._home / name) for name in _WATCHED}
 
 
 def _status(path: Path) -> tuple[int, int] | None:
@@ -104,12 +113,13 @@ def tell_warnings(home: Home) -> None:
 
 def renewed(post: Post, watch: Watch) -> bool:
     """Read the home again if something newer is in it; whether that was so.  Raises as `check_not_withdrawn`."""
-    if not watch.changed():
+    changed = watch.changed()
+    if not changed:
         return False
     home = open_home(post.home.path)
     check_not_withdrawn(home)
     post.renew(home)
-    _log.info("a newer roster, revocation list or bundle was taken in: roster %d", post.trust.roster.version)
+    _log.info("taken in: %s", ", ".join(_WATCHED[name].format(home=home) for name in changed))
     return True
 
 
@@ -119,4 +129,16 @@ def tell_refused(told: list[tuple[Arrived, FedSpaError]]) -> None:
         arrived, error = told.pop(0)
         facts = {"sender": arrived.sender, "type": arrived.type, "round": arrived.round, "code": error.exit_code}
         article = "an" if arrived.type[0] in "aeiou" else "a"
-        _log.warning("refused %s %s of %s: %s", article, arrived.type, arrived.sender, error, extra=facts)
+        to_do = f"; {hint}" if (hint := _hint(error)) else ""
+        _log.warning("refused %s %s of %s: %s%s", article, arrived.type, arrived.sender, error, to_do, extra=facts)
+
+
+def _hint(error: FedSpaError) -> str:
+    """What to do about a plan that was declined: what its check says itself, or the keys that it goes by."""
+    if not isinstance(error, PlanDeclined):
+        return ""
+    if error.hint != PlanDeclined.hint:
+        return error.hint
+    if (keys := _KEYS.get(error.check)) is None:
+        return ""
+    return f"keys of [policy] that {error.check} goes by: {keys}; talk to the server's operator before you change one"

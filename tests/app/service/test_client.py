@@ -6,7 +6,7 @@ import pytest
 
 from fedspallm_secure.app.service.client import _Loop
 from fedspallm_secure.app.service.live import Live
-from fedspallm_secure.app.service.loops import Stop, check_not_withdrawn, tell_refused
+from fedspallm_secure.app.service.loops import Stop, Watch, check_not_withdrawn, renewed, tell_refused
 from fedspallm_secure.app.service.pruning import RoundOver
 from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined, PlanRefused
 from fedspallm_secure.protocol.rounds.member_state import State
@@ -107,7 +107,7 @@ def test_a_declined_plan_is_the_exit_code_of_a_run_for_cron(found, caplog):
     loop = loop_of(found, Bench())
     assert loop.run() == PlanDeclined.exit_code
     said = [record.getMessage() for record in caplog.records]
-    assert any("refused a plan of server/hub: P14: " in line for line in said)
+    assert any("refused a plan of server/hub: P14: " in line and "software, horizon" in line for line in said)
     assert any("plans were declined: 1" in line for line in said)
     assert loop_of(found, Bench()).run() == 0  # it was said
 
@@ -147,6 +147,33 @@ def test_who_waits_for_the_last_round_ends_with_it(tmp_path):
         assert loop.run() == 0  # or it would wait for ever
 
 
+def test_what_was_imported_is_named(found, caplog):
+    caplog.set_level("INFO")
+    post = found.members["north"].post
+    watch = Watch(post.home.path)
+    assert not renewed(post, watch)
+    found.ceremony.take(NORTH, found.ceremony.crl())
+    assert renewed(post, watch)
+    found.ceremony.take(NORTH, found.ceremony.roster())
+    assert renewed(post, watch)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("taken in")]
+    number, version = post.home.crl.number, post.trust.roster.version
+    assert said == [f"taken in: revocation list {number}", f"taken in: roster {version}"]
+
+
+def test_a_declined_plan_is_told_with_what_its_check_goes_by(caplog):
+    plan = SimpleNamespace(type="plan", sender=HUB, round=1)
+    for error in (
+        PlanDeclined("I do not prune with sparsegpt", check="P14"),
+        PlanDeclined("my privacy budget is spent", check="P14", hint="decide"),
+    ):
+        tell_refused([(plan, error)])
+    first, second = [record.getMessage() for record in caplog.records]
+    assert first.startswith("refused a plan of server/hub: P14: I do not prune with sparsegpt; keys of [policy]")
+    assert "P14 goes by: pruners, " in first and "before you change one" in first
+    assert second == "refused a plan of server/hub: P14: my privacy budget is spent; decide"
+
+
 def test_grammar(caplog):
     for type in ("abort", "plan"):
         tell_refused([(SimpleNamespace(type=type, sender=HUB, round=1), NotAwaited("why"))])
@@ -163,6 +190,6 @@ def test_who_was_withdrawn_is_told_so_by_its_own_list(found):
     with pytest.raises(CertificateRevoked, match="withdrawn the certificate of member/north"):
         check_not_withdrawn(open_home(home))
     loop = loop_of(found, Bench())
-    loop._watch._seen = []
+    loop._watch._seen = {}
     with pytest.raises(CertificateRevoked):
         loop._turn()
