@@ -1,9 +1,10 @@
 """Reading a configuration file: found, read within bounds, checked as a whole, every mistake told in plain words."""
 
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,6 +24,10 @@ _MAKES = {
     WITNESS: "fedprune witness init",
     KEY_HOLDER: "fedprune key-holder init",
 }
+
+
+_SIGNS = {"member": MEMBER, "witness": WITNESS, "holder": KEY_HOLDER, "pruning": FEDERATION, "rounds": FEDERATION}
+# a section that one kind of file has alone -> the usual name of that file
 
 
 class Section(BaseModel):
@@ -90,9 +95,23 @@ def parse_configuration(data: bytes, path: Path, kind: type[Config]) -> Config:
     try:
         found = kind.model_validate(table, context=path.absolute().parent)
     except ValidationError as error:
+        _check_kind(table, path, kind)
         raise UsageError(_story(path, kind, error.errors(include_url=False)), hint=_AGAIN) from None
     found._file = path
     return found
+
+
+def _check_kind(table: Mapping[str, Any], path: Path, kind: type[BaseModel]) -> None:
+    """Raise UsageError if a section says that this is another kind of file than was asked for."""
+    wanted = next((name for section, name in _SIGNS.items() if section in kind.model_fields), None)
+    names = {name for section, name in _SIGNS.items() if section in table}
+    if wanted is not None and len(names) == 1 and wanted not in names:
+        found = names.pop()
+        command = _MAKES[found].removesuffix(" init")
+        raise UsageError(
+            f"{path} is a {found}, which is for {command}, and a {wanted} is asked for here",
+            hint=f"run {command} with it, or name a {wanted} with --config",
+        )
 
 
 def _story(path: Path, kind: type[BaseModel], mistakes: list[ErrorDetails]) -> str:

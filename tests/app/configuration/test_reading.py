@@ -294,6 +294,17 @@ def test_several_mistakes_are_told_together(tmp_path):
     told(lambda: federation(tmp_path, limits=many), "has 20 mistakes", "and 12 more")
 
 
+def test_another_kind_of_file_is_told_by_its_command(tmp_path):
+    ours, theirs = "federation.toml, which is for fedprune server", "member.toml, which is for fedprune client"
+    member(tmp_path)
+    told(lambda: read_federation(tmp_path / "member.toml"), f"is a {theirs}, and a federation.toml is asked for here")
+    path = tmp_path / "rounds.toml"
+    path.write_text('[server]\nhome = "hub"\n[rounds]\n')
+    told(lambda: read_member(path), f"is a {ours}, and a member.toml is asked for here")
+    path.write_text('[member]\nhome = "hub"\n[rounds]\n')  # of both: a mistake in one of them
+    told(lambda: read_member(path), "[rounds]: there is no such section")
+
+
 def test_what_is_missing_is_named_with_what_it_is_for(tmp_path):
     path = tmp_path / "federation.toml"
     path.write_text("")
