@@ -27,14 +27,15 @@ Examples:
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="federation.toml, member.toml or witness.toml, or its folder.  [default: the one in this folder]",
+    help="federation.toml, member.toml, witness.toml or key-holder.toml, or its folder.  "
+    "[default: the one in this folder]",
 )
 @click.option("--quick", is_flag=True, help="Leave out model and texts, which take longest.")
 @click.option("--without-keys", is_flag=True, help="Ask for no password: what needs the keys is not looked at.")
 @password_options
 @json_option
 def doctor(config: Path | None, quick: bool, without_keys: bool, password: PasswordSource, as_json: bool) -> int:
-    """Look at everything a server, a member or a witness needs, and say how to put right what is wrong.
+    """Look at everything a server, a member, a witness or a key holder needs, and say how to put right what is wrong.
 
     Certificates, roster and keys, the clock, folders and disk, model, texts and memory, and the way to the server.
     It changes nothing.  Ends with code 0 if all is in order, and with 125 if there is a problem.

@@ -43,7 +43,8 @@ Examples:
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    help="federation.toml, member.toml or witness.toml, or its folder.  [default: the one in this folder]",
+    help="federation.toml, member.toml, witness.toml or key-holder.toml, or its folder.  "
+    "[default: the one in this folder]",
 )
 @watch_option
 @json_option

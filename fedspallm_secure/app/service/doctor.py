@@ -81,4 +81,4 @@ def check_health(findings: list[Finding]) -> None:
     problems = sum(finding.state is State.BAD for finding in findings)
     if problems:
         what = "1 problem was" if problems == 1 else f"{problems} problems were"
-        raise Unhealthy(f"{what} found by {len(findings)} checks")
+        raise Unhealthy(f"{what} found by {len(findings)} check{'' if len(findings) == 1 else 's'}")

@@ -84,7 +84,8 @@ def roster(patient: Patient) -> Findings:
         text = f"not in version {found.version}: {', '.join(missing)}"
         yield bad("roster", text, f"correct [rounds] in {patient.server.file}, or {_NEW_ROSTER}")
     elif patient.server is not None and patient.members < patient.server.rounds.min_cohort:
-        text = f"{patient.members} members cannot make a cohort of {patient.server.rounds.min_cohort}"
+        members = f"{patient.members} member{'' if patient.members == 1 else 's'}"
+        text = f"{members} cannot make a cohort of {patient.server.rounds.min_cohort}"
         yield bad("roster", text, "have the authority enrol more members")
     else:
         yield good("roster", f"version {found.version}, {len(parties)} parties, {patient.members} members")

@@ -58,14 +58,19 @@ class Demand:
             return sum(self.cipher.cost(weights).member_bytes for weights in self.largest)
         return self.mine * self.count_bits // 8 + self.mine * self.sum_bits // 8
 
+    @property
+    def layers_bytes(self) -> int:
+        """Disk of all pruned layers after a pass."""
+        return int(sum(self.weights) * _KEPT)
+
     def server_bytes(self, archive: bool) -> int:
         """Disk of a server: all contributions, kept for later passes if they are archived, and the pruned layers."""
         kept = self.passes if archive else 1
-        return self.upload * self.members * kept + int(sum(self.weights) * _KEPT) * self.passes
+        return self.upload * self.members * kept + self.layers_bytes * self.passes
 
     def member_bytes(self, spilled: int) -> int:
         """Disk of a member: its contribution, its own pruned layers, those of the result, and spilled states."""
-        return self.upload + int(self.mine * _KEPT) + int(sum(self.weights) * _KEPT) * self.passes + spilled
+        return self.upload + int(self.mine * _KEPT) + self.layers_bytes * self.passes + spilled
 
 
 def model(patient: Patient) -> Findings:
@@ -119,10 +124,19 @@ def _server_disk(patient: Patient, config: FederationConfig, weights: list[int])
         yield _cost(config, weights, patient.members, cipher)
     demand = Demand(weights, len(weights), patient.members, len(config.pruning.targets), bits, sums, cipher)
     needed = demand.server_bytes(config.limits.archive) + config.limits.free_space
-    yield _disk(patient.data, needed, f"{amount(demand.upload)} of each of {patient.members} members at most")
+    yield _disk(patient.data, needed, _parts(demand, config))
     if config.limits.member_bytes < demand.upload:
         text = f"a contribution has up to {amount(demand.upload)}; {amount(config.limits.member_bytes)} may wait"
         yield bad("disk", text, "raise [limits] member_bytes")
+
+
+def _parts(demand: Demand, config: FederationConfig) -> str:
+    """What the disk of a server is needed for."""
+    sent = f"{amount(demand.upload)} of each of {demand.members} members at most"
+    passes = f" in each of {demand.passes} passes" if demand.passes > 1 else ""
+    kept = passes if config.limits.archive else ""
+    layers = amount(demand.layers_bytes)
+    return f"{sent}{kept}, {layers} of pruned layers{passes}, and free_space = {amount(config.limits.free_space)}"
 
 
 def _cost(config: FederationConfig, weights: list[int], members: int, cipher: Parameters) -> Finding:
