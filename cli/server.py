@@ -68,7 +68,7 @@ def server() -> None:
 )
 @click.option("--compare", type=click.Choice(["matrix", "row"]), help="Within what weights are compared.")
 @click.option("--member", "members", multiple=True, metavar="NAME", help="A member that is asked; by default all are.")
-@click.option("--min-cohort", type=int, help="Fewest members per layer.  [default: colluders + 3]")
+@click.option("--min-cohort", type=int, help="Fewest members per layer.  [default: 3, with --colluders so many more]")
 @click.option("--spread", is_flag=True, default=None, help="Take as many rounds as budgets need to cover all layers.")
 @click.option("--colluders", type=int, help="Members that may work with the server.  [default: a third of a cohort]")
 @click.option(
