@@ -166,3 +166,16 @@ def test_who_was_withdrawn_is_told_so_by_its_own_list(found):
     loop._watch._seen = []
     with pytest.raises(CertificateRevoked):
         loop._turn()
+
+
+def test_a_changed_configuration_is_told_by_a_new_offer_and_an_unchanged_one_is_not(found):
+    """A server that holds an attempt back until a decline was mended learns it by that."""
+
+    def offers(config):
+        loop = loop_of(found, Bench())
+        loop._config = config
+        loop._offer()
+        spool = found.members["north"].post.spool
+        return sum(one.type == "offer" and not one.departed for one in spool.outgoing())
+
+    assert [offers("a"), offers("a"), offers("b")] == [1, 1, 2]
