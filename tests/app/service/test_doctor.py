@@ -412,6 +412,14 @@ def test_models_that_cannot_be_pruned(place):
     assert "does not divide" in problems(server(place, pruning={"pattern": "1:5"}), quick=False)["pattern"]
 
 
+def test_without_a_model_texts_are_looked_for_all_the_same(place):
+    path = member(place, model={"path": "nowhere"}, texts={"files": ["north.txt", "gone.txt", "lost.txt"]})
+    found = problems(path, quick=False)
+    assert "not a model folder" in found["model"]
+    assert "gone.txt does not exist" in found["texts"] and "lost.txt does not exist" in found["texts"]
+    assert "north.txt" not in found["texts"]
+
+
 def test_texts_that_are_too_short_or_unreadable(place):
     path = member(place, texts={"samples": 100_000})
     assert "100000 windows of 32 need 3,200,000" in problems(path, quick=False)["texts"]
