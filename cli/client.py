@@ -184,9 +184,11 @@ def leave(undo: bool, yes: bool, config: Path | None, as_json: bool) -> None:
     contribution for is still answered, or the others could not finish it.
     """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
+    from fedspallm_secure.app.service.control import check_can_leave
     from fedspallm_secure.app.service.control import leave as leave_rounds
 
     path = find(config, MEMBER)
+    check_can_leave(path, undo)
     if not undo:
         confirm("Take part in no more rounds?", yes)
     leave_rounds(path, undo)

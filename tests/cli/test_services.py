@@ -345,6 +345,7 @@ def test_abort_and_leave(place, fedprune, monkeypatch):
         monkeypatch,
         "control",
         abort_round=lambda path, number, reason: done.append((path, number, reason)),
+        check_can_leave=lambda path, undo: None,
         leave=lambda path, undo: done.append((path, undo)),
     )
     (place / "federation.toml").write_text("")
@@ -363,6 +364,13 @@ def test_abort_and_leave(place, fedprune, monkeypatch):
     code, out, err = fedprune("client", "leave", "--undo")
     assert (code, out, err) == (0, "Asked: you take part in rounds again\n", "Next: fedprune client run\n")
     assert done[-1] == (Path("member.toml"), True)
+
+
+def test_whose_file_it_is_is_said_before_anybody_is_asked(enrolled, fedprune, place):
+    assert fedprune(*SERVER)[0] == 0
+    refused(
+        fedprune("client", "leave", "--config", "federation.toml"), 2, "cannot leave rounds", "fedprune server abort"
+    )
 
 
 def test_the_real_status_of_somebody_who_has_not_begun(enrolled, fedprune):
