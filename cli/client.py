@@ -153,10 +153,15 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, until_done:
     """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
     from fedspallm_secure.app.service.client import run_client
+    from fedspallm_secure.errors import PlanRefused, RoundError
 
     path = find(config, MEMBER)
-    with logs.service_output(json_log, bars) as progress:
-        code = run_client(path, password.read, once, progress, until_done)
+    try:
+        with logs.service_output(json_log, bars) as progress:
+            code = run_client(path, password.read, once, progress, until_done)
+    except (RoundError, PlanRefused):  # a plan was declined: that, too, is carried
+        tell_to_carry(path, once, json_log)
+        raise
     tell_to_carry(path, once, json_log)
     return code
 

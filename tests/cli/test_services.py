@@ -18,7 +18,7 @@ from fedprune_cli.server import server
 
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
-from fedspallm_secure.errors import OutputExists, PatternMismatch, UsageError
+from fedspallm_secure.errors import OutputExists, PatternMismatch, PlanDeclined, UsageError
 from tests.ceremony import Ceremony
 from tests.ground import make_ground
 
@@ -291,6 +291,22 @@ def test_run_is_meant_when_nothing_is_said(group, name, calls, fedprune, place):
     assert code == 0
     assert "run is meant" in out
     assert [line.split()[0] for line in out.split("Commands:\n")[1].splitlines()][:3] == ["init", "run", "status"]
+
+
+def test_a_declined_plan_is_told_with_what_is_to_be_carried(calls, fedprune, place, monkeypatch):
+    def declining(*_):
+        raise PlanDeclined("I do not trust it", check="P14")
+
+    module(monkeypatch, "client", run_client=declining)
+    module(monkeypatch, "status", status_of=lambda path: {"leaving": [{"recipient": "server/hub"}]})
+    (place / "member.toml").write_text("")
+    code, out, err = fedprune("client", "run", "--once")
+    assert (code, out) == (102, "")
+    assert [line.split(": ")[0:2] for line in err.splitlines()] == [
+        ["Next", "for server/hub"],
+        ["fedprune", "error"],
+        ["fedprune", "hint"],
+    ]
 
 
 def test_logs_for_machines(calls, fedprune, place):

@@ -48,7 +48,8 @@ def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress, until
 
     path: of member.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron; until_done:
     end as soon as the last round that the newest plan knows of is over, and its layers are here.
-    Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError.
+    Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError; with
+    `once` RoundError or PlanRefused for a plan that was declined, after everything else was done.
     """
     config = read_member(path)
     ranks = join_ranks()
@@ -121,7 +122,7 @@ class _Loop:
             live.lost(machine.round.plan.round, sorted(machine.frozen.keys() - machine.deals.keys()))
 
     def run(self) -> int:
-        """Until somebody stops it; the exit code."""
+        """Until somebody stops it; the exit code.  Raises as `run_client`."""
         self._obey()
         if self._left:
             return 0
@@ -136,8 +137,7 @@ class _Loop:
                 self._visits.rest()
         _log.info("stopped")
         if self._once and self._declined:
-            _log.warning("plans were declined: %d; fedprune client status shows why", len(self._declined))
-            return self._declined[0].exit_code
+            raise self._declined[0]
         return 0
 
     def _is_done(self) -> bool:
