@@ -144,10 +144,15 @@ def run(config: Path | None, once: bool, json_log: bool, bars: bool, until_done:
     """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
     from fedspallm_secure.app.service.client import run_client
+    from fedspallm_secure.errors import PlanRefused, RoundError
 
     path = find(config, MEMBER)
-    with logs.service_output(json_log, bars) as progress:
-        code = run_client(path, password.read, once, progress, until_done)
+    try:
+        with logs.service_output(json_log, bars) as progress:
+            code = run_client(path, password.read, once, progress, until_done)
+    except (RoundError, PlanRefused):  # a plan was declined: that, too, is carried
+        tell_to_carry(path, once, json_log)
+        raise
     tell_to_carry(path, once, json_log)
     return code
 
@@ -175,9 +180,11 @@ def leave(undo: bool, yes: bool, config: Path | None, as_json: bool) -> None:
     contribution for is still answered, or the others could not finish it.
     """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
+    from fedspallm_secure.app.service.control import check_can_leave
     from fedspallm_secure.app.service.control import leave as leave_rounds
 
     path = find(config, MEMBER)
+    check_can_leave(path, undo)
     if not undo:
         confirm("Take part in no more rounds?", yes)
     leave_rounds(path, undo)

@@ -1,4 +1,5 @@
 """The one error tree: the class says who must act, carries the exit code and a hint.
+Messages say what happened, hints what to do; a test holds the codes and docs/EXIT_CODES.md together.
 
     FedSpaError                         1   anything deliberate; never raised itself
     ├── UsageError                      2   the command or its values are wrong: you
@@ -22,6 +23,7 @@
     ├── MissingExtra                   42   an optional dependency is not installed
     ├── RankLost                       43   another process of this run failed or is gone
     ├── WorkerLost                     44   the process that handles encrypted vectors failed or is gone
+    ├── CannotListen                   45   an address or port of this machine is taken, or is none
     ├── StorageError                   50   the disk: make room, or wait
     │   ├── DiskFull                   51
     │   ├── OutputExists               52
@@ -94,9 +96,6 @@
         ├── NotAdmitted               115
         ├── Throttled                 116
         └── ProtocolViolation         117
-
-Every message says what happened; every hint says what to do about it.  The codes are documented in
-docs/EXIT_CODES.md, and a test holds the two together.
 """
 
 from fedspallm_secure.errors.audit import (
@@ -115,6 +114,7 @@ from fedspallm_secure.errors.audit import (
 )
 from fedspallm_secure.errors.base import (
     AmbiguousBlocks,
+    CannotListen,
     CorruptWeights,
     DiskFull,
     FedSpaError,
@@ -216,6 +216,7 @@ __all__ = [
     "BadSignature",
     "BundleRefused",
     "CannotDecrypt",
+    "CannotListen",
     "CapacityExceeded",
     "CertificateExpired",
     "CertificateRefused",

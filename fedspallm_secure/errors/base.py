@@ -157,6 +157,13 @@ class WorkerLost(FedSpaError):
     hint = "run the same command again; if it happens with one member's vector only, leave that member out and tell it"
 
 
+class CannotListen(FedSpaError):
+    """An address or port of this machine cannot be listened on."""
+
+    exit_code = 45
+    hint = "choose an address of this machine and a port that no other service uses; fedprune doctor tries them"
+
+
 class StorageError(FedSpaError):
     """Reading or writing the disk failed."""
 

@@ -18,7 +18,7 @@ from fedspallm_secure.crypto.encoding import (
 )
 from fedspallm_secure.crypto.identity import Party, check_federation
 from fedspallm_secure.crypto.signing import Signer
-from fedspallm_secure.errors import BundleRefused, ForeignBundle, FormatError
+from fedspallm_secure.errors import BundleRefused, ForeignBundle, FormatError, UnknownSender
 from fedspallm_secure.protocol.limits import BUNDLE_FILES_LIMIT, CLOCK_SKEW
 from fedspallm_secure.protocol.package_types import LARGEST_PLAINTEXT
 from fedspallm_secure.protocol.packages import NONE, Head
@@ -38,6 +38,10 @@ _SIZE_LIMIT = 2 * LARGEST_PLAINTEXT  # bytes; the exact limit is that of whoever
 _PURPOSE_LIMIT = 200  # characters
 _NAME_LIMIT = 64  # characters of a type or group
 _WHAT = "the bundle"
+_STRANGE = (
+    "it may be of another authority, whose federation has the same name: then pass the medium on; or the sender has "
+    "new keys: then import the newest roster"
+)
 _SCHEMA: dict[str, type] = {
     "federation": str,
     "role": str,
@@ -239,6 +243,9 @@ def check_bundle(bundle: Bundle, trust: Trust, party: Party, at: int) -> str:
     if bundle.recipient != party:
         raise ForeignBundle(f"{bundle} is not for you: you are {party}")
     sender = trust.roster.entry(bundle.sender)
+    known = {entry.leaf.key_id for entry in trust.roster.entries}
+    if known.isdisjoint(signer for signer, _ in bundle.statement.signatures):
+        raise UnknownSender(f"{bundle} is signed by a key that nobody has in your roster", hint=_STRANGE)
     bundle.statement.verify_by(sender.leaf.public)
     trust.roster.check_crl(trust.crl)
     check_leaf(sender.leaf.der, trust.root, bundle.sender, Purpose.SIGNING, at, trust.crl)

@@ -7,6 +7,7 @@ are through within one round trip or two, get in beside thousands of connections
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from contextlib import suppress
 
 from fedspallm_secure.crypto.certificates import Leaf
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import Unreachable
+from fedspallm_secure.errors import CannotListen
 from fedspallm_secure.transport.guards import Limits
 from fedspallm_secure.transport.pacing import Bucket
 from fedspallm_secure.transport.problems import handshake_failure
@@ -74,17 +75,14 @@ class Gate:
     def open(self, addresses: Sequence[Address]) -> list[Address]:
         """Listen on addresses or host names, IPv4 and IPv6; port 0 for any.  Returns what was bound.
 
-        Raises Unreachable if one of them cannot be bound.
+        Raises CannotListen if one of them cannot be bound.
         """
         for host, port in addresses:
             try:
                 self._listeners += [_bind(*found) for found in _resolve(host, port)]
             except OSError as error:
                 self.close()
-                raise Unreachable(
-                    f"cannot listen on {host} port {port}: {error.strerror or error}",
-                    hint="choose an address of this machine and a port that no other service uses",
-                ) from error
+                raise CannotListen(f"cannot listen on {host} port {port}: {_words(error)}") from error
         self._accepting = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
         return [listener.getsockname()[:2] for listener in self._listeners]
 
@@ -262,6 +260,11 @@ async def _readable(sock: socket.socket) -> None:
     finally:
         with suppress(OSError, ValueError):
             loop.remove_reader(sock)
+
+
+def _words(error: OSError) -> str:
+    """What the system says; `create_server` appends the address to it, and errors of names have numbers below 0."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
 
 
 def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:

@@ -75,7 +75,7 @@ class Server:
         self._active = 0
 
     async def start(self, addresses: Sequence[Address]) -> list[Address]:
-        """Listen; returns the addresses that were bound.  Raises Unreachable if one cannot be."""
+        """Listen; returns the addresses that were bound.  Raises CannotListen if one cannot be."""
         self._loop = asyncio.get_running_loop()
         return self._gate.open(addresses)
 

@@ -416,11 +416,16 @@ cases(
     "BadSignature",
     {
         "of another party": lambda s: s.replace_index(s.index(signer=s.couriers.federation[SOUTH].signer)),
-        "of a stranger": lambda s: s.replace_index(s.index(signer=s.goods.stranger)),
         "over something else": flipped_signature,
         "and a second one": two_signatures,
         "before a change": lambda s: s.replace_index(s.bundle.encode().replace(b'"seen":0', b'"seen":9')),
     },
+)
+cases(
+    "signature",
+    NOTHING,
+    "UnknownSender",
+    {"of a stranger": lambda s: s.replace_index(s.index(signer=s.goods.stranger))},
 )
 cases(
     "parties",
@@ -567,7 +572,7 @@ cases(
     {"it has seen a bundle that was never made": lambda s: s.replace_index(s.index(contents={"seen": 1}))},
 )
 cases("number", BOTH, "", {"a later one beside it": beside_good(third)})
-cases("number", BOTH, "BadSignature", {"a forged copy beside it": lambda s: forged_copy(s)})
+cases("number", BOTH, "UnknownSender", {"a forged copy beside it": lambda s: forged_copy(s)})
 cases(
     "number", BOTH, "ForeignBundle", {"a foreign one beside it": beside_good(lambda s: s.index(federation="x.example"))}
 )

@@ -18,7 +18,7 @@ from fedprune_cli.server import server
 
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
-from fedspallm_secure.errors import OutputExists, PatternMismatch, UsageError
+from fedspallm_secure.errors import OutputExists, PatternMismatch, PlanDeclined, UsageError
 from tests.ceremony import Ceremony
 from tests.ground import make_ground
 
@@ -304,6 +304,22 @@ def test_run_is_meant_when_nothing_is_said(group, name, calls, fedprune, place):
     assert [line.split()[0] for line in out.split("Commands:\n")[1].splitlines()][:3] == ["init", "run", "status"]
 
 
+def test_a_declined_plan_is_told_with_what_is_to_be_carried(calls, fedprune, place, monkeypatch):
+    def declining(*_):
+        raise PlanDeclined("I do not trust it", check="P14")
+
+    module(monkeypatch, "client", run_client=declining)
+    module(monkeypatch, "status", status_of=lambda path: {"leaving": [{"recipient": "server/hub"}]})
+    (place / "member.toml").write_text("")
+    code, out, err = fedprune("client", "run", "--once")
+    assert (code, out) == (102, "")
+    assert [line.split(": ")[0:2] for line in err.splitlines()] == [
+        ["Next", "for server/hub"],
+        ["fedprune", "error"],
+        ["fedprune", "hint"],
+    ]
+
+
 def test_logs_for_machines(calls, fedprune, place):
     (place / "member.toml").write_text("")
     code, out, err = fedprune("client", "run", "--json-log")
@@ -356,6 +372,7 @@ def test_abort_and_leave(place, fedprune, monkeypatch):
         monkeypatch,
         "control",
         abort_round=lambda path, number, reason: done.append((path, number, reason)),
+        check_can_leave=lambda path, undo: None,
         leave=lambda path, undo: done.append((path, undo)),
     )
     (place / "federation.toml").write_text("")
@@ -374,6 +391,13 @@ def test_abort_and_leave(place, fedprune, monkeypatch):
     code, out, err = fedprune("client", "leave", "--undo")
     assert (code, out, err) == (0, "Asked: you take part in rounds again\n", "Next: fedprune client run\n")
     assert done[-1] == (Path("member.toml"), True)
+
+
+def test_whose_file_it_is_is_said_before_anybody_is_asked(enrolled, fedprune, place):
+    assert fedprune(*SERVER)[0] == 0
+    refused(
+        fedprune("client", "leave", "--config", "federation.toml"), 2, "cannot leave rounds", "fedprune server abort"
+    )
 
 
 def test_the_real_status_of_somebody_who_has_not_begun(enrolled, fedprune):

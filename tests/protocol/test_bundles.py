@@ -178,9 +178,12 @@ def test_it_is_for_one_party_of_one_federation(federation):
 
 def test_it_is_signed_by_its_sender(federation):
     stranger, _ = Ed25519Signer.generate()
-    for signer in (stranger, federation["member/south"].signer):
-        with pytest.raises(BadSignature):
-            check_bundle(make(federation, signer=signer), federation.trust, NORTH, federation.now)
+    south = federation["member/south"].signer
+    with pytest.raises(BadSignature):
+        check_bundle(make(federation, signer=south), federation.trust, NORTH, federation.now)
+    with pytest.raises(UnknownSender, match="a key that nobody has") as caught:  # a new key, or another authority
+        check_bundle(make(federation, signer=stranger), federation.trust, NORTH, federation.now)
+    assert "another authority" in caught.value.hint
     with pytest.raises(UnknownSender):
         check_bundle(make(federation, sender=Party.parse("server/x")), federation.trust, NORTH, federation.now)
 

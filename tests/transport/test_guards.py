@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from fedspallm_secure.errors import ConnectionBroken, Throttled, Unreachable
+from fedspallm_secure.errors import CannotListen, ConnectionBroken, Throttled
 from fedspallm_secure.transport.client import Manners
 from fedspallm_secure.transport.guards import Allowances, Limits
 from fedspallm_secure.transport.line import Timeouts
@@ -307,8 +307,11 @@ async def test_an_address_that_is_taken_is_said_so(tmp_path):
     server = Town().server(FolderDepot(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Unreachable, match=f"cannot listen on 127.0.0.1 port {port}: "):
+        said = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+        with pytest.raises(CannotListen, match=f"^{said}$"):
             await server.start([("127.0.0.1", 0), ("127.0.0.1", port)])
+        with pytest.raises(CannotListen, match=r"^cannot listen on nowhere\.invalid port 1: [A-Z][^(]*$"):
+            await server.start([("nowhere.invalid", 1)])
     assert not server._gate._listeners
     await server.stop()
 

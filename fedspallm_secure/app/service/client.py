@@ -1,5 +1,6 @@
 """`fedprune client run`: a member as a service."""
 
+import hashlib
 import logging
 import time
 from contextlib import suppress
@@ -35,6 +36,7 @@ from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.home import open_home
 
 _log = logging.getLogger(__name__)
@@ -46,7 +48,8 @@ def run_client(path: Path, unlock: Unlock, once: bool, progress: Progress, until
 
     path: of member.toml; unlock: gives the password; once: end as soon as nothing is left to do, for cron; until_done:
     end as soon as the last round that the newest plan knows of is over, and its layers are here.
-    Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError.
+    Raises what reading the configuration, the home, the model and the texts raises; RolledBack; StorageError; with
+    `once` RoundError or PlanRefused for a plan that was declined, after everything else was done.
     """
     config = read_member(path)
     ranks = join_ranks()
@@ -75,7 +78,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
         station = MemberStation(post, policy_of(config), bench.model, bench.model, log_policy)
         network = visiting(config.server, post, live, once)
         try:
-            return _Loop(post, station, bench, network, live, stop, once, until_done).run()
+            return _Loop(post, station, bench, network, live, stop, once, until_done, _digest(config.file)).run()
         except Stopped:
             _log.info("stopped in the middle of pruning; it goes on where it was")
             return 0
@@ -100,7 +103,10 @@ class _Loop:
         stop: Stop,
         once: bool,
         until_done: bool = False,
+        config: str = "",
     ) -> None:
+        """config: digest of member.toml."""
+        self._config = config
         self._post, self._station, self._bench = post, station, bench
         self._visits = Visits(post, network, stop, once)
         self._live, self._stop = live, stop
@@ -116,7 +122,7 @@ class _Loop:
             live.lost(machine.round.plan.round, sorted(machine.frozen.keys() - machine.deals.keys()))
 
     def run(self) -> int:
-        """Until somebody stops it; the exit code."""
+        """Until somebody stops it; the exit code.  Raises as `run_client`."""
         self._obey()
         if self._left:
             return 0
@@ -131,8 +137,7 @@ class _Loop:
                 self._visits.rest()
         _log.info("stopped")
         if self._once and self._declined:
-            _log.warning("plans were declined: %d; fedprune client status shows why", len(self._declined))
-            return self._declined[0].exit_code
+            raise self._declined[0]
         return 0
 
     def _is_done(self) -> bool:
@@ -214,6 +219,7 @@ class _Loop:
         offer = Offer(SOFTWARE, self._bench.layers_offered(), bundle.statement.digest.hex())
         roster = post.trust.roster.hash  # an offer that was made under another one does not open any more
         made = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software, "roster": roster}
+        made["config"] = self._config  # a server that waits for a declined plan to be mended learns it by that
         if post.journal.recall("offered", "*") == made:
             return
         with post.at_once():
@@ -251,6 +257,11 @@ class _Loop:
             self._said = text
             _log.info("%s", text)
             self._live.phase(text)
+
+
+def _digest(path: Path) -> str:
+    with disk_errors(path):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _declines(error: FedSpaError) -> bool:

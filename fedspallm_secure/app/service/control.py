@@ -76,9 +76,18 @@ def rounds_of(path: Path) -> list[dict[str, Any]]:
 def leave(path: Path, undo: bool = False) -> None:
     """Ask a member to take part in no more rounds; undo: take that back, before or after it was obeyed.
 
-    What was contributed is still answered for.  path: of member.toml.  Raises UsageError where there is nothing to
-    leave or to take back; RunLocked, StorageError.
+    What was contributed is still answered for.  path: of member.toml.  Raises as `check_can_leave`; RunLocked,
+    StorageError.
     """
+    register = check_can_leave(path, undo)
+    if undo:
+        _take_back(register)
+    else:
+        _wish(register, "leave", {"at": int(time.time())})
+
+
+def check_can_leave(path: Path, undo: bool = False) -> Path:
+    """The register of a member that has something to leave, or to take back.  Raises UsageError for others."""
     config = read_either(path)
     if not isinstance(config, MemberConfig):
         said = f"a {role_of(config).value} cannot leave rounds"
@@ -95,10 +104,7 @@ def leave(path: Path, undo: bool = False) -> None:
         raise UsageError(f"{me} has taken part in nothing yet", hint="nothing to do: do not start fedprune client")
     if not undo and left:
         raise UsageError(f"{me} has left already", hint="to come back: fedprune client leave --undo")
-    if undo:
-        _take_back(register)
-    else:
-        _wish(register, "leave", {"at": int(time.time())})
+    return register
 
 
 def _wish(register: Path, name: str, value: dict[str, Any]) -> None:

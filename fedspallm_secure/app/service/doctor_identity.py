@@ -5,7 +5,7 @@ from contextlib import closing
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fedspallm_secure.app.expiry import home_warnings, list_is_old
-from fedspallm_secure.app.service.findings import Findings, Patient, bad, good, note
+from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note
 from fedspallm_secure.app.service.log_policies import read_log_policy
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.stations.note_statements import read_stated
@@ -15,6 +15,7 @@ from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.passwords import PasswordKey
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW
 from fedspallm_secure.protocol.audit.policies import NO_QUORUM
+from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.storage import home_folder as folder
 from fedspallm_secure.storage.home import Home, Unlocking
 from fedspallm_secure.storage.journal import read_journal
@@ -74,7 +75,7 @@ def roster(patient: Patient) -> Findings:
     parties = {entry.party: entry for entry in found.entries}
     own = parties.get(home.party)
     if own is None:
-        yield bad("roster", f"{home.party} is not in version {found.version}", _NEW_ROSTER)
+        yield _left_out(home, found)
     elif own.leaf.public != home.signing.public:
         yield bad("roster", f"version {found.version} has another signing key of yours", _NEW_ROSTER)
     elif patient.follower is not None and Party("server", patient.follower.server.id) not in parties:
@@ -89,6 +90,17 @@ def roster(patient: Patient) -> Findings:
         yield bad("roster", text, "have the authority enrol more members")
     else:
         yield good("roster", f"version {found.version}, {len(parties)} parties, {patient.members} members")
+
+
+def _left_out(home: Home, found: Roster) -> Finding:
+    """What it means that a roster does not name this party."""
+    text = f"{home.party} is not in version {found.version}"
+    if home.crl.is_revoked(home.signing.serial):
+        return bad("roster", f"{text}: its certificate was withdrawn", "ask the authority why, and enrol anew")
+    if found.created < home.signing.not_before:
+        return bad("roster", f"{text}, which is older than its certificate", _NEW_ROSTER)
+    text += ", which is newer than its certificate: it was withdrawn, or not taken up into the roster"
+    return bad("roster", text, "ask the authority which; when it has taken you up, import its newest roster")
 
 
 def _missing(patient: Patient, known: set[Party]) -> list[str]:
@@ -131,7 +143,7 @@ def keys(patient: Patient) -> Findings:
     """Whether they open, and belong to the certificates."""
     home, unlocking = patient.home, patient.unlocking
     if unlocking is None:
-        yield note("keys", "not looked at: no password was given", "give one, as for fedprune client run")
+        yield note("keys", "not looked at: no password was given", "give one, for example with --password-file FILE")
         return
     home.signer(_key(home, unlocking, folder.SIGNING_KEY))
     tls = home.tls_key(_key(home, unlocking, folder.TLS_KEY)).public_key()

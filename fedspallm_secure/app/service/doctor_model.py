@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
+from fedspallm_secure.app.configuration.preparing import check_text
 from fedspallm_secure.app.rounds.costs import foreseen_cost
 from fedspallm_secure.app.rounds.planning import Terms, cipher_for
 from fedspallm_secure.app.service.doctor_machine import existing
-from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at
+from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at, told
+from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.he.parameters import Parameters
 from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.pruning.strategies import Strategy
@@ -91,7 +93,14 @@ def model(patient: Patient) -> Findings:
     if isinstance(config, MemberConfig):
         compute = config.compute
         settings = ComputeSettings(compute.device, compute.dtype, compute.activation_budget, compute.blocks)
-    workshop = open_workshop(config.model.path, settings)
+    try:
+        workshop = open_workshop(config.model.path, settings)
+    except FedSpaError as error:
+        yield told("model", error)
+        if isinstance(config, MemberConfig):  # what they hold cannot be counted without the model's tokenizer
+            for text in config.texts.files:
+                yield from looked_at("texts", lambda text=text: _there(text))  # type: ignore[misc]
+        return
     blocks = workshop.skeleton.blocks
     weights = [sum(linear.size for linear in block.linears) for block in blocks]
     yield good("model", f"{len(blocks)} decoder layers with {sum(weights):,} weights, all covered")
@@ -147,6 +156,12 @@ def _cost(config: FederationConfig, weights: list[int], members: int, cipher: Pa
     )
     cohorts = dict.fromkeys(range(len(weights)), everybody)
     return good("cost", str(foreseen_cost(cohorts, dict(enumerate(weights)), replace(terms, cipher=cipher))))
+
+
+def _there(text: Path) -> Findings:
+    """Nothing about a text that is there.  Raises MissingInput."""
+    check_text(text)
+    yield from ()
 
 
 def _texts(config: MemberConfig, workshop: "Workshop") -> Findings:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from fedspallm_secure.app.configuration.values import Address
-from fedspallm_secure.errors import FedSpaError, MissingExtra, StorageError, UsageError
+from fedspallm_secure.errors import CannotListen, FedSpaError, MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -140,7 +140,7 @@ def _places(found: Mapping[str, Any]) -> Iterator["Metric"]:
 def start_metrics(address: Address, snapshot: Snapshot) -> Callable[[], None]:
     """Answer scrapes until the callable that is returned is called.
 
-    address: of the loopback interface.  Raises UsageError for another one, MissingExtra, StorageError if it is taken.
+    address: of the loopback interface.  Raises UsageError for another one, MissingExtra, CannotListen if it is taken.
     """
     if not address.loopback:
         raise UsageError(f"{address} can be reached from other machines", hint="use 127.0.0.1:9464, behind a proxy")
@@ -157,9 +157,7 @@ def start_metrics(address: Address, snapshot: Snapshot) -> Callable[[], None]:
     try:
         server, thread = start_http_server(address.port, address.host, registry)
     except OSError as error:
-        raise StorageError(
-            f"cannot listen at {address}: {error.strerror or error}", hint="choose another port"
-        ) from None
+        raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from None
 
     def stop() -> None:
         server.shutdown()

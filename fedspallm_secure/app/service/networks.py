@@ -15,9 +15,10 @@ from typing import Any
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.service.live import Live
+from fedspallm_secure.app.service.refused import Refused, tell_rosters
 from fedspallm_secure.app.service.shelf import Shelf
 from fedspallm_secure.app.stations.post import Post
-from fedspallm_secure.errors import FedSpaError, PackageRefused, TransportError, TrustError
+from fedspallm_secure.errors import FedSpaError, PackageRefused, TransportError, TrustError, WrongRoster
 from fedspallm_secure.transport.client import Courier, Manners
 from fedspallm_secure.transport.depot import Listed
 from fedspallm_secure.transport.guards import Limits
@@ -131,11 +132,13 @@ class Visiting(Network):
         """once: do not wait long for a server that is not reached at first."""
         super().__init__()
         self.hello: Hello | None = None
+        self.refused = Refused()
         self._once = once
         self._post, self._spool, self._server = post, post.spool, route.server
         self._live = live
         self._troubles: dict[str, FedSpaError] = {}  # by what cannot be done
         self._after = 0
+        self._roster = post.home.trust.roster.hash  # under which packages are fetched
         self._looked = False
         self._wanted, self._brought = 1, 0  # looks at the outbox that were asked for, and the last one that ended
         self._bell: asyncio.Event | None = None
@@ -192,9 +195,7 @@ class Visiting(Network):
         hello = await courier.hello()
         trust = self._post.home.trust
         if hello.roster_hash != trust.roster.hash:
-            _log.warning(
-                "the server has roster %d, and this home has roster %d", hello.roster_version, trust.roster.version
-            )
+            tell_rosters(hello.roster_version, trust.roster.version)
         if abs(courier.skew) > 60:
             _log.warning("the clock of the server differs from this one by %d seconds", courier.skew)
         self.hello = hello
@@ -208,7 +209,7 @@ class Visiting(Network):
             try:
                 await courier.push(listed.digest, self._spool.inside("out", listed.digest), listed.size, show)
             except PackageRefused as error:  # whatever may pass by itself is tried again
-                _log.warning("the server refused the %s: %s", listed.type, error)
+                self.refused.tell(f"the server refused the {listed.type}", error)
             finally:
                 self._live.done(listed.digest)
             self._spool.departed(self._server, listed.digest)
@@ -221,6 +222,8 @@ class Visiting(Network):
 
     async def _fetch(self, courier: Courier) -> None:
         """Everything that waits at the server; if nothing does, wait there for a while."""
+        if self._roster != (roster := self._post.home.trust.roster.hash):  # what was refused may be good by now
+            self._roster, self._after, self._looked, self.refused = roster, 0, False, Refused()
         began, wait = time.monotonic(), _LONG_POLL if self._looked else 0
         listing = await courier.listing(self._after, wait)
         for digest in listing.again:
@@ -245,7 +248,9 @@ class Visiting(Network):
         try:
             await courier.pull(listed, arrival, show)
         except PackageRefused as error:
-            _log.warning("a package of type %s was refused: %s", listed.type, error)
+            self.refused.tell(f"a package of type {listed.type} was refused", error)
+            if isinstance(error, WrongRoster):
+                self.refused.behind = error
         finally:
             self._live.done(listed.digest)
         self.wake()

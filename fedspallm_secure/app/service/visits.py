@@ -93,13 +93,15 @@ class Visits:
     def is_over(self) -> bool:
         """Whether a run for cron may end: everything was brought and fetched, and nothing is left to do.
 
-        Raises what keeps something from being brought or fetched.
+        Raises what keeps something from being brought or fetched, or WrongRoster where nothing can come of the visit.
         """
         if not self._once:
             return False
         network = self._network
         if network is not None and network.trouble is not None:
             raise network.trouble
+        if self.idle and network is not None and network.refused.behind is not None:
+            raise network.refused.behind
         return self.idle
 
     @property

@@ -123,8 +123,13 @@ class Watched:
         return [name for (name,) in self._all("SELECT name FROM facts WHERE kind = ? ORDER BY name", kind)]
 
     def heard(self) -> Mapping[str, int]:
-        """Who sent something last when: ROLE/ID -> Unix seconds."""
-        return dict(self._all("SELECT sender, max(at) FROM inbox GROUP BY sender"))
+        """Who sent something last when: ROLE/ID -> Unix seconds.  A bundle counts, also one that has receipts alone."""
+        packages = "SELECT sender, max(at) FROM inbox GROUP BY sender"
+        bundles = "SELECT sender, max(at) FROM bundles_seen GROUP BY sender"
+        found: dict[str, int] = {}
+        for sender, at in (*self._all(packages), *self._all(bundles)):
+            found[sender] = max(at, found.get(sender, 0))
+        return found
 
     def outbox(self, round: int) -> list[Sent]:
         """Packages of a round that were made, in order."""

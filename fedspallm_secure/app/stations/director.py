@@ -17,6 +17,7 @@ from fedspallm_secure.app.stations.declines import decline_text, declines_kind, 
 from fedspallm_secure.app.stations.encrypted_rounds import find_key
 from fedspallm_secure.app.stations.finishing import Model
 from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
+from fedspallm_secure.app.stations.holding_back import go_on, hold_back, why_held_back
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
 from fedspallm_secure.app.stations.scribe import Scribe
@@ -206,6 +207,8 @@ class Director:
             concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
             self.post.remember("concluded", str(plan.round), concluded)
             note_handed_in(self.post, machine)
+            if result is None:
+                hold_back(self.post, machine, self.agenda, progress["failed"])
             drop_keys(self.post, plan)
             removed = () if self.post.archive else ("contributions", "answers")
             self.scribe.end(plan.round, "" if result is None else result.hash, files, removed)
@@ -242,6 +245,8 @@ class Director:
             text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
             text += f"; {last}" if last else ""
             return self._wait(text, given_up=True)
+        if reason := why_held_back(self.post, agenda):
+            return self._wait(reason)
         key = find_key(self.post, agenda, draft.groups) if agenda.key_holder else None
         if isinstance(key, str):
             return self._wait(key)
@@ -289,6 +294,7 @@ class Director:
             if journal.recall("members", "*") is None:
                 self.post.remember("members", "*", dict(draft.sampling.budgets))
             self.post.forget("given up", "*")
+            go_on(self.post)
         self.station, self.waiting = station, ""
         self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
         self.post.spool.discard(progress["round"] or plan.round - 1)  # who was away may still fetch the last result

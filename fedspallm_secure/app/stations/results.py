@@ -11,7 +11,7 @@ from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import NotYet
 from fedspallm_secure.crypto.encoding import decode_base64, encode_base64
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import LayerRefused, NotAwaited, OutOfTurn, PackageRefused, RoundError, TrustError
+from fedspallm_secure.errors import NotAwaited, OutOfTurn, PackageRefused, RoundError, TrustError
 from fedspallm_secure.protocol.declines import Decline
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.receiving import Awaited
@@ -131,7 +131,15 @@ class Results:
         return set()
 
     def on_layer(self, arrived: Arrived) -> None:
-        """Check and keep a layer, L1 to L6.  Raises LayerRefused, OutOfTurn, NotYet."""
+        """Check and keep a layer, L1 to L6; one that is here already changes nothing.
+
+        A server sends layers again when its roster changes, for it does not know who has them.
+        Raises LayerRefused, OutOfTurn, NotYet.
+        """
+        here = self._post.journal.recall(f"layer {arrived.round}", arrived.group) is not None
+        if here and arrived.sender == str(self._server):
+            self._post.open_through(arrived, Awaited(types=frozenset({"layer"})), lambda piece: None)
+            return
         followed, result = self.plan_of(arrived.round), self.of(arrived.round)
         if followed is None or arrived.round <= self.applied:
             raise OutOfTurn("this layer belongs to no round that I follow, or to one before my model")
@@ -149,8 +157,6 @@ class Results:
             group = check_layer_package(head, plan, plan_hash, self._server)
             expected_digest(plan, group, result)
             missing = self.missing(result.hash)
-            if group.gid not in missing:
-                raise LayerRefused(f"the layer of group {group.gid} is there already", hint="nothing to do")
             self._applier.apply(plan, group, result, body)
         finally:
             with disk_errors(body):

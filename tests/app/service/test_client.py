@@ -105,10 +105,12 @@ def test_a_declined_plan_is_the_exit_code_of_a_run_for_cron(found, caplog):
     member.policy = Policy(SERVER, 1, software=frozenset({"other/1"}))
     member.renew()
     loop = loop_of(found, Bench())
-    assert loop.run() == PlanDeclined.exit_code
+    with pytest.raises(PlanDeclined, match="P14: ") as caught:
+        loop.run()
+    assert caught.value.exit_code == 102 and caught.value.hint
     said = [record.getMessage() for record in caplog.records]
     assert any("refused a plan of server/hub: P14: " in line and "software, horizon" in line for line in said)
-    assert any("plans were declined: 1" in line for line in said)
+    assert any(one.type == "decline" for one in member.post.spool.outgoing())
     assert loop_of(found, Bench()).run() == 0  # it was said
 
 
@@ -117,7 +119,8 @@ def test_a_round_that_the_privacy_budget_does_not_cover_is_sat_out_once(found, c
         raise PlanRefused("the privacy budget is spent", hint="decide")
 
     bench = Bench(refuse)
-    assert loop_of(found, bench).run() == PlanRefused.exit_code
+    with pytest.raises(PlanRefused, match="the privacy budget is spent"):
+        loop_of(found, bench).run()
     assert bench.pruned == [] and found.members["north"].machine.deals == {}
     said = [record.getMessage() for record in caplog.records]
     assert said.count("round 1 is sat out: the privacy budget is spent; decide") == 1
@@ -193,3 +196,16 @@ def test_who_was_withdrawn_is_told_so_by_its_own_list(found):
     loop._watch._seen = {}
     with pytest.raises(CertificateRevoked):
         loop._turn()
+
+
+def test_a_changed_configuration_is_told_by_a_new_offer_and_an_unchanged_one_is_not(found):
+    """A server that holds an attempt back until a decline was mended learns it by that."""
+
+    def offers(config):
+        loop = loop_of(found, Bench())
+        loop._config = config
+        loop._offer()
+        spool = found.members["north"].post.spool
+        return sum(one.type == "offer" and not one.departed for one in spool.outgoing())
+
+    assert [offers("a"), offers("a"), offers("b")] == [1, 1, 2]

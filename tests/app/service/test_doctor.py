@@ -163,6 +163,8 @@ def test_without_a_password_less_is_seen(place):
     found = findings(member(place), None)
     assert of(found, "keys").text == "not looked at: no password was given"
     assert of(found, "keys").state is State.NOTE
+    hub = of(findings(server(place), None), "keys")
+    assert "--password-file" in hub.fix and "client" not in hub.fix
     assert "prekeys" not in {one.check for one in found}
 
 
@@ -230,6 +232,28 @@ def test_rosters(place):
     path = server(place, rounds={"members": ["north", "south", "east"], "witnesses": ["wyn"]})
     assert "member/east, witness/wyn" in problems(path)["roster"]
     assert "cannot make a cohort of 4" in problems(server(place, rounds={"min_cohort": 4}))["roster"]
+
+
+def test_a_roster_without_this_party(place, monkeypatch):
+    path, ceremony = member(place), town(place)
+    crl = place / "member-north/crl.pem"
+    before, withdrawn = crl.read_bytes(), ceremony.revoke("member/north")
+    ceremony.take("member/north", withdrawn, ceremony.roster())
+    found = problems(path)["roster"]
+    assert "member/north is not in version 2: its certificate was withdrawn | ask the authority why" in found
+    crl.write_bytes(before)
+    found = problems(path)["roster"]
+    assert "withdrawn, or not taken up" in found and "ask the authority which" in found
+
+
+def test_a_roster_from_before_an_enrolment(place, monkeypatch):
+    ceremony = town(place)
+    roster = (place / "member-north/roster.fsdoc").read_bytes()
+    Clock(monkeypatch).pass_days(1)
+    ceremony.enrol("member/east")
+    (place / "member-east/roster.fsdoc").write_bytes(roster)
+    found = problems(member(place, member={"home": "member-east"}))["roster"]
+    assert "member/east is not in version 1, which is older than its certificate | get the newest roster" in found
 
 
 def test_a_roster_from_before_a_renewal(place):
@@ -410,6 +434,14 @@ def test_models_that_cannot_be_pruned(place):
     path = server(place, model={"path": "nowhere"})
     assert "not a model folder" in problems(path, quick=False)["model"]
     assert "does not divide" in problems(server(place, pruning={"pattern": "1:5"}), quick=False)["pattern"]
+
+
+def test_without_a_model_texts_are_looked_for_all_the_same(place):
+    path = member(place, model={"path": "nowhere"}, texts={"files": ["north.txt", "gone.txt", "lost.txt"]})
+    found = problems(path, quick=False)
+    assert "not a model folder" in found["model"]
+    assert "gone.txt does not exist" in found["texts"] and "lost.txt does not exist" in found["texts"]
+    assert "north.txt" not in found["texts"]
 
 
 def test_texts_that_are_too_short_or_unreadable(place):

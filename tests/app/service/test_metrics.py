@@ -9,7 +9,7 @@ import pytest
 
 from fedspallm_secure.app.configuration.values import Address
 from fedspallm_secure.app.service.metrics import MEMBER_STATES, SERVER_STATES, start_metrics
-from fedspallm_secure.errors import MissingExtra, StorageError, UsageError
+from fedspallm_secure.errors import CannotListen, MissingExtra, StorageError, UsageError
 
 pytest.importorskip("prometheus_client")
 
@@ -112,7 +112,7 @@ def test_only_this_machine_is_told(host):
 
 def test_a_port_that_is_taken(scrape, unused_port):
     scrape(lambda: SERVER)
-    with pytest.raises(StorageError, match="cannot listen"):
+    with pytest.raises(CannotListen, match="cannot listen on"):
         start_metrics(Address("127.0.0.1", unused_port), lambda: SERVER)
 
 

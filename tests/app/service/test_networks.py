@@ -17,10 +17,11 @@ from fedspallm_secure.app.service.server import _Loop as ServerLoop
 from fedspallm_secure.app.service.shelf import Shelf
 from fedspallm_secure.app.service.visits import Visits
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import LimitExceeded, Unreachable
-from fedspallm_secure.storage.home import Unlocking
+from fedspallm_secure.errors import LimitExceeded, Unreachable, WrongRoster
+from fedspallm_secure.storage.home import Unlocking, open_home
 from fedspallm_secure.storage.home_folder import TLS_KEY
 from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.depot import Listed
 from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello, Listing
@@ -256,3 +257,59 @@ def test_who_was_asked_for_a_package_again_is_left_alone_for_a_while(found, monk
     found.act(Action(HUB, "deliver", "member/north", digest))
     now[0] += shelf.AGAIN
     assert server.again(NORTH) == []
+
+
+# A roster that is behind
+
+
+def refusing(visiting, packages=3):
+    """The server has packages, all made under a roster that this home has not; `pulled` says which were asked for."""
+    pulled: list[str] = []
+    listed = [Listed(number, f"{number:064x}", 10, "plan", 1, "*") for number in range(1, packages + 1)]
+
+    async def listing(after, wait):
+        await asyncio.sleep(0.01)
+        return Listing(tuple(one for one in listed if one.number > after), ())
+
+    async def pull(one, arrival, show):
+        pulled.append(one.digest)
+        arrival.close()
+        raise WrongRoster("made under another roster")
+
+    visiting.courier.listing, visiting.courier.pull = listing, pull
+    return pulled
+
+
+def test_a_roster_that_is_behind_is_told_once_with_what_to_do_and_ends_a_run_for_cron(visiting, caplog):
+    pulled = refusing(visiting)
+    visits = Visits(visiting._post, visiting, Stop(), once=True)
+    visits.begin()
+    until(lambda: visiting.idle)
+    said = [record.getMessage() for record in caplog.records if "was refused" in record.getMessage()]
+    assert len(pulled) == 3
+    assert said == [f"a package of type plan was refused: made under another roster; {WrongRoster.hint}"]
+    with pytest.raises(WrongRoster):
+        visits.is_over()
+
+
+def test_what_was_refused_is_fetched_again_under_a_newer_roster(found, visiting):
+    pulled = refusing(visiting)
+    visiting.start()
+    until(lambda: visiting.idle)
+    before, post = len(pulled), visiting._post
+    found.ceremony.take("member/north", found.ceremony.roster())
+    post.renew(open_home(post.home.path))
+    until(lambda: len(pulled) == 2 * before)
+
+
+@pytest.mark.parametrize(("theirs", "advice"), [(2, "fedprune certs import"), (0, "its operator has to import")])
+def test_of_two_rosters_it_is_said_who_has_the_older_one(visiting, caplog, theirs, advice):
+    async def hello():
+        return Hello(FEDERATION, "x/1", theirs, "ab" * 32, 1, int(time.time()), 0)
+
+    visiting.courier.hello = hello
+    visiting.start()
+    until(lambda: visiting.hello is not None)
+    assert [advice in record.getMessage() for record in caplog.records if "the server has" in record.getMessage()] == [
+        True
+    ]

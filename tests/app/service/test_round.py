@@ -7,8 +7,10 @@ import pytest
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.runner import simulate
+from fedspallm_secure.app.service import client
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.app.service.loops import Stopped
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.errors import UsageError
@@ -71,3 +73,19 @@ def test_who_wants_to_leave_needs_no_server_for_it(tmp_path):
     assert run_client(found.configs["north"], lambda _: PASSWORD, True, Silent()) == 0
     with pytest.raises(UsageError, match="takes part in no more rounds"):
         run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
+
+
+def test_a_changed_file_is_another_configuration(tmp_path, monkeypatch):
+    """By its digest a member knows that it has to offer again."""
+    found, digests = Services(tmp_path), []
+
+    def loop(*given):
+        digests.append(given[-1])
+        raise Stopped
+
+    monkeypatch.setattr(client, "_Loop", loop)
+    path = found.configs["north"]
+    for more in ("", "", "[budget]\nlayers = 1\n"):
+        path.write_text(path.read_text() + more)
+        assert run_client(path, lambda _: PASSWORD, True, Silent()) == 0
+    assert digests[0] == digests[1] != digests[2]

@@ -6,6 +6,10 @@ import time
 
 import pytest
 
+from fedspallm_secure.app.courier.exporting import export
+from fedspallm_secure.app.courier.importing import import_from
+from fedspallm_secure.app.courier.media import open_medium
+from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.service.control import rounds_of
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.shelf import Shelf
@@ -242,6 +246,24 @@ def test_contacts_count_as_well_as_packages(found):
     assert abs(at_member(found, "north")["last_contact"] - now) < 60
     (folder / "data-hub" / "contacts.json").write_text('{"member/west": "x"}')
     assert at_server(found)["members"]
+
+
+def test_a_bundle_of_receipts_alone_is_something_that_was_heard(found, tmp_path):
+    found.carry()
+    found.server.work_through()
+    assert found.server.tick()
+    before = at_server(found)["members"][0]["last_heard"]
+    found.now += 500
+    hub, north = found.server.post, found.members["north"].post
+    for number, (sender, recipient) in enumerate(((hub, north), (north, hub))):
+        medium = tmp_path / f"medium-{number}"
+        medium.mkdir()
+        (made,) = export(sender, medium, None, [recipient.party], False, "", Silent())
+        with open_medium(medium) as opened:
+            import_from(recipient, opened, Silent())
+    assert not made.bundle.contents.files and made.bundle.contents.received
+    rows = {row["member"]: row["last_heard"] for row in at_server(found)["members"]}
+    assert rows["north"] == found.now > before and rows["south"] == before
 
 
 def test_who_comes_without_a_package_is_heard_of(found):

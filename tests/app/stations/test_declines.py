@@ -1,6 +1,7 @@
 """Plans that are declined, and rounds that end before everybody has their plan."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -13,7 +14,7 @@ from fedspallm_secure.protocol.audit.entries import Entry, EntryType
 from fedspallm_secure.protocol.declines import Decline
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
-from tests.stationary import HUB, SERVER, Stations
+from tests.stationary import HOUR, HUB, SERVER, Stations
 
 NORTH = "member/north"
 
@@ -194,8 +195,70 @@ def test_after_the_policy_was_mended_the_next_attempt_succeeds(tmp_path):
         for name in ("north", "south"):
             found.members[name].policy = found.policy
             found.members[name].renew()
+            found.offer(name)
         found.run()
         assert found.model.done == [2], found.server.waiting
+
+
+def declined_by(found, *names):
+    """A round has ended because these declined its plan; nobody else has seen it."""
+    declines(found, *names)
+    open_round(found)
+    round, found.silent = found.server.station.plan.round, set(found.names) - set(names)
+    found.wait()
+    found.silent = set()
+    assert found.server.post.journal.last_round() == round and found.server.station is None
+
+
+def test_a_round_that_was_declined_is_not_tried_again_while_nothing_has_changed(tmp_path):
+    with open_federation(tmp_path) as found:
+        declined_by(found, "north", "south", "west")
+        found.reopen(HUB)
+        found.run()
+        assert found.server.station is None and found.server.post.journal.last_round() == 1
+        assert "the next attempt begins when north, south, west offered" in found.server.waiting
+        assert found.server.post.journal.recall("given up", "*") is None
+        for name in ("north", "south"):
+            found.offer(name)
+        found.run()
+        assert found.server.post.journal.last_round() == 1 and "begins when west offered" in found.server.waiting
+        found.offer("west")
+        found.carry()
+        found.server.work_through()
+        assert found.server.tick() and found.server.station.plan.round == 2
+
+
+def test_time_and_what_changes_at_the_server_begin_the_next_attempt(tmp_path):
+    with open_federation(tmp_path, attempts=9, prekeys=4) as found:
+        declined_by(found, "north", "south", "west")
+        found.now += HOUR - 1
+        assert not found.server.tick()
+        found.now += 1
+        assert found.server.tick() and found.server.station.plan.round == 2
+        found.silent = {"east", "middle"}
+        found.wait()
+        found.now += HOUR
+        assert not found.server.tick(), "the second time it takes twice as long"
+        found.agenda = found.server.agenda = replace(found.agenda, patience=61)
+        assert found.server.tick() and found.server.station.plan.round == 3
+        found.wait()
+        assert not found.server.tick()
+        found.silent = set()
+        for party in found.parties:
+            found.ceremony.take(party, found.ceremony.crl())
+        found.reopen(HUB)
+        assert found.server.tick() and found.server.station.plan.round == 4
+
+
+def test_without_those_who_declined_it_is_tried_again_where_enough_are_left(tmp_path):
+    with open_federation(tmp_path) as found:
+        declines(found, "north")
+        open_round(found)
+        found.silent = set(found.names) - {"north"}
+        found.run()
+        found.now = found.server.station.plan.deadlines.contribution + 1
+        found.run()
+        assert found.server.post.journal.last_round() == 2
 
 
 def test_it_is_said_once(tmp_path):

@@ -2,6 +2,8 @@
 
 import pytest
 
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.errors import OutOfTurn
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.home import open_home
@@ -91,6 +93,27 @@ def test_a_member_that_was_away_gets_result_and_layers_of_a_round_that_is_over(t
         found.silent = set()
         found.run()
         assert found.works["north"].taken == ALL
+
+
+def test_layers_that_come_again_are_known(tmp_path):
+    with federation(tmp_path, prekeys=4) as found:
+        found.run()
+        before = {name: work.folder.stat().st_mtime_ns for name, work in found.works.items()}
+        new_roster(found)
+        found.run()
+        assert not any(member.told for member in found.members.values())
+        assert {name: work.folder.stat().st_mtime_ns for name, work in found.works.items()} == before
+        rows = found.members["north"].post.journal.connection.execute("SELECT state FROM inbox WHERE type = 'layer'")
+        assert [state for (state,) in rows] == ["taken"] * 4
+
+
+def test_layers_of_another_server_are_refused_also_where_they_are_here(tmp_path):
+    with federation(tmp_path, prekeys=4) as found:
+        found.run()
+        found.members["north"].results._server = Party("server", "spare")
+        new_roster(found)
+        found.run()
+        assert {type(error) for _, error in found.members["north"].told} == {OutOfTurn}
 
 
 def test_a_kill_while_layers_are_sealed_again(tmp_path, monkeypatch):
