@@ -174,7 +174,10 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
     failures = []
     with tempfile.TemporaryDirectory(dir=fast()) as name, tellable():
         folder = Path(name)
-        recording = record(folder, Scene.of(task.seed), task.seed)
+        try:
+            recording = record(folder, Scene.of(task.seed), task.seed)
+        except AssertionError as error:
+            return {"error": 1}, [f"seed {task.seed}, played without a kill: {error}"]
         all = list(points(recording, random.Random(task.seed)))
         tried = chosen(recording, task)
         cells = {"cells": len({kill.cell for kill in all}), "cells tried": len({kill.cell for kill in tried})}
@@ -198,7 +201,10 @@ def fast() -> str | None:
 def figures(seeds: int, kills: int, seed: int, workers: int | None = None) -> dict[str, Any]:
     """So many seeds."""
     tasks = [Task(seed * 10_000 + number, kills, number // 5) for number in range(seeds)]
-    found = list(spread(run, tasks, workers))
+    found = []
+    for number, one in enumerate(spread(run, tasks, workers), 1):
+        found.append(one)
+        sys.stderr.write(f"{number} of {seeds} seeds, {sum(counts.get('kills', 0) for counts, _ in found)} kills\n")
     counts = tally(counted for counted, _ in found)
     states = {*MEMBER_STATES, *SERVER_STATES}
     reached = {state for state in states if counts.get(f"state {state}")}

@@ -188,7 +188,8 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
         listed = _listed(found, round)
         plan = _plan(found, round)
         for group in plan.groups:
-            expected = tuple(member for member in group.cohort if left.get((round, group.gid)) != member)
+            gone = {left.get((round, group.gid)), *_declined(found, round)}
+            expected = tuple(member for member in group.cohort if member not in gone)
             if listed.get(group.gid) != expected:
                 wrong.append(f"lost member: {listed.get(group.gid)} for {expected} in {round} {group.gid}")
                 continue
@@ -199,6 +200,14 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
             if {(round, group.gid) for group in plan.groups} - set(work.taken):
                 wrong.append(f"lost layers: {name} has {work.taken}")
     return wrong
+
+
+def _declined(found: Stations, round: int) -> set[str]:
+    """Who took no part because it had contributed before the operator ended an earlier round: that may be released."""
+    ended = set(range(1, round)) - set(found.model.done)
+    contributed = {one.sender for one in found.carried if one.type == "contribution" and one.round in ended}
+    said = {one.sender for one in found.carried if (one.type, one.round) == ("decline", round)}
+    return {sender.partition("/")[2] for sender in said & contributed}
 
 
 def _ledger_refuses(found: Stations) -> bool:
