@@ -165,7 +165,7 @@ def _another_edge_seed(dealer: Dealer, masks_with_it: bool) -> list[Made]:
     if masks_with_it:
         second, common = dealer.victim < dealer.member, edge(world, dealer.member, dealer.victim, GID)
         streams = tuple(map(bytearray, found.streams))
-        for streamed, kind, size in zip(streams, Stream, (1, 4), strict=True):
+        for streamed, kind, size in zip(streams, (Stream.COUNT, Stream.SUM), (1, 4), strict=True):
             keys = [stream_key(one, world.context(GID), SeedKind.PAIR, kind) for one in (common, seed)]
             add_keystreams(streamed, [Term(keys[0], not second), Term(keys[1], second)], size)
         root = vector_root([memoryview(stream) for stream in streams])
