@@ -190,6 +190,8 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
         for group in plan.groups:
             gone = {left.get((round, group.gid)), *_declined(found, round)}
             expected = tuple(member for member in group.cohort if member not in gone)
+            if len(expected) < group.survivors and group.gid not in listed:
+                continue  # with so few it has no sum, by the rule
             if listed.get(group.gid) != expected:
                 wrong.append(f"lost member: {listed.get(group.gid)} for {expected} in {round} {group.gid}")
                 continue
@@ -197,7 +199,7 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
             if not np.array_equal(found.model.sums[round, group.gid], total):
                 wrong.append(f"wrong sum: {round} {group.gid}")
         for name, work in found.works.items():
-            if {(round, group.gid) for group in plan.groups} - set(work.taken):
+            if {(round, gid) for gid in listed} - set(work.taken):
                 wrong.append(f"lost layers: {name} has {work.taken}")
     return wrong
 
