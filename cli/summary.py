@@ -200,9 +200,8 @@ def _privacy(told: dict[str, Any]) -> Group:
 
 def _colluders(result: dict[str, Any]) -> str:
     first = result["secagg"][0]
-    if first["profile"] == "one-trip":
-        return "none: neither a silo nor the key holder works with the server"
-    return f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"
+    told = f"{first['colluders']}; every sum mixes at least {fewest_honest(result)} honest silos"
+    return f"{told}; not the key holder" if first["profile"] == "one-trip" else told
 
 
 def _of_what(result: dict[str, Any]) -> str:

@@ -70,10 +70,9 @@ def terms(result: Result) -> list[str]:
     ]
     colluders = plural(first["colluders"], "silo") if first["colluders"] else "no silo"
     upto = "up to " if first["colluders"] else ""
+    told.append(f"The thresholds assume that {upto}{colluders} may work with the server. {_mixed(result)}")
     if encrypted.is_encrypted(result):
-        told.append("All of it rests on neither a silo nor the key holder working with the server.")
-    else:
-        told.append(f"The thresholds assume that {upto}{colluders} may work with the server. {_mixed(result)}")
+        told.append("All of it rests on the key holder not working with the server.")
     if not encrypted.is_encrypted(result) and any(group["degree"] < group["cohort"] - 1 for group in groups):
         told.append("Cohorts are large, so each silo shares keys with some others only, drawn by a witness.")
     return told

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from fedprune_cli import summary
 
 from fedspallm_secure.app.reporting import encrypted
 from fedspallm_secure.app.reporting.claims import secure_claims, secure_no_claims
@@ -87,8 +88,17 @@ def test_nobody_is_said_to_have_fallen_silent_who_was_asked_nothing():
     assert section(masked)["silent"]
 
 
+@pytest.mark.parametrize("colluders", [0, 1])
+def test_the_summary_says_who_may_work_with_the_server(colluders):
+    told = summary._colluders(result(colluders=colluders))
+    assert told.startswith(f"{colluders}; every sum mixes at least ") and told.endswith("; not the key holder")
+    assert "key holder" not in summary._colluders(make_secure_result())
+
+
 def test_the_page_has_all_of_it():
     told = words(parsed(render_report(result(colluders=1))))
     assert "If the key holder does not work with the server" in told
+    assert "up to 1 silo may work with the server" in told
+    assert "rests on the key holder not working with the server" in told
     assert "Key holder" in told
     assert "one-trip" in told
