@@ -60,10 +60,10 @@ def rollback(found: dict[str, Any]) -> str:
                 told.setdefault(way, []).append(f"{count} {noticed}")
         ways += [f"{way} — {', '.join(became)}" for way, became in told.items()]
     harm = sum(counts.get(f"with greeting: second {type}", 0) for type in ("contribution", "endorsement"))
-    hand = counts.get("by hand: second contribution", 0)
+    hand, again = (counts.get(f"by hand: second {type}", 0) for type in ("contribution", "unmask-response"))
     return (
         f"{counts['all']:,} old copies over {found['seeds']} seeds: {'; '.join(ways)}. A second vector or answer left "
-        f"{harm} times; by hand, where the server greets nobody, {hand} times"
+        f"{harm} times; by hand, where the server greets nobody, a vector {hand} times and an answer {again} times"
     )
 
 

@@ -87,14 +87,15 @@ def tried(recording: Recording, wrong: Wrong, folder: Path) -> tuple[list[str], 
         told += [f"refused: {type(error).__name__}" for error in refused]
         done = found.model.done
         told.append(f"{who} {wrong.name}: {'the round had its result' if done else 'no result'}")
-        other = [error for error in refused if not is_expiry(error) and not _tried_again(recording, error)]
+        other = [error for error in refused if not is_expiry(error) and not _of_the_operator(recording, error)]
         bad += [f"refused for another reason: {type(error).__name__}: {error}" for error in other]
         return told, bad
 
 
-def _tried_again(recording: Recording, error: FedSpaError) -> bool:
-    """What the operator ended is tried again, and declined whatever the clocks show."""
-    return recording.scene.abort and isinstance(error, DisclosureRefused)
+def _of_the_operator(recording: Recording, error: FedSpaError) -> bool:
+    """What the operator ended takes nothing in any more, is tried again, and declined, whatever the clocks show."""
+    late = isinstance(error, OutOfTurn) and error.check == "S7"
+    return recording.scene.abort and (late or isinstance(error, DisclosureRefused))
 
 
 def _act(found: Stations, wrong: Wrong, refused: list[FedSpaError]) -> None:
