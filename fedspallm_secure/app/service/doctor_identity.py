@@ -97,8 +97,9 @@ def _left_out(home: Home, found: Roster) -> Finding:
     text = f"{home.party} is not in version {found.version}"
     if home.crl.is_revoked(home.signing.serial):
         return bad("roster", f"{text}: its certificate was withdrawn", "ask the authority why, and enrol anew")
-    if found.created < home.signing.not_before:
-        return bad("roster", f"{text}, which is older than its certificate", _NEW_ROSTER)
+    if found.created <= home.signing.not_before + CLOCK_SKEW:  # a certificate begins so much before it is made
+        ask = "if it is the newest, ask the authority why you are not in it"
+        return bad("roster", f"{text}, which may be older than its certificate", f"{_NEW_ROSTER}; {ask}")
     text += ", which is newer than its certificate: it was withdrawn, or not taken up into the roster"
     return bad("roster", text, "ask the authority which; when it has taken you up, import its newest roster")
 
