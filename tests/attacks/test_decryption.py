@@ -1,13 +1,17 @@
 """A key holder decrypts one sum of each group, whatever a server shows it, and whoever works with it."""
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from fedspallm_secure.protocol.rounds.decrypting import sample_size
-from tests.attacks.ciphers.script import NOTHING, OPEN, SCRIPTS, failure, no_look_at_chunks, run
+from tests.attacks.ciphers.rogue import CipherRogue
+from tests.attacks.ciphers.script import FIVE, NOTHING, OPEN, SCRIPTS, failure, no_look_at_chunks, run
 from tests.attacks.ciphers.sums import bits_from_copies
 from tests.attacks.decryption import LIFTED, UNSEEN, failure_lifted, failure_unseen, figures, missed, played
+from tests.clear_cipher import clear
+from tests.federation import Bench
 
 FEW = (
     "one_vector_shown_as_the_sum",
@@ -84,3 +88,15 @@ def test_a_replaced_chunk_is_missed_as_often_as_it_is_not_sampled(sample):
 def test_figures():
     found = figures(1)
     assert found["failures"] == [] and found["leaks"] == 0 and found["scripts"] == len(SCRIPTS)
+
+
+def test_what_decrypts_is_wiped_when_the_round_is_over():
+    with clear():
+        bench = Bench(FIVE, 0)
+        rogue = CipherRogue(bench, [bench.names[0]], random.Random(0))
+        plan = rogue.begin()
+        (_, secret) = rogue.holder.keys[plan.key_holder.key]
+        assert secret.decryption.view
+        rogue.finish(plan)
+    with pytest.raises(ValueError, match="wiped"):
+        secret.decryption.view.tolist()
