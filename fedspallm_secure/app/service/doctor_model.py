@@ -32,10 +32,12 @@ _SMALLEST_RATE = 1.0  # operations per second; time is not asked for here
 class Demand:
     """What a round takes.
 
-    weights: that are pruned, per layer; layers: that are this party's; cipher: where vectors are encrypted.
+    weights: that are pruned, per layer; model: bytes of all its tensors on disk; layers: that are this party's;
+    cipher: where vectors are encrypted.
     """
 
     weights: Sequence[int]
+    model: int
     layers: int
     members: int
     passes: int
@@ -66,13 +68,13 @@ class Demand:
         return int(sum(self.weights) * _KEPT)
 
     def server_bytes(self, archive: bool) -> int:
-        """Disk of a server: all contributions, kept for later passes if they are archived, and the pruned layers."""
+        """Disk of a server: contributions, of all passes if they are archived, pruned layers, and the pruned model."""
         kept = self.passes if archive else 1
-        return self.upload * self.members * kept + self.layers_bytes * self.passes
+        return self.upload * self.members * kept + self.layers_bytes * self.passes + self.model
 
     def member_bytes(self, spilled: int) -> int:
-        """Disk of a member: its contribution, its own pruned layers, those of the result, and spilled states."""
-        return self.upload + int(self.mine * _KEPT) + self.layers_bytes * self.passes + spilled
+        """Disk of a member: contribution, its own pruned layers, those of the result, that model, spilled states."""
+        return self.upload + int(self.mine * _KEPT) + self.layers_bytes * self.passes + self.model + spilled
 
 
 def model(patient: Patient) -> Findings:
@@ -106,7 +108,7 @@ def model(patient: Patient) -> Findings:
     yield good("model", f"{len(blocks)} decoder layers with {sum(weights):,} weights, all covered")
     if isinstance(config, FederationConfig):
         yield from looked_at("pattern", lambda: _pattern(config, workshop))
-        yield from looked_at("disk", lambda: _server_disk(patient, config, weights))
+        yield from looked_at("disk", lambda: _server_disk(patient, config, workshop, weights))
     else:
         yield from looked_at("texts", lambda: _texts(config, workshop))
         yield from looked_at("memory", lambda: _member_machine(patient, config, workshop, weights))
@@ -123,7 +125,12 @@ def _pattern(config: FederationConfig, workshop: "Workshop") -> Findings:
     yield good("pattern", f"{', then '.join(map(str, config.pruning.targets))} fits every matrix")
 
 
-def _server_disk(patient: Patient, config: FederationConfig, weights: list[int]) -> Findings:
+def _bytes_of(workshop: "Workshop") -> int:
+    """Of the tensors of the model on disk; the pruned model has as many."""
+    return sum(info.nbytes for info in workshop.skeleton.checkpoint.tensors.values())
+
+
+def _server_disk(patient: Patient, config: FederationConfig, workshop: "Workshop", weights: list[int]) -> Findings:
     votes = config.pruning.strategy is Strategy.VOTES
     bits = CountField.for_cohort(max(patient.members, 1)).bits
     sums = 0 if votes else config.rounds.sum_bits
@@ -131,7 +138,8 @@ def _server_disk(patient: Patient, config: FederationConfig, weights: list[int])
     if config.rounds.profile is Profile.ONE_TRIP:
         cipher = cipher_for(max(patient.members, 2), config.pruning.strategy, config.rounds.sum_bits)
         yield _cost(config, weights, patient.members, cipher)
-    demand = Demand(weights, len(weights), patient.members, len(config.pruning.targets), bits, sums, cipher)
+    passes = len(config.pruning.targets)
+    demand = Demand(weights, _bytes_of(workshop), len(weights), patient.members, passes, bits, sums, cipher)
     needed = demand.server_bytes(config.limits.archive) + config.limits.free_space
     yield _disk(patient.data, needed, _parts(demand, config))
     if config.limits.member_bytes < demand.upload:
@@ -145,7 +153,8 @@ def _parts(demand: Demand, config: FederationConfig) -> str:
     passes = f" in each of {demand.passes} passes" if demand.passes > 1 else ""
     kept = passes if config.limits.archive else ""
     layers = amount(demand.layers_bytes)
-    return f"{sent}{kept}, {layers} of pruned layers{passes}, and free_space = {amount(config.limits.free_space)}"
+    pruned = f"{layers} of pruned layers{passes}, {amount(demand.model)} of the pruned model"
+    return f"{sent}{kept}, {pruned}, and free_space = {amount(config.limits.free_space)}"
 
 
 def _cost(config: FederationConfig, weights: list[int], members: int, cipher: Parameters) -> Finding:
@@ -205,7 +214,7 @@ def _member_machine(patient: Patient, config: MemberConfig, workshop: "Workshop"
     cipher = None
     if Profile.ONE_TRIP in config.policy.profiles:  # these vectors are the longer ones
         cipher = cipher_for(max(patient.members, 2), Strategy.FEDSPALLM, 32)
-    demand = Demand(weights, layers, patient.members, 1, bits, 32, cipher)
+    demand = Demand(weights, _bytes_of(workshop), layers, patient.members, 1, bits, 32, cipher)
     spilled = max(cost.spilled for cost in costs)
     yield _disk(patient.data, demand.member_bytes(spilled), f"{amount(demand.upload)} to send in a round at most")
     if config.policy.upload_limit < demand.upload:

@@ -24,7 +24,7 @@ from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
 from fedspallm_secure.app.service import doctor_machine, doctor_network
 from fedspallm_secure.app.service.doctor import examine
 from fedspallm_secure.app.service.doctor_model import Demand
-from fedspallm_secure.app.service.findings import Finding, State
+from fedspallm_secure.app.service.findings import Finding, State, amount
 from fedspallm_secure.app.stations.opening import open_station
 from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.crypto.notes import NoteKey, NoteKind
@@ -35,6 +35,7 @@ from fedspallm_secure.errors import Unhealthy
 from fedspallm_secure.he import parameters
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import make_policy
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.files import sole_writer
 from fedspallm_secure.storage.home import Unlocking, open_home
 from fedspallm_secure.storage.home_folder import Identity
@@ -476,14 +477,20 @@ def test_memory_can_be_asked_for():
     assert (available_memory() or 0) > 1 << 20
 
 
+def test_the_pruned_model_needs_room(place):
+    said = of(list(findings(server(place), PASSWORD, quick=False)), "disk").text
+    tensors = amount(sum(info.nbytes for info in Checkpoint.open(place / "model").tensors.values()))
+    assert f"{tensors} of the pruned model" in said
+
+
 def test_disk_of_a_round_by_hand():
-    """Three layers of 800, 1,600 and 2,400 weights; 4-bit counts and 32-bit sums; a kept layer has 33 bits a weight."""
-    demand = Demand([800, 1600, 2400], 2, 3, 2, 4, 32)
+    """Layers of 800, 1,600 and 2,400 weights of 33 bits if kept; 4-bit counts, 32-bit sums; a model of 9,999 bytes."""
+    demand = Demand([800, 1600, 2400], 9_999, 2, 3, 2, 4, 32)
     assert demand.mine == 4000
     assert demand.upload == 4000 * 36 // 8
-    assert demand.server_bytes(archive=True) == 2 * 3 * 18_000 + 2 * 4800 * 33 // 8
-    assert demand.server_bytes(archive=False) == 3 * 18_000 + 2 * 4800 * 33 // 8
-    assert demand.member_bytes(spilled=7) == 18_000 + 4000 * 33 // 8 + 2 * 4800 * 33 // 8 + 7
+    assert demand.server_bytes(archive=True) == 2 * 3 * 18_000 + 2 * 4800 * 33 // 8 + 9_999
+    assert demand.server_bytes(archive=False) == 3 * 18_000 + 2 * 4800 * 33 // 8 + 9_999
+    assert demand.member_bytes(spilled=7) == 18_000 + 4000 * 33 // 8 + 2 * 4800 * 33 // 8 + 9_999 + 7
 
 
 def test_without_torch_pruning_is_not_possible(place, monkeypatch):
