@@ -184,7 +184,7 @@ def _lacks_roster(mine: "Home") -> bool:
 def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, as_json: bool) -> None:
     """Make more one-time keys, for a member.
 
-    Writes the signed bundle that publishes them, for the server.
+    Writes the signed bundle that publishes them, and keeps it: fedprune client run sends it with its next offer.
     """
     from fedspallm_secure.app import enrolment
 
@@ -197,7 +197,7 @@ def prekeys(count: int, home: Path, out: Path | None, password: PasswordSource, 
         console.print_json({"prekeys": str(path), "first": bundle.first, "count": len(bundle.leaves)})
         return
     click.echo(f"Written: {console.shown(path)}, {len(bundle.leaves)} prekeys from index {bundle.first}")
-    next_step("send it to the server before the next round")
+    next_step("the client sends them with its next offer: fedprune client run")
 
 
 def _bundle_name(party: Party, first: int) -> str:

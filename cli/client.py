@@ -21,9 +21,10 @@ _GROUPS = {
     "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
     "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
     "Differential privacy of your text": ("epsilon", "delta", "rounds", "clip"),
-    "This machine": ("data", "out"),
+    "This machine": ("data", "metrics", "out"),
 }
 _KEYS = {
+    "member": ("metrics",),
     "server": ("upload_rate", "download_rate"),
     "texts": ("field", "samples", "seqlen"),
     "budget": ("layers", "gpu_memory", "minutes"),
@@ -100,6 +101,7 @@ def client() -> None:
 @click.option("--dp-rounds", "rounds", type=int, help="Rounds that epsilon has to be enough for.  [default: 1]")
 @click.option("--dp-clip", "clip", metavar="C", help="Longest vector of one record.  [default: 1]")
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and layers.  [default: pruning]")
+@click.option("--metrics", metavar="ADDRESS:PORT", help="Figures for Prometheus, on this machine alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option
 def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: bool, **options: Any) -> None:

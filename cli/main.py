@@ -116,7 +116,7 @@ def _refused(error: BaseException) -> tuple[str, str, int]:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in NEEDS_TORCH:
         return (
             f"this command needs {error.name}, which is not installed",
-            "pip install 'fedspallm-secure[torch]'; the commands certs and package work without it",
+            "pip install 'fedspallm-secure[torch]'; authority, witnesses, key holders and auditors do without",
             MissingExtra.exit_code,
         )
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "t allocate memory" in str(error):

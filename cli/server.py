@@ -70,7 +70,7 @@ def server() -> None:
 @click.option("--member", "members", multiple=True, metavar="NAME", help="A member that is asked; by default all are.")
 @click.option("--min-cohort", type=int, help="Fewest members per layer.  [default: 3, with --colluders so many more]")
 @click.option("--spread", is_flag=True, default=None, help="Take as many rounds as budgets need to cover all layers.")
-@click.option("--colluders", type=int, help="Members that may work with the server.  [default: a third of a cohort]")
+@click.option("--colluders", type=int, help="Members that may work with the server.  [default: (members - 1) / 3]")
 @click.option(
     "--profile",
     type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),

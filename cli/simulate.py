@@ -49,7 +49,7 @@ The same with secure aggregation: add
 Or with homomorphic encryption and a key holder:
       --aggregation he
 \b
-With record-level differential privacy of every silo's choices, under either aggregation: add
+With record-level differential privacy of every silo's choices, under every aggregation: add
       --pruner wanda --dp-epsilon 8
 \b
 What the protocol costs a hundred members, without any model:

@@ -1,4 +1,4 @@
-"""`fedprune status`: where a server, a member or a witness stands, once or for as long as somebody watches."""
+"""`fedprune status`: where a party of rounds stands, once or for as long as somebody watches."""
 
 import sys
 import time

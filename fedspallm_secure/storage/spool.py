@@ -1,8 +1,8 @@
 """Packages on their way: those that arrive, those that wait for their machine, those that may leave (SPEC section 21).
 
-    data/part/SENDER.DIGEST.part    arriving
-    data/in/DIGEST.fspkg            arrived; its row says what became of it
-    data/out/DIGEST.fspkg           made; may leave once the journal has its row
+    spool/part/SENDER.DIGEST.part    arriving
+    spool/in/DIGEST.fspkg            arrived; its row says what became of it
+    spool/out/DIGEST.fspkg           made; may leave once the journal has its row
 
 A spool serves transports, from any thread, beside the one thread that runs the machine; it has a connection of its own
 to the journal.  What it takes in is checked as far as a head goes; bodies are checked by whoever opens them.

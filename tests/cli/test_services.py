@@ -195,12 +195,14 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
         "64",
     ]
     words += ["--profile", "two-trip-witnessed", "--witness", "wyn", "--pruner", "wanda", "--device", "cpu", "--json"]
+    words += ["--metrics", "127.0.0.1:9465"]
     code, out, _ = fedprune(*CLIENT, *words)
     assert code == 0
     assert json.loads(out) == {"config": "member.toml", "home": "member-north", "server": "hub", "url": ""}
     found = read_member(place / "member.toml")
     assert (found.budget.layers, found.budget.gpu_memory, found.texts.seqlen) == (8, 20 << 30, 64)
     assert (found.policy.witnesses, found.policy.pruners, found.compute.device) == (("wyn",), ("wanda",), "cpu")
+    assert str(found.member.metrics) == "127.0.0.1:9465"
 
 
 def test_a_member_begins_with_a_privacy_budget(enrolled, fedprune, place):
@@ -237,6 +239,7 @@ def test_a_member_is_asked_where_the_server_is(enrolled, fedprune, place, monkey
         (["--by-hand", "--home", "server-hub"], 2, ["not of a member", "fedprune server init"]),
         (["--by-hand", "--text", "south.txt"], 11, ["south.txt does not exist"]),
         (["--by-hand", "--upload-rate", "1 KiB/s"], 2, ["--upload-rate", "128 KiB/s"]),
+        (["--by-hand", "--metrics", "0.0.0.0:9465"], 2, ["--metrics = ", "this machine alone"]),
         (["--by-hand", "--dp-epsilon", "0"], 2, ["--dp-epsilon = ", "above 0 and at most 100"]),
         (["--by-hand", "--dp-epsilon", "8", "--dp-delta", "0.5"], 2, ["--dp-delta = 0.5 and --samples = 32"]),
         (["--by-hand", "--dp-epsilon", "8", "--pruner", "magnitude"], 2, ["--dp-epsilon prunes by wanda alone"]),

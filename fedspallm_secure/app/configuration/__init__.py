@@ -1,1 +1,1 @@
-"""What a federation and a member are told by their operators: `federation.toml` and `member.toml`."""
+"""What each party is told by its operator: `federation.toml`, `member.toml`, `witness.toml` and `key-holder.toml`."""

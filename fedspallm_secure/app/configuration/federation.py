@@ -103,7 +103,10 @@ class Rounds(Section):
         False, "Take as many rounds for a pass as the members' budgets need to cover all layers."
     )
     colluders: Annotated[int | None, by(optional(whole(0, PARTIES_LIMIT)))] = said(
-        None, "Members that may work with the server unnoticed. Absent: a third of the smallest cohort.", "1"
+        None,
+        "Members that may work with the server unnoticed. Absent: (n - 1) / 3 rounded down, n being all that are "
+        "asked, or min_cohort with spread.",
+        "1",
     )
     profile: Annotated[Profile, by(member_of(Profile))] = said(
         "three-trip",
@@ -163,9 +166,13 @@ class Deadlines(Section):
 
     contribution: Annotated[int, by(values.some_duration)] = said("6h", "Members prune and send.")
     endorsement: Annotated[int, by(values.some_duration)] = said(
-        "1h", "Members or witnesses sign the list of those who sent. Not in the profile two-trip."
+        "1h",
+        "Members or witnesses sign the list of those who sent. In the profiles two-trip and one-trip nobody does, "
+        "and this time is added to unmask.",
     )
-    unmask: Annotated[int, by(values.some_duration)] = said("1h", "Members help to open the sum.")
+    unmask: Annotated[int, by(values.some_duration)] = said(
+        "1h", "Members help to open the sum, or the key holder does."
+    )
     abort: Annotated[int, by(values.some_duration)] = said(
         "1h", "You add up and publish; after that the round is over."
     )

@@ -24,6 +24,7 @@ from fedspallm_secure.app.configuration.fields import (
     whole,
 )
 from fedspallm_secure.app.configuration.reading import Configuration, Section, read_configuration
+from fedspallm_secure.app.configuration.values import Address
 from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.protocol.limits import PARTIES_LIMIT
@@ -38,6 +39,9 @@ class Member(Section):
 
     home: Annotated[Path, own_path()] = said(..., "Your home, made by fedprune certs request.")
     data: Annotated[Path, own_path()] = said("pruning", "Folder for packages and pruned layers. On a local disk.")
+    metrics: Annotated[Address | None, by(optional(values.loopback))] = said(
+        "", "Figures for Prometheus, on an address of this machine alone such as 127.0.0.1:9464. Empty: none."
+    )
 
 
 class Server(Section):

@@ -232,7 +232,7 @@ def _aggregation(secure: Mapping[str, Any]) -> list[tuple[str, str]]:
     drops = [f"{', '.join(names)}, from {_DROPS.get(stage, stage)} on" for stage, names in secure["drops"].items()]
     return [
         ("aggregation", f"secure, {secure['profile']}"),
-        ("silos that may work with the server", "a third of a cohort" if colluders is None else count(colluders)),
+        ("silos that may work with the server", "(n - 1) / 3 of n" if colluders is None else count(colluders)),
         ("bits of a kept sum", count(secure["sum_bits"])),
         ("silos made to fall silent", "; ".join(drops) or "none"),
     ]

@@ -1,6 +1,6 @@
 """The sentences of a report, computed from the result so that they stay true whatever came out.
 
-Every figure in them is formatted by `report_numbers`, as in the tables, so that a reader finds it again there.
+Every figure in them is formatted by `numbers`, as in the tables, so that a reader finds it again there.
 """
 
 import math

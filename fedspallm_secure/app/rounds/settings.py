@@ -15,8 +15,8 @@ _MOST_NAMES = 12  # of silos that an error lists
 class SecureSettings:
     """Secure aggregation, as asked for.
 
-    colluders: c, None for a third of the smallest cohort; sum_bits: 32 or 16; drops: stage -> silos that fall silent
-    there, in every round.
+    colluders: c, None for (n - 1) / 3 of the smallest cohort; sum_bits: 32 or 16; drops: stage -> silos that fall
+    silent there, in every round.
     """
 
     profile: Profile = Profile.THREE_TRIP

@@ -1,1 +1,1 @@
-"""The running server and the running client: where stations, transport, clock and signals meet."""
+"""The running services, of servers and of all who follow one: where stations, transport, clock and signals meet."""

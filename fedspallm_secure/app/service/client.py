@@ -23,8 +23,10 @@ from fedspallm_secure.app.service.loops import (
     tell_refused,
     tell_warnings,
 )
+from fedspallm_secure.app.service.metrics import serving_metrics
 from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
+from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.service.visits import Visits, server_of, visiting
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.member_station import MemberStation
@@ -68,7 +70,8 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
     tell_warnings(home)
     data, live = config.member.data, Live(config.member.data / "live.json")
     shown = LiveProgress(progress, live)
-    with stopping() as stop, open_station(config.member.home, data, unlock, lambda: int(time.time())) as post:
+    figures = serving_metrics(None if once else config.member.metrics, lambda: status_of(config.file))
+    with stopping() as stop, open_station(config.member.home, data, unlock, lambda: int(time.time())) as post, figures:
         if post.journal.recall("left", "*") is not None:
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
         live.phase("starting")

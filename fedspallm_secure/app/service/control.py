@@ -91,7 +91,7 @@ def check_can_leave(path: Path, undo: bool = False) -> Path:
     config = read_either(path)
     if not isinstance(config, MemberConfig):
         said = f"a {role_of(config).value} cannot leave rounds"
-        raise UsageError(said, hint="to end a round: fedprune server abort ROUND")
+        raise UsageError(said, hint="to end a round: fedprune server abort ROUND --reason TEXT")
     me = Party(Role.MEMBER.value, read_identity(config.member.home).party.id)
     register = config.member.home / folder.REGISTER
     with watch(register) as watched:

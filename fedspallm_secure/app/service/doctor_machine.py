@@ -95,12 +95,14 @@ def about_openssl(name: str, version: tuple[int, ...], tls_1_3: bool) -> Finding
 
 
 def ports(patient: Patient) -> Findings:
-    """Whether a server can listen where it should."""
-    if patient.server is None:
-        return
-    addresses = [*patient.server.server.listen]
-    if patient.server.server.metrics is not None:
-        addresses.append(patient.server.server.metrics)
+    """Whether a server can listen where it should, and whoever has figures for Prometheus."""
+    addresses, metrics = [], None
+    if patient.server is not None:
+        addresses, metrics = [*patient.server.server.listen], patient.server.server.metrics
+    elif patient.member is not None:
+        metrics = patient.member.member.metrics
+    if metrics is not None:
+        addresses.append(metrics)
     running = is_held(patient.data)
     for address in addresses:
         yield _port(address, running)
@@ -135,11 +137,11 @@ def _port(address: Address, running: bool) -> Finding:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             if running:
-                return good("ports", f"{address} is taken, and this server is running")
+                return good("ports", f"{address} is taken, and this service is running")
             return bad("ports", f"{address} is taken", "stop what listens there, or choose another port")
         if error.errno == errno.EAFNOSUPPORT:
-            return note("ports", f"{address}: this machine has no IPv6", "take the address out of [server] listen")
-        fix = "choose an address of this machine in [server] listen, and a port above 1023"
+            return note("ports", f"{address}: this machine has no IPv6", "choose an IPv4 address in its place")
+        fix = "choose an address of this machine, and a port above 1023"
         return bad("ports", f"{address} cannot be bound: {_words(error)}", fix)
     return good("ports", f"{address} is free")
 

@@ -33,7 +33,7 @@ _MANNERS = Manners(Timeouts(_SECONDS, _SECONDS), Patience(tries=1))
 
 
 def reach(patient: Patient) -> Findings:
-    """Whether a member or a witness reaches its server, and whether the two agree on what they know."""
+    """Whether whoever follows a server reaches it, and whether the two agree on what they know."""
     config = patient.follower
     if config is None:
         return

@@ -1,12 +1,13 @@
 """Figures of a running service for Prometheus, on an address of this machine alone.
 
-    stop = start_metrics(Address("127.0.0.1", 9464), lambda: status_of(path))
+    with serving_metrics(Address("127.0.0.1", 9464), lambda: status_of(path)): ...
 
 Nothing is counted here: every scrape asks for a snapshot like that of `status_of` and spells it out.  docs/OPERATING.md
 lists the names.
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from fedspallm_secure.app.configuration.values import Address
@@ -137,11 +138,16 @@ def _places(found: Mapping[str, Any]) -> Iterator["Metric"]:
     yield _gauge("disk_free_bytes", "Bytes that are free where the work lies.", found["disk_free"])
 
 
-def start_metrics(address: Address, snapshot: Snapshot) -> Callable[[], None]:
-    """Answer scrapes until the callable that is returned is called.
+@contextmanager
+def serving_metrics(address: Address | None, snapshot: Snapshot) -> Iterator[None]:
+    """Answer scrapes meanwhile.
 
-    address: of the loopback interface.  Raises UsageError for another one, MissingExtra, CannotListen if it is taken.
+    address: of the loopback interface, None for no figures.  Raises UsageError for another one, MissingExtra,
+    CannotListen if it is taken.
     """
+    if address is None:
+        yield
+        return
     if not address.loopback:
         raise UsageError(f"{address} can be reached from other machines", hint="use 127.0.0.1:9464, behind a proxy")
     try:
@@ -149,7 +155,7 @@ def start_metrics(address: Address, snapshot: Snapshot) -> Callable[[], None]:
     except ModuleNotFoundError:
         raise MissingExtra(
             "figures for Prometheus need prometheus-client, which is not installed",
-            hint="pip install 'fedspallm-secure[metrics]', or leave [server] metrics empty",
+            hint="pip install 'fedspallm-secure[metrics]', or leave metrics empty",
         ) from None
     registry = CollectorRegistry()
     registry.register(Figures(snapshot))
@@ -158,10 +164,9 @@ def start_metrics(address: Address, snapshot: Snapshot) -> Callable[[], None]:
         server, thread = start_http_server(address.port, address.host, registry)
     except OSError as error:
         raise CannotListen(f"cannot listen on {address}: {error.strerror or error}") from None
-
-    def stop() -> None:
+    try:
+        yield
+    finally:
         server.shutdown()
         server.server_close()
         thread.join()
-
-    return stop

@@ -12,7 +12,7 @@ from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import Terms
 from fedspallm_secure.app.service.live import Live, LiveProgress
 from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused, tell_warnings
-from fedspallm_secure.app.service.metrics import start_metrics
+from fedspallm_secure.app.service.metrics import serving_metrics
 from fedspallm_secure.app.service.networks import Listening
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.stations.agenda import Agenda, Durations
@@ -68,8 +68,7 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until
         network = Listening(post, _credentials(post), addresses, _limits(config), live)
         network.start()
         stack.callback(network.stop)
-        if config.server.metrics is not None:
-            stack.callback(start_metrics(config.server.metrics, lambda: status_of(path)))
+        stack.enter_context(serving_metrics(config.server.metrics, lambda: status_of(path)))
         for address in network.bound:
             _log.info("listening at %s port %d", *address[:2])
         return loop.run(network, until_done)

@@ -1,4 +1,4 @@
-"""Where a server, a member or a witness stands, for whoever looks on: no password, and nothing is disturbed.
+"""Where a party of rounds stands, for whoever looks on: no password, and nothing is disturbed.
 
 Two things are put together: the journal, which says what has happened, and `live.json`, which says what a running
 service is doing at this moment.

@@ -1,4 +1,4 @@
-"""What services that visit a server have in common, members and witnesses: the way there, and when nothing is left."""
+"""What services that visit a server have in common: the way there, and when nothing is left."""
 
 from typing import Final
 from urllib.parse import urlsplit

@@ -142,7 +142,10 @@ def draw_chunks(chunks: int, sample: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class OpenedChunk:
-    """One chunk of one survivor.  slot: `slot_size` bytes; path: lowest first, up to the vector root of its deal."""
+    """One chunk of one survivor.
+
+    slot: its place, `GroupPlan.upload_tile` bytes; path: lowest first, up to the vector root of its deal.
+    """
 
     slot: bytes = field(repr=False)
     path: tuple[bytes, ...] = field(repr=False)

@@ -198,7 +198,7 @@ def test_settings_are_told_in_words(width):
     result["settings"]["secure"] |= {"sum_bits": width, "drops": drops}
     rows = dict(row for row in table(result, "Setting") if len(row) == 2)
     assert rows["aggregation"] == "secure, three-trip"
-    assert rows["silos that may work with the server"] == "a third of a cohort"
+    assert rows["silos that may work with the server"] == "(n - 1) / 3 of n"
     assert rows["bits of a kept sum"] == str(width)
     assert rows["silos made to fall silent"] == "beta, from contributing on; alpha, gamma, from unmasking on"
     assert "secure" not in rows

@@ -430,6 +430,14 @@ def test_taken_ports(place):
     assert "cannot be bound" in problems(server(place, server={"listen": ["192.0.2.1:8443"]}))["ports"]
 
 
+def test_the_port_of_a_members_figures(place):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = f"127.0.0.1:{other.getsockname()[1]}"
+        path = member(place, member={"home": "member-north", "metrics": taken})
+        assert f"{taken} is taken" in problems(path)["ports"]
+    assert of(list(findings(path)), "ports").state is State.GOOD
+
+
 # Model, texts, memory, disk
 
 

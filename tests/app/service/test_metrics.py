@@ -2,14 +2,23 @@
 
 import re
 import sys
+import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from fedspallm_secure.app.configuration.values import Address
-from fedspallm_secure.app.service.metrics import MEMBER_STATES, SERVER_STATES, start_metrics
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.service.client import run_client
+from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.app.service.metrics import MEMBER_STATES, SERVER_STATES, serving_metrics
+from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.errors import CannotListen, MissingExtra, StorageError, UsageError
+from tests.ceremony import PASSWORD
+from tests.services import Services
 
 pytest.importorskip("prometheus_client")
 
@@ -36,16 +45,14 @@ MEMBER = {
 @pytest.fixture
 def scrape(unused_port):
     """What Prometheus is told about a snapshot."""
-    stops = []
+    with ExitStack() as stack:
 
-    def ask(snapshot):
-        stops.append(start_metrics(Address("127.0.0.1", unused_port), snapshot))
-        with urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=10) as answer:
-            return answer.read().decode()
+        def ask(snapshot):
+            stack.enter_context(serving_metrics(Address("127.0.0.1", unused_port), snapshot))
+            with urllib.request.urlopen(f"http://127.0.0.1:{unused_port}/metrics", timeout=10) as answer:
+                return answer.read().decode()
 
-    yield ask
-    for stop in stops:
-        stop()
+        yield ask
 
 
 @pytest.fixture
@@ -106,20 +113,21 @@ def test_a_snapshot_that_fails(scrape):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "hub.example.org"])
 def test_only_this_machine_is_told(host):
-    with pytest.raises(UsageError, match="other machines"):
-        start_metrics(Address(host, 0), lambda: SERVER)
+    with pytest.raises(UsageError, match="other machines"), serving_metrics(Address(host, 0), lambda: SERVER):
+        pass
 
 
 def test_a_port_that_is_taken(scrape, unused_port):
     scrape(lambda: SERVER)
-    with pytest.raises(CannotListen, match="cannot listen on"):
-        start_metrics(Address("127.0.0.1", unused_port), lambda: SERVER)
+    again = serving_metrics(Address("127.0.0.1", unused_port), lambda: SERVER)
+    with pytest.raises(CannotListen, match="cannot listen on"), again:
+        pass
 
 
 def test_without_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    with pytest.raises(MissingExtra) as caught:
-        start_metrics(Address("127.0.0.1", 0), lambda: SERVER)
+    with pytest.raises(MissingExtra) as caught, serving_metrics(Address("127.0.0.1", 0), lambda: SERVER):
+        pass
     assert "fedspallm-secure[metrics]" in caught.value.hint
 
 
@@ -129,3 +137,26 @@ def test_every_name_is_described(server_text):
         assert f"`{name}`" in described, name
     for state in (*SERVER_STATES, *MEMBER_STATES):
         assert f"| {state} |" in described, state
+
+
+def test_a_member_that_waits_tells_prometheus_and_stops_telling(tmp_path, unused_port):
+    found = Services(tmp_path)
+    path, url = found.configs["north"], f"http://127.0.0.1:{unused_port}/metrics"
+    told = path.read_text().replace("[server]", f'metrics = "127.0.0.1:{unused_port}"\n[server]')
+    path.write_text(re.sub(r"^url = .*$", 'url = ""', told, flags=re.M))
+    ended: list[int] = []
+    member = Thread(target=lambda: ended.append(run_client(path, lambda _: PASSWORD, False, Silent())), daemon=True)
+    member.start()
+    text, end = "", time.monotonic() + 60
+    while 'fedprune_state{state="waiting for a plan"} 1.0' not in text and time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                text = answer.read().decode()
+        except OSError:
+            time.sleep(0.1)
+    assert f"\nfedprune_prekeys_left {status_of(path)['prekeys']}.0\n" in text
+    leave(path)
+    member.join(60)
+    assert ended == [0]
+    with pytest.raises(OSError):
+        urllib.request.urlopen(url, timeout=10)
