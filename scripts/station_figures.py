@@ -105,7 +105,7 @@ _LOAD = ("100", "64", "5000", "10000", "1000")  # uploads at once, MiB of each, 
 
 STATIONS: Suites = {
     "station-kills": measured(
-        "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "400", str(SEED)
+        "kill -9 at every call that changes a disk", kills, "figures.kills", "20", "364", str(SEED)
     ),
     "station-full-disk": measured(
         "The disk is full, or breaks, at such a call", full_disk, "figures.full_disk", "5", "60", str(SEED)
