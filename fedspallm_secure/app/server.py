@@ -71,7 +71,7 @@ def _pruned(
         result = _server_step(block, linear, revision, total, spec)
         metadata[f"histogram {name}"] = ",".join(map(str, result.histogram))
         metadata[f"restored {name}"] = str(result.restored)
-        matrix = LayerMatrix(result.weight, result.keep)
+        matrix = LayerMatrix(result.average, result.keep)  # only what is kept is written
         del total, result  # not held while the matrix is packed and the next one is made
         yield name, matrix
         del matrix

@@ -27,8 +27,9 @@ _TILE = 1 << 15  # weights at once on the CPU: their temporaries stay in the cac
 class MatrixSums:
     """Running C and S of one matrix over its cohort.
 
-    count: (out, in) int32; kept: (out, in) float64, or None under `votes`.  float64 makes the sum of equal
-    float32 values exact, so a pruner that leaves survivors untouched gets the dense weight back bit for bit.
+    count: (out, in) int32, or uint8 if nothing more is added; kept: (out, in) float64, or None under `votes`.  float64
+    makes the sum of equal float32 values exact, so a pruner that leaves survivors untouched gets the dense weight back
+    bit for bit.
     """
 
     count: Tensor
@@ -111,7 +112,8 @@ def _expand_matrix(count: Tensor, average: Tensor, drop: int, frozen: Tensor | N
     """
     counts = count.reshape(-1).numpy()
     if frozen is not None:
-        counts = (counts + 1) * ~frozen.reshape(-1).numpy()  # 0 for the frozen: below what nobody kept
+        # 0 for the frozen: below what nobody kept.
+        counts = np.add(counts, 1, dtype=np.int32) * ~frozen.reshape(-1).numpy()
         histogram = _histogram(torch.from_numpy(counts))
     at_most = histogram.cumsum(0)
     threshold = int(torch.searchsorted(at_most, drop))  # the smallest count with `drop` weights up to it
@@ -140,13 +142,19 @@ def _row_tiles(matrix: Tensor) -> Iterator[slice]:
 class Aggregate:
     """The server's result for one matrix, with the figures about agreement that C gives away.
 
-    weight: (out, in) float32, zero where dropped; keep: (out, in) bool; histogram: how many weights had each C.
+    average: (out, in) float32, W_g, and W_dense where C = 0; keep: (out, in) bool; histogram: how many weights had
+    each C; restored: how many weights that no member kept stay nevertheless, with their dense value.
     """
 
-    weight: Tensor
+    average: Tensor
     keep: Tensor
     histogram: list[int]
-    restored: int  # weights that no member kept and that stay nevertheless, with their dense value
+    restored: int
+
+    @property
+    def weight(self) -> Tensor:
+        """The pruned matrix: (out, in) float32, zero where dropped; a copy."""
+        return zero_dropped(self.average, self.keep)
 
 
 def aggregate(
@@ -168,5 +176,5 @@ def aggregate(
             average[rows] = torch.where(count > 0, l0_average(count, sums.kept[rows]), dense[rows])
     histogram = _histogram(sums.count, sums.members + 1)
     keep = expand(sums.count, average, pattern, group, frozen, histogram)
-    restored = sum(count_kept(keep[rows] & (sums.count[rows] == 0)) for rows in _row_tiles(keep))
-    return Aggregate(zero_dropped(average, keep), keep, histogram.tolist(), restored)
+    restored = count_kept(keep & (sums.count == 0))
+    return Aggregate(average, keep, histogram.tolist(), restored)

@@ -454,6 +454,17 @@ def test_the_server_step_is_its_parts(case, pattern, group, votes):
     assert found.restored == int((keep & (count == 0)).sum())
 
 
+@given(counted(), ANY_PATTERN, st.sampled_from(list(Group)), st.booleans())
+def test_counts_of_a_byte_are_as_good(case, pattern, group, votes):
+    count, dense, frozen = case
+    count = torch.where(count > 2, count.clamp(min=254, max=255), count)
+    kept = None if votes else dense.double() * count
+    found = [aggregate(MatrixSums(one, kept, 255), dense, pattern, group, frozen) for one in (count, count.byte())]
+    assert torch.equal(found[0].keep, found[1].keep)
+    assert torch.equal(bits(found[0].weight), bits(found[1].weight))
+    assert (found[0].histogram, found[0].restored) == (found[1].histogram, found[1].restored)
+
+
 @pytest.mark.parametrize("group", list(Group))
 def test_memory_need_not_lie_in_rows(group):
     count = torch.randint(0, 4, (8, 12), generator=generator(0), dtype=torch.int32)

@@ -51,8 +51,8 @@ def layer_streams(
 class MatrixMeans:
     """What the sums of one matrix come to.
 
-    count: (out, in) int32; mean: (out, in) float32, of those who kept a weight, and the base weight where nobody did or
-    nothing but votes was summed; members: how many were added up.
+    count: (out, in) uint8, or int32 where a byte is too little; mean: (out, in) float32, of those who kept a weight,
+    and the base weight where nobody did or nothing but votes was summed; members: how many were added up.
     """
 
     count: Tensor
@@ -63,7 +63,7 @@ class MatrixMeans:
         """C, and S unless only votes were summed."""
         # The product is exact, and divided by C it is the mean again.
         total = self.mean.double().mul_(self.count) if kept else None
-        return MatrixSums(self.count, total, self.members)
+        return MatrixSums(self.count.int(), total, self.members)
 
 
 @dataclass(slots=True)
@@ -121,8 +121,9 @@ class Released:
         if self.group.sums is not None and self.streams.total is not None:
             words = self.streams.total.view(self.group.sums.signed)[start : start + shape.weights]
             mean = dequantize(base, count, words, self.group.sums)
-        keepers = torch.from_numpy(count.astype(np.int32)).view(shape.rows, shape.columns)
-        return MatrixMeans(keepers, torch.from_numpy(mean), self.survivors)
+        # torch does little with uint16.
+        keepers = torch.from_numpy(count if count.dtype == np.uint8 else count.astype(np.int32))
+        return MatrixMeans(keepers.view(shape.rows, shape.columns), torch.from_numpy(mean), self.survivors)
 
 
 def _array(weight: Tensor) -> NDArray[np.float32]:
