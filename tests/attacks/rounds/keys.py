@@ -65,13 +65,13 @@ def surround(r: Rogue, bundles: Mapping[str, Prekeys]) -> None:
     r.end(plan, r.everybody)
 
 
-@script("P9", FIVE, [off("plan_key_checks._check_bundle")])
+@script("P9", FIVE, [off("plan_key_checks.check_bundle")])
 def all_neighbours_have_keys_of_the_server(r: Rogue) -> None:
     """It is the other end of every edge of the victim, and the holder of all its shares."""
     surround(r, {name: made_by_the_server(r, name) for name in r.others})
 
 
-@script("P9", FIVE, [off("plan_key_checks._check_bundle")])
+@script("P9", FIVE, [off("plan_key_checks.check_bundle")])
 def all_neighbours_have_keys_of_the_server_that_a_puppet_signed(r: Rogue) -> None:
     signer = own_signer(r, r.puppets[0])
     surround(r, {name: made_by_the_server(r, name, signer) for name in r.others})

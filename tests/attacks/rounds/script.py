@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 from unittest import mock
 
@@ -123,7 +124,8 @@ _ROUNDS = "fedspallm_secure.protocol.rounds"
 
 
 def off(name: str) -> Lift:
-    """Without a check that only raises: MODULE.FUNCTION below `protocol.rounds`."""
+    """Without a check that only raises: MODULE.FUNCTION below `protocol.rounds`.  Raises at once if there is none."""
+    resolve_name(f"{_ROUNDS}.{name}")
     return lambda: mock.patch(f"{_ROUNDS}.{name}", lambda *_, **__: None)
 
 
