@@ -82,7 +82,7 @@ def client() -> None:
     "profiles",
     multiple=True,
     type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),
-    help="One that you accept.  [default: three-trip]",
+    help="One that you accept.  [default: three-trip; by hand two-trip as well]",
 )
 @click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that you believe.")
 @click.option(
@@ -121,6 +121,8 @@ def init(home: Path, model: Path, texts: tuple[Path, ...], out: Path, as_json: b
     preparing.check_model(model)
     for text in texts:
         preparing.check_text(text)
+    if options["by_hand"] and not options["profiles"]:
+        options["profiles"] = preparing.carried_profiles()
     filled = {section: {k: options[k] for k in keys if options[k] not in (None, ())} for section, keys in _KEYS.items()}
     filled["texts"]["files"] = [preparing.seen_from(out, text) for text in texts]
     filled["model"] = {"path": preparing.seen_from(out, model)}

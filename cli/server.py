@@ -74,7 +74,7 @@ def server() -> None:
 @click.option(
     "--profile",
     type=click.Choice(["three-trip", "two-trip", "two-trip-witnessed", "one-trip"]),
-    help="[default: three-trip]",
+    help="[default: three-trip; by hand, for one pass: two-trip]",
 )
 @click.option("--witness", "witnesses", multiple=True, metavar="NAME", help="A witness that signs survivor lists.")
 @click.option("--key-holder", metavar="NAME", help="Who decrypts the sums of one-trip rounds.")
@@ -83,7 +83,7 @@ def server() -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and results.  [default: rounds]")
 @click.option("--listen", multiple=True, metavar="ADDRESS:PORT", help="[default: port 8443 of all networks]")
 @click.option("--metrics", metavar="ADDRESS:PORT", help="Figures for Prometheus, on this machine alone.")
-@click.option("--by-hand", is_flag=True, help="Packages are carried by hand: deadlines in days, not hours.")
+@click.option("--by-hand", is_flag=True, help="Packages are carried by hand: deadlines in days.")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option
 def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **options: Any) -> None:
@@ -100,6 +100,8 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
     preparing.check_known(roster, Role.WITNESS, options["witnesses"], "--witness")
     holder = (options["key_holder"],) if options["key_holder"] else ()
     preparing.check_known(roster, Role.KEY_HOLDER, holder, "--key-holder")
+    if by_hand and options["profile"] is None:
+        options["profile"] = preparing.carried_profile(options["schedule"])
     options["min_cohort"] = preparing.least_cohort(options["min_cohort"], options["colluders"])
     preparing.check_cohort(roster, options["members"], options["min_cohort"] or 3)
     preparing.check_model(model)

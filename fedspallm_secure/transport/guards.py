@@ -16,7 +16,8 @@ class Limits:
 
     connections: in all; unproven: those that have not made a request that held; handshakes: those that are in the
     middle of one; of both the oldest are dropped first; peer_*: of one party; rate, window: the least speed of a
-    transfer; bandwidth: of all transfers, None for any; wait: the longest that a listing waits; listed: its rows.
+    transfer; up, down: bytes per second of all uploads and of all downloads, None for any; wait: the longest that a
+    listing waits; listed: its rows.
     """
 
     connections: int = 4096
@@ -32,7 +33,8 @@ class Limits:
     peer_burst: float = 100.0
     rate: float = 64_000.0
     window: float = 60.0
-    bandwidth: float | None = None
+    up: float | None = None
+    down: float | None = None
     wait: float = 50.0
     listed: int = 1000
 

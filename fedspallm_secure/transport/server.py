@@ -57,9 +57,8 @@ class Server:
         held = trust()
         self._context, self._crl = server_context(credentials, held.root, held.crl), held.crl
         self._allowances, self._bell = Allowances(self._limits), Bell()
-        bandwidth = Bandwidth(self._limits.bandwidth)
-        self._uploads = Uploads(depot, self._limits, self._allowances, bandwidth)
-        self._downloads = Downloads(depot, self._limits, self._allowances, bandwidth, self._bell)
+        self._uploads = Uploads(depot, self._limits, self._allowances, Bandwidth(self._limits.up))
+        self._downloads = Downloads(depot, self._limits, self._allowances, Bandwidth(self._limits.down), self._bell)
         self._http = web.Server(
             self._handle,
             handler_cancellation=True,

@@ -205,6 +205,19 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
     assert str(found.member.metrics) == "127.0.0.1:9465"
 
 
+def test_whoever_carries_takes_two_journeys_where_a_matrix_is_released_once(enrolled, place, fedprune):
+    three = "three-trip"
+    for words, profile in (([], "two-trip"), (["--schedule", "0.3,0.5"], three), (["--profile", three], three)):
+        (place / "federation.toml").unlink(missing_ok=True)
+        assert fedprune(*SERVER, "--by-hand", *words)[0] == 0
+        assert read_federation(place / "federation.toml").rounds.profile == profile
+
+
+def test_a_member_that_carries_accepts_both(enrolled, fedprune, place):
+    assert fedprune(*CLIENT, "--by-hand")[0] == 0
+    assert read_member(place / "member.toml").policy.profiles == ("three-trip", "two-trip")
+
+
 def test_a_member_begins_with_a_privacy_budget(enrolled, fedprune, place):
     code, _, _ = fedprune(*CLIENT, "--by-hand", "--dp-epsilon", "8", "--dp-delta", "1e-7", "--dp-rounds", "3")
     assert code == 0

@@ -142,7 +142,8 @@ class Rounds(Section):
         [], "Witnesses who all sign the opening of a round, so that you cannot choose its seed."
     )
     counts_to: Annotated[tuple[Role, ...], by(each(member_of(Role), least=1))] = said(
-        ["server"], "Who is told the keep counts of a result."
+        ["server"],
+        "Who may be told the keep counts, for policies to allow or decline. This version tells nobody but the server.",
     )
 
     @model_validator(mode="after")
@@ -185,6 +186,7 @@ class Limits(Section):
     upload_rate: Annotated[int, by(values.rate)] = said(
         0, "Bytes per second that come in at most, from all together, such as 100 MiB/s. 0: no limit."
     )
+    download_rate: Annotated[int, by(values.rate)] = said(0, "Bytes per second that go out at most, to all together.")
     free_space: Annotated[int, by(values.size)] = said("1 GiB", "Bytes that stay free on the disk.")
     archive: Annotated[bool, by(flag)] = said(True, "Keep contributions after a round, so that it can be audited.")
 

@@ -58,7 +58,8 @@ class Policy(Section):
     )
     horizon: Annotated[int, by(values.some_duration)] = said("90d", "How far ahead the end of a round may lie.")
     counts_to: Annotated[tuple[Role, ...], by(each(member_of(Role)))] = said(
-        ["server", "auditor"], "Who may be told the keep counts."
+        ["server", "auditor"],
+        "Who may be told the keep counts; a plan that names others is declined. This version tells the server alone.",
     )
     epochs: Annotated[int, by(whole(1, 1_000_000))] = said(16, "How often one matrix may be released, over all rounds.")
 

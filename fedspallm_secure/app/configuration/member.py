@@ -127,7 +127,8 @@ class Policy(Section):
     horizon: Annotated[int, by(values.some_duration)] = said("90d", "How far ahead the end of a round may lie.")
     upload_limit: Annotated[int, by(values.size)] = said("1 TiB", "Bytes you send in a round at most.")
     counts_to: Annotated[tuple[Role, ...], by(each(member_of(Role)))] = said(
-        ["server", "auditor"], "Who may be told the keep counts."
+        ["server", "auditor"],
+        "Who may be told the keep counts; a plan that names others is declined. This version tells the server alone.",
     )
     pinned_base: Annotated[bool, by(flag)] = said(
         True, "Whether a round may begin from the public model, and not only from a result that you have seen."

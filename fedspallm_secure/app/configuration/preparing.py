@@ -6,7 +6,7 @@ from pathlib import Path
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError, MissingInput, UsageError
 from fedspallm_secure.protocol.roster import Roster
-from fedspallm_secure.secagg.thresholds import MIN_HONEST
+from fedspallm_secure.secagg.thresholds import MIN_HONEST, Profile
 from fedspallm_secure.storage.files import is_file
 from fedspallm_secure.storage.home import Home
 
@@ -131,3 +131,13 @@ def seen_from(file: Path, path: Path) -> str:
 def deadlines(carried: bool) -> dict[str, str]:
     """Durations of the stages: those of the file by default, days where packages are carried by hand."""
     return dict(_CARRIED) if carried else {}
+
+
+def carried_profile(schedule: str | None) -> str | None:
+    """The profile of rounds that are carried by hand, None for the default: two journeys, where a matrix comes once."""
+    return Profile.TWO_TRIP.value if schedule is None or "," not in schedule else None
+
+
+def carried_profiles() -> tuple[str, ...]:
+    """What a member accepts whose packages are carried by hand."""
+    return Profile.THREE_TRIP.value, Profile.TWO_TRIP.value

@@ -4,6 +4,7 @@ from contextlib import closing
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from fedspallm_secure.app.configuration.asking import asked_members
 from fedspallm_secure.app.expiry import home_warnings, list_is_old
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note
 from fedspallm_secure.app.service.log_policies import read_log_policy
@@ -89,6 +90,8 @@ def roster(patient: Patient) -> Findings:
         text = f"{members} cannot make a cohort of {patient.server.rounds.min_cohort}"
         yield bad("roster", text, "have the authority enrol more members")
     else:
+        if patient.server is not None:
+            asked_members(patient.server, found)
         yield good("roster", f"version {found.version}, {len(parties)} parties, {patient.members} members")
 
 

@@ -62,6 +62,8 @@ def reach(patient: Patient) -> Findings:
     except FedSpaError as error:
         yield told("server", error)
         return
+    if route.proxy is not None:
+        yield good("TLS", f"the server answered by way of {route.proxy}; nothing below TLS 1.3 is spoken")
     yield from about(hello, skew, trust, config)
 
 

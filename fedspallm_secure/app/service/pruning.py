@@ -77,10 +77,10 @@ class Bench:
             seqlen = check_seqlen(self._config.texts.seqlen, self._workshop.skeleton.max_length)
             rate = measure_rate(self._workshop.skeleton.device, self._workshop.skeleton.dtype)
             cost = estimate_cost(self._workshop, Pruner.SPARSEGPT, self._config.texts.samples, seqlen, rate)
-            needed = cost.block + cost.statistics
-            if budget.gpu_memory is not None and needed > budget.gpu_memory:
+            on_gpu = self._workshop.skeleton.device.type == "cuda"
+            if on_gpu and budget.gpu_memory is not None and cost.memory > budget.gpu_memory:
                 raise OutOfMemory(
-                    f"a layer takes {needed >> 20} MiB of the GPU; [budget] allows {budget.gpu_memory >> 20} MiB"
+                    f"a layer takes {cost.memory >> 20} MiB of the GPU; [budget] allows {budget.gpu_memory >> 20} MiB"
                 )
             if budget.minutes:
                 layers = max(1, min(layers, int(most * budget.minutes * _SECONDS / max(cost.seconds, 1e-9))))
@@ -229,7 +229,16 @@ def open_bench_workshop(config: MemberConfig, ranks: Ranks) -> Workshop:
     settings = ComputeSettings(ranks.device(compute.device), compute.dtype, compute.activation_budget, compute.blocks)
     spill = config.member.data / "spill"
     spill.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return open_workshop(config.model.path, settings, spill)
+    workshop = open_workshop(config.model.path, settings, spill)
+    limit_gpu(workshop.skeleton.device, config.budget.gpu_memory)
+    return workshop
+
+
+def limit_gpu(device: torch.device, allowed: int | None) -> None:
+    """Let this process take no more than so many bytes of a GPU; beyond them torch says that it is out of memory."""
+    if device.type == "cuda" and allowed is not None:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total), device)
 
 
 def read_windows(config: MemberConfig, name: str, workshop: Workshop, progress: Progress) -> Tensor:

@@ -7,11 +7,20 @@ from pathlib import Path
 
 import torch
 
+from fedspallm_secure.app.configuration.asking import asked_members
 from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import Terms
 from fedspallm_secure.app.service.live import Live, LiveProgress
-from fedspallm_secure.app.service.loops import Stop, Watch, renewed, stopping, tell_refused, tell_warnings
+from fedspallm_secure.app.service.loops import (
+    Stop,
+    Watch,
+    check_not_withdrawn,
+    renewed,
+    stopping,
+    tell_refused,
+    tell_warnings,
+)
 from fedspallm_secure.app.service.metrics import serving_metrics
 from fedspallm_secure.app.service.networks import Listening
 from fedspallm_secure.app.service.status import status_of
@@ -24,9 +33,8 @@ from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
-from fedspallm_secure.errors import FedSpaError, MissingInput, RoundAborted, UsageError
+from fedspallm_secure.errors import FedSpaError, MissingInput, RoundAborted
 from fedspallm_secure.pruning.patterns import spell_target
-from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
 from fedspallm_secure.secagg.thresholds import default_colluders
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.transport.guards import Limits
@@ -36,7 +44,6 @@ _log = logging.getLogger(__name__)
 _TURN = 1.0  # seconds between two looks at clock, home and controls
 _LAST_LOOK = 3  # seconds for members to see that nothing more waits
 _LINGER = 60  # seconds that a run which ends by itself stays for members to fetch the last result
-_NO_BEACON = "rounds whose seed witnesses draw are only simulated in this version"
 
 
 def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until_done: bool = False) -> int:
@@ -48,13 +55,13 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until
     """
     config = read_federation(path)
     check_role(config.server.home, Role.SERVER)
-    check_supported(config)
     data, live = config.server.data, Live(config.server.data / "live.json")
     shown = LiveProgress(progress, live)
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
         stack.callback(live.close)
         post = stack.enter_context(open_station(config.server.home, data, unlock, _clock, quota_of(config)))
+        check_not_withdrawn(post.home)
         tell_warnings(post.home)
         post.archive = data if config.limits.archive else None
         live.phase("starting")
@@ -155,21 +162,10 @@ class _Loop:
             self._live.phase(text)
 
 
-def check_supported(config: FederationConfig) -> None:
-    """Raise UsageError for what real rounds cannot do yet."""
-    if config.rounds.beacons:
-        raise UsageError(_NO_BEACON, hint="leave [rounds] beacons empty")
-    if len(config.rounds.members) > COMPLETE_LIMIT:
-        raise UsageError(f"cohorts of more than {COMPLETE_LIMIT} members need a beacon: {_NO_BEACON}")
-
-
 def agenda_of(config: FederationConfig, post: Post) -> Agenda:
     """What federation.toml asks for, with what has to be the same in every run of the program."""
     rounds, pruning, stages = config.rounds, config.pruning, config.deadlines
-    roster = [one.party.id for one in post.trust.roster.entries if one.party.role is Role.MEMBER]
-    members = rounds.members or tuple(roster)
-    if not members:
-        raise MissingInput("the roster has no members", hint="enrol some, and import the new roster")
+    members = asked_members(config, post.trust.roster)
     smallest = rounds.min_cohort if rounds.spread else len(members)
     colluders = default_colluders(smallest) if rounds.colluders is None else rounds.colluders
     terms = Terms(
@@ -216,11 +212,11 @@ def _credentials(post: Post) -> Credentials:
 
 
 def _limits(config: FederationConfig) -> Limits:
-    return Limits(bandwidth=float(config.limits.upload_rate) or None)
+    return Limits(up=float(config.limits.upload_rate) or None, down=float(config.limits.download_rate) or None)
 
 
 def _clock() -> int:
     return int(time.time())
 
 
-__all__ = ["FedSpaError", "agenda_of", "check_supported", "run_server"]
+__all__ = ["FedSpaError", "agenda_of", "run_server"]

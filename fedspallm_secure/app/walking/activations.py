@@ -73,8 +73,12 @@ class Activations:
 
 
 def _has_room(device: torch.device, size: int) -> bool:
-    """Whether `size` bytes are a small part of what is free on a GPU."""
-    return device.type == "cuda" and size <= torch.cuda.mem_get_info(device)[0] // _GPU_SHARE
+    """Whether `size` bytes are a small part of what is free on a GPU, and of what this process may take of it."""
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)  # not in torch 2.6
+    return size <= min(free, int(total * fraction) - torch.cuda.memory_reserved(device)) // _GPU_SHARE
 
 
 def _bytes(tensor: Tensor) -> memoryview:

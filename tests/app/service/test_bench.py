@@ -5,12 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from fedspallm_secure.app.configuration.member import read_member
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.ranks import join_ranks
-from fedspallm_secure.app.service.pruning import Bench, RoundOver
+from fedspallm_secure.app.service import pruning
+from fedspallm_secure.app.service.pruning import Bench, RoundOver, limit_gpu
 from fedspallm_secure.app.states import layer_file
+from fedspallm_secure.errors import OutOfMemory
 from fedspallm_secure.storage.checkpoints.layers import load_layer
 from tests.ground import Ground, make_ground
 
@@ -70,3 +73,30 @@ def test_pruning_stops_when_nobody_wants_it_any_more(ground):
         bench.prune(plan, groups, lambda group: contributed.append(group.gid), lambda: None, lambda: not contributed)  # type: ignore[arg-type]
     assert contributed == [0]
     assert not layer_file(ground.folder / "data/round-1/own", 1).exists()
+
+
+def test_a_gpu_is_used_up_to_the_budget(monkeypatch):
+    """What torch is told; there need not be a GPU."""
+    told: list[tuple[float, torch.device]] = []
+    gpu = torch.device("cuda", 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=40 << 30))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *given: told.append(given))
+    for device, allowed in ((gpu, 10 << 30), (gpu, 80 << 30), (gpu, None), (torch.device("cpu"), 10 << 30)):
+        limit_gpu(device, allowed)
+    assert told == [(0.25, gpu), (1.0, gpu)]
+
+
+def test_a_budget_of_gpu_memory_says_nothing_about_a_cpu(ground):
+    path = ground.folder / "north.toml"
+    path.write_text(
+        f'[member]\nhome = "home"\ndata = "data"\n[server]\nid = "hub"\n[model]\npath = "{ground.model}"\n'
+        f'[texts]\nfiles = ["{ground.silos[0].path}"]\nsamples = 6\nseqlen = 32\n[compute]\ndevice = "cpu"\n'
+        '[budget]\ngpu_memory = "1 KiB"\n'
+    )
+    bench = Bench(read_member(path), "north", join_ranks(), Silent(), lambda: None)
+    assert bench.layers_offered() == 0
+    bench._workshop.skeleton.device = torch.device("cuda")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pruning, "measure_rate", lambda device, dtype: 1e9)
+        with pytest.raises(OutOfMemory, match="allows 0 MiB"):
+            bench.layers_offered()

@@ -47,6 +47,7 @@ from tests.ceremony import PASSWORD, Ceremony, Clock
 from tests.models import make_model, make_text
 from tests.stationary import SERVER
 from tests.transport.depot import FolderDepot
+from tests.transport.relays import Proxy
 
 PARTIES = ("server/hub", "member/north", "member/south", "member/west")
 Fedprune = Callable[..., tuple[int, str, str]]
@@ -552,6 +553,34 @@ def test_a_server_that_answers(place):
         assert of(found, "TLS").state is State.NOTE
         path = member(place, server={"url": f"https://localhost:{port}"}, policy={"software": ["fedspallm-secure/0.1"]})
         assert "[policy] software does not name" in problems(path)["server"]
+
+
+@contextmanager
+def proxying() -> Iterator[str]:
+    """A proxy in a thread; yields its URL."""
+    ready, ended, proxy = threading.Event(), threading.Event(), Proxy()
+
+    async def serve() -> None:
+        async with proxy.open():
+            ready.set()
+            while not ended.is_set():
+                await asyncio.sleep(0.01)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield proxy.url
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_server_behind_a_proxy(place):
+    with running(place) as port, proxying() as url:
+        found = findings(member(place, server={"url": f"https://localhost:{port}", "proxy": url}))
+    assert {one.check for one in found if one.state is State.BAD} == set(), found
+    assert of(found, "TLS").text == f"the server answered by way of {url}; nothing below TLS 1.3 is spoken"
 
 
 def test_servers_that_cannot_be_reached(place):

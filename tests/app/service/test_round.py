@@ -1,5 +1,7 @@
 """A whole round between services over mutual TLS, and what it is worth: the model of the simulation, bit for bit."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -11,12 +13,13 @@ from fedspallm_secure.app.service import client
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.control import leave
 from fedspallm_secure.app.service.loops import Stopped
+from fedspallm_secure.app.service.server import run_server
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.stations.opening import open_station
-from fedspallm_secure.errors import UsageError
+from fedspallm_secure.errors import CertificateRevoked, UsageError
 from fedspallm_secure.pruning.patterns import Unstructured, parse_sparsity
 from tests.ceremony import PASSWORD
-from tests.services import Services
+from tests.services import SECONDS, Services
 
 
 def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
@@ -30,6 +33,24 @@ def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
         schedule = tuple(Unstructured(parse_sparsity(text)) for text in ("0.3", "0.5"))
         simulate(found.ground.settings(schedule=schedule, secure=SecureSettings(colluders=1)), Silent())
         assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
+
+
+@pytest.mark.slow
+def test_a_member_that_torchrun_starts_brings_what_one_process_would(tmp_path):
+    """The command of the README, with two ranks on one CPU: the model is that of the simulation, bit for bit."""
+    found, password = Services(tmp_path), tmp_path / "password"
+    password.write_bytes(b"open sesame\n")
+    password.chmod(0o600)
+    ranks = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2 -m fedprune_cli".split()]
+    words = ["client", "run", "--config", found.configs["north"], "--until-done", "--password-file", password]
+    with found:
+        found.start("hub", *found.members[1:])
+        north = subprocess.run([*ranks, *words], capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert north.returncode == 0, north.stderr
+        assert found.wait("hub") == 0
+        models = {found.model(name) for name in ("hub", *found.members)}
+    simulate(found.ground.settings(secure=SecureSettings(colluders=1)), Silent())
+    assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
 
 
 @pytest.mark.slow
@@ -73,6 +94,13 @@ def test_who_wants_to_leave_needs_no_server_for_it(tmp_path):
     assert run_client(found.configs["north"], lambda _: PASSWORD, True, Silent()) == 0
     with pytest.raises(UsageError, match="takes part in no more rounds"):
         run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
+
+
+def test_a_server_that_was_withdrawn_does_not_start(tmp_path):
+    found = Services(tmp_path)
+    found.ceremony.take("server/hub", found.ceremony.revoke("server/hub"))
+    with pytest.raises(CertificateRevoked, match="withdrawn the certificate of server/hub"):
+        run_server(found.configs["hub"], lambda _: PASSWORD, True, Silent())
 
 
 def test_a_changed_file_is_another_configuration(tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from fedspallm_secure.app.configuration.asking import asked_members
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.witness import read_witness
 from fedspallm_secure.app.progress import Silent
@@ -12,16 +14,18 @@ from fedspallm_secure.app.service.attendants import AttendantLoop
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop
-from fedspallm_secure.app.service.server import check_supported
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.service.witness import make_key, run_witness
 from fedspallm_secure.app.stations.opening import open_station
+from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import CertificateRevoked, MissingInput, RolledBack, UsageError
 from fedspallm_secure.protocol.audit.note_keys import note_key
 from fedspallm_secure.protocol.audit.policies import make_policy
+from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
+from fedspallm_secure.storage.home import open_home
 from fedspallm_secure.transport.wire import Hello
 from tests.ceremony import FEDERATION, PASSWORD
 from tests.services import Services
@@ -82,7 +86,18 @@ def test_a_member_whose_policy_does_not_name_the_log_does_not_begin(tmp_path):
 def test_beacons_are_still_refused(tmp_path):
     found = Services(tmp_path, server='beacons = ["wyn"]\n', members=("north",))
     with pytest.raises(UsageError, match="witnesses draw"):
-        check_supported(read_federation(found.configs["hub"]))
+        home = open_home(found.ceremony.home("server/hub"))
+        asked_members(read_federation(found.configs["hub"]), home.trust.roster)
+
+
+def test_more_members_than_a_complete_graph_has_are_refused_also_where_the_roster_lists_them(tmp_path):
+    entry = SimpleNamespace(party=Party("member", "north"))
+    roster = SimpleNamespace(entries=[entry] * (COMPLETE_LIMIT + 1))
+    path = Services(tmp_path, members=("north",)).configs["hub"]
+    with pytest.raises(UsageError, match=f"{COMPLETE_LIMIT + 1} members are asked"):
+        asked_members(read_federation(path), roster)
+    roster.entries.pop()
+    assert len(asked_members(read_federation(path), roster)) == COMPLETE_LIMIT
 
 
 class Said:
