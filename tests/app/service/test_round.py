@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_a_member_that_torchrun_starts_brings_what_one_process_would(tmp_path):
     found, password = Services(tmp_path), tmp_path / "password"
     password.write_bytes(b"open sesame\n")
     password.chmod(0o600)
-    ranks = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2 -m fedprune_cli".split()]
+    torchrun = Path(sys.executable).with_name("torchrun")
+    ranks = [torchrun, "--standalone", "--nproc-per-node", "2", "-m", "fedprune_cli"]
     words = ["client", "run", "--config", found.configs["north"], "--until-done", "--password-file", password]
     with found:
         found.start("hub", *found.members[1:])
