@@ -12,7 +12,7 @@ from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
 from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, tell_to_carry
-from fedprune_cli.status import show_status, watch_option
+from fedprune_cli.status import show_rounds, show_status, watch_option
 
 FILE = "member.toml"
 _GROUPS = {
@@ -170,6 +170,16 @@ def status(config: Path | None, watch: bool, as_json: bool) -> None:
     from fedspallm_secure.app.configuration.reading import MEMBER, find
 
     show_status(find(config, MEMBER), watch, as_json)
+
+
+@client.command(epilog="Example: fedprune client rounds --json")
+@config_option(FILE)
+@json_option
+def rounds(config: Path | None, as_json: bool) -> None:
+    """List all rounds that you took part in, and how each ended.  Needs no password and disturbs nothing."""
+    from fedspallm_secure.app.configuration.reading import MEMBER, find
+
+    show_rounds(find(config, MEMBER), as_json)
 
 
 @client.command(epilog="Example: fedprune client leave")

@@ -1,5 +1,6 @@
 """The `fedprune` group: errors become one line, one hint and one exit code."""
 
+import logging
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 import click
-from fedprune_cli import console
+from fedprune_cli import console, logs
 from fedprune_cli.audit import audit
 from fedprune_cli.bundle import bundle
 from fedprune_cli.certs import certs
@@ -93,12 +94,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
             for line in traceback.format_exc().splitlines():
                 click.echo(console.shown(line), err=True)
         message, hint, code = _refused(error)
-        if message:
+        words = sys.argv[1:] if arguments is None else arguments
+        if message and _logs_json(words):
+            _log_error(message, hint, code)
+        elif message:
             console.tell_error(message, hint)
-        if message and "--json" in (sys.argv[1:] if arguments is None else arguments):
+        if message and "--json" in words:
             console.print_json({"error": type(error).__name__, "message": message, "hint": hint, "code": code})
         return code
     return code if isinstance(code, int) else 0  # a command that goes on after a refusal ends with that code
+
+
+def _logs_json(words: Sequence[str]) -> bool:
+    """Whether a service was to log as JSON, by an option or by the environment: then its last word is a line too."""
+    name = f"FEDPRUNE_{words[0]}_RUN_JSON_LOG".upper().replace("-", "_") if words else ""
+    return "--json-log" in words or os.environ.get(name, "").lower() in ("1", "t", "true", "y", "yes", "on")
+
+
+def _log_error(message: str, hint: str, code: int) -> None:
+    facts = {"name": "cli", "msg": "%s", "args": (message,), "levelname": logging.getLevelName(logging.ERROR)}
+    record = logging.makeLogRecord({**facts, "levelno": logging.ERROR, "hint": hint, "code": code})
+    click.echo(logs.JsonLines().format(record), err=True)
 
 
 def _refused(error: BaseException) -> tuple[str, str, int]:

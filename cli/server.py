@@ -11,7 +11,7 @@ from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
 from fedprune_cli.passwords import PasswordSource, password_options
 from fedprune_cli.services import ServiceGroup, config_option, confirm, run_options, tell_to_carry
-from fedprune_cli.status import print_rounds, show_status, watch_option
+from fedprune_cli.status import show_rounds, show_status, watch_option
 
 FILE = "federation.toml"
 _ROUNDS = (
@@ -172,15 +172,8 @@ def status(config: Path | None, watch: bool, as_json: bool) -> None:
 def rounds(config: Path | None, as_json: bool) -> None:
     """List all rounds there were, and how each ended."""
     from fedspallm_secure.app.configuration.reading import FEDERATION, find
-    from fedspallm_secure.app.service.control import rounds_of
 
-    found = rounds_of(find(config, FEDERATION))
-    if as_json:
-        console.print_json({"rounds": found})
-    elif found:
-        print_rounds(found)
-    else:
-        click.echo("No rounds yet.")
+    show_rounds(find(config, FEDERATION), as_json)
 
 
 @server.command(epilog='Example: fedprune server abort 3 --reason "wrong model"')

@@ -120,6 +120,19 @@ def _watch_changes(path: Path, as_json: bool) -> None:
         time.sleep(_INTERVAL)
 
 
+def show_rounds(path: Path, as_json: bool) -> None:
+    """Print all rounds there were.  path: of the configuration file of a server or a member."""
+    from fedspallm_secure.app.service.control import rounds_of
+
+    found = rounds_of(path)
+    if as_json:
+        console.print_json({"rounds": found})
+    elif found:
+        print_rounds(found)
+    else:
+        click.echo("No rounds yet.")
+
+
 def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
     """All rounds there were, as `rounds_of` has them for a server or a member."""
     at_server = any("cohorts" in one for one in rounds)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedprune_cli.console import megabytes, shown
+from fedprune_cli.console import megabytes, rate, share, shown
 from fedprune_cli.services import text_table
 from fedprune_cli.spelling import ago, listed, moment, numbers, span
 from rich.console import Group, RenderableType
@@ -104,7 +104,7 @@ def _waiting(found: Facts) -> list[str]:
     if found["role"] == "server" and found["state"] == "offers":
         missing = [row["member"] for row in found["members"] if row["offered"] is None]
         return [f"for offers of {listed(missing, 8)}"] if missing else []
-    said = found.get("waiting") or found.get("phase") or ""
+    said = found.get("phase") or ""
     return [said] if said and said != found["state"] and found["role"] == "server" else []
 
 
@@ -126,14 +126,14 @@ def moving(found: Facts) -> list[RenderableType]:
         what = f"{one['type']} {numbers([int(one['group'])]) if one['group'].isdigit() else ''}".strip()
         amount = f"{megabytes(one['done'])} of {megabytes(one['size'])}"
         left = "standing still" if one["left"] is None else f"{span(one['left'])} left"
-        rate = f"{megabytes(one['rate'])}/s"
+        speed = f"{megabytes(one['rate'])}/s"
         if one["left"] is None and one["size"] < _TINY:  # over before it could be measured
-            rate = left = ""
-        rows.append([one["direction"], one["peer"], what, amount, rate, left])
+            speed = left = ""
+        rows.append([one["direction"], one["peer"], what, amount, speed, left])
     blocks = [titled("On the way", ["", "with", "package", "moved", "rate", "about"], rows)] if rows else []
     for one in found.get("work", ()):
-        left = "" if one["left"] is None else f", about {span(one['left'])} left"
-        blocks.append(Text(shown(f"{one['task']}: {one['done']:,} of {one['total']:,} {one['unit']}{left}")))
+        speed = "" if one["left"] is None else f", {rate(one['rate'], one['unit'])}, about {span(one['left'])} left"
+        blocks.append(Text(shown(f"{one['task']}: {share(one['done'], one['total'], one['unit'])}{speed}")))
     if not rows and found.get("arriving"):
         here = [[one["sender"], megabytes(one["bytes"])] for one in found["arriving"]]
         blocks.append(titled("Arriving", ["from", "here so far"], here))

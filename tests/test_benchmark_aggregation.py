@@ -37,6 +37,15 @@ def test_the_rows_say_how_far_ours_went(small, monkeypatch):
     assert all(len(row.ratios) == 2 and row.median > 0 for row in rows)
 
 
+def test_narrow_sums_are_uploads_of_fewer_bytes(tmp_path, small):
+    ground = p8_server_memory.Narrow.make(tmp_path, 8, Strategy.FEDSPALLM)
+    wide = p7_aggregation.Ground.group(ground, ground.blocks[0])
+    group = ground.group(ground.blocks[0])
+    assert (group.sum_size, group.count_size) == (wide.sum_size // 2, wide.count_size)
+    ours = ground.released(ground.blocks[0])
+    assert ours.violations == 0 and ours.survivors == 8
+
+
 @pytest.mark.slow
 def test_the_server_holds_few_uploads():
     found = p8_server_memory.peak_of(4, 2, Strategy.FEDSPALLM)

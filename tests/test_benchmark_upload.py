@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks import p11_upload, upload_servers
+from fedspallm_secure.errors import NotAwaited
 
 
 @pytest.mark.slow
@@ -12,16 +13,22 @@ def test_a_small_row():
     assert len(row.ratios) == 1 and row.median > 0
 
 
-def test_the_folder_keeps_what_it_is_given(tmp_path):
-    depot = upload_servers.Folder(tmp_path)
-    arrival = depot.arrival(upload_servers.NORTH, "ab" * 32, 6)
-    for piece in (b"123", b"456"):
-        arrival.write(piece)
-    assert arrival.offset == arrival.size == 6
-    assert (tmp_path / ("ab" * 32)).read_bytes() == b"123456"
-    arrival.finish()
-    arrival.close()
-    assert not list(tmp_path.iterdir()), "there is room for the next one"
+def test_our_server_checks_what_arrives_and_takes_it_again_once_it_was_forgotten(tmp_path):
+    world = upload_servers.World.make()
+    head = world.package(upload_servers.NORTH, tmp_path / "package", 2_500_000)
+    digest, data = head.digest.hex(), (tmp_path / "package").read_bytes()
+    with upload_servers.receiving(world, tmp_path / "hub") as behind:
+        with pytest.raises(NotAwaited):  # each sends its own
+            behind.shelf.arrival(upload_servers.HUB, digest, head.size).write(data)
+        for _ in range(2):
+            arrival = behind.shelf.arrival(upload_servers.NORTH, digest, head.size)
+            arrival.write(data)
+            arrival.finish()
+            arrival.close()
+            (found,) = behind.spool.arrived()
+            assert found.path.read_bytes() == data
+            behind.forget()
+            assert not found.path.exists()
 
 
 def test_both_ends_come_out_of_bytes():

@@ -40,7 +40,6 @@ class Manners:
     patience: Patience = field(default_factory=Patience)
     up: float | None = None
     down: float | None = None
-    trust_env: bool = False
 
 
 class Courier:
@@ -62,7 +61,7 @@ class Courier:
         """Raises UsageError for a proxy that is none."""
         manners = manners or Manners()
         self.skew = 0
-        self._line = Line(route, credentials, software, trust, manners.timeouts, manners.trust_env)
+        self._line = Line(route, credentials, software, trust, manners.timeouts)
         self._patience = manners.patience
         self._up, self._down = Bandwidth(manners.up), Bandwidth(manners.down)
         self._disk = Disk(4, "courier")

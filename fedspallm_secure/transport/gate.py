@@ -163,7 +163,7 @@ class Gate:
                 await _readable(sock)
                 self._begin_handshake(connection)
                 self._refresh()
-                transport, _ = await loop.connect_accepted_socket(
+                await loop.connect_accepted_socket(
                     lambda: Served(self, connection, self._make()),
                     sock,
                     ssl=self._context,
@@ -173,16 +173,15 @@ class Gate:
         except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
             self._report(connection, error)
             self._forget(connection)
-        except asyncio.CancelledError:
+        except BaseException:
             self._forget(connection)
             raise
         else:
-            connection.transport = transport
             loop.call_later(limits.header, self._still_unproven, connection)
         finally:
             self._shaking.pop(connection, None)
             connection.task = None  # or it would keep all of this alive, in a circle
-            if connection.transport is None:
+            if connection.transport is None:  # else it is the transport's, which may still say farewell
                 sock.close()
 
     def _begin_handshake(self, connection: Connection) -> None:
@@ -196,9 +195,11 @@ class Gate:
         if connection in self._unproven:
             connection.drop()
 
-    def began(self, connection: Connection, protocol: asyncio.Protocol) -> None:
+    def began(self, connection: Connection, protocol: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
         """The handshake has ended, and HTTP begins."""
         self._of_protocol[protocol] = connection
+        if isinstance(transport, asyncio.Transport):
+            connection.transport = transport  # before the task that waited for it goes on, for `drop`
 
     def ended(self, connection: Connection, protocol: asyncio.Protocol) -> None:
         """The connection is gone."""
@@ -236,7 +237,7 @@ class Served(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As `asyncio.Protocol`."""
-        self._gate.began(self._connection, self._inner)
+        self._gate.began(self._connection, self._inner, transport)
         self._inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -43,10 +43,7 @@ class Timeouts:
 
 
 class Line:
-    """Sends requests to the server of a route, after its certificate was checked.
-
-    trust_env: go by the proxies that the environment names, if the route has none.
-    """
+    """Sends requests to the server of a route, after its certificate was checked."""
 
     def __init__(
         self,
@@ -55,13 +52,12 @@ class Line:
         software: str,
         trust: Callable[[], Trust],
         timeouts: Timeouts,
-        trust_env: bool = False,
     ) -> None:
         if route.proxy is not None and not route.proxy.startswith("http://"):
             raise UsageError("a proxy is given as http://HOST:PORT", hint="TLS goes through it to the server unopened")
         self.route = route
         self._credentials, self._software, self._trust = credentials, software, trust
-        self._timeouts, self._trust_env = timeouts, trust_env
+        self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
         self._held: Trust | None = None
         self._leaf: Leaf | None = None
@@ -165,7 +161,7 @@ class Line:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._software, "Accept-Encoding": "identity"},
             auto_decompress=False,
-            trust_env=self._trust_env,
+            trust_env=False,  # the way there is what the configuration says, whatever the environment names
             trace_configs=[tracing],
         )
 

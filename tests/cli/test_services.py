@@ -350,6 +350,30 @@ def test_logs_for_machines(calls, fedprune, place):
     assert (lines[2]["level"], lines[2]["source"], lines[2]["peer"]) == ("warning", "transport.gate", "member/x")
 
 
+@pytest.mark.parametrize("group", ["server", "client"])
+def test_errors_for_machines(place, fedprune, group):
+    """What keeps a service from beginning, and what ends it, is a line of the log like the others."""
+    code, out, err = fedprune(group, "run", "--json-log")
+    assert (code, out) == (11, "")
+    (found,) = [json.loads(line) for line in err.splitlines()]
+    assert list(found) == ["at", "level", "source", "message", "hint", "code"]
+    assert (found["level"], found["source"], found["code"]) == ("error", "cli", 11)
+    assert ".toml in this folder" in found["message"] and f"fedprune {group} init" in found["hint"]
+    name = "federation.toml" if group == "server" else "member.toml"
+    (place / name).write_text("100 % wrong\x1b = [")
+    code, out, err = fedprune(group, "--json-log")
+    assert (json.loads(err)["code"], out) == (code, "")
+    assert code != 11 and "\x1b" not in err
+    (found,) = [json.loads(line) for line in fedprune(group, "--json-log", "--no-such-option")[2].splitlines()]
+    assert found["code"] == 2 and "--no-such-option" in found["message"]
+
+
+def test_errors_for_machines_where_the_environment_asks_for_them(place, fedprune, monkeypatch):
+    monkeypatch.setenv("FEDPRUNE_SERVER_RUN_JSON_LOG", "1")
+    assert json.loads(fedprune("server")[2])["code"] == 11
+    refused(fedprune("client"), 11, "no member.toml")
+
+
 def test_progress_for_somebody_who_watches(calls, fedprune, place):
     (place / "member.toml").write_text("")
     _, _, err = fedprune("client", "run", "--foreground-progress")
@@ -380,6 +404,24 @@ def test_a_failure_is_logged_with_its_error():
 
 
 # Looking and ending
+
+
+@pytest.mark.parametrize(("group", "name"), [("server", "federation.toml"), ("client", "member.toml")])
+def test_rounds_there_were(place, fedprune, monkeypatch, group, name):
+    plan = {"round": 3, "step": 1, "target": "50 %", "result": "ab" * 32, "opened": 7, "over": None, "ended": "result"}
+    own = {"layers": [0, 1], "in_the_sum": [1]}
+    all = {"layers": 2, "cohorts": "3", "in_the_sum": ["north"], "left_out": ["west"]}
+    rows: list[dict] = []
+    module(monkeypatch, "control", rounds_of=lambda path: rows if path == Path(name) else None)
+    refused(fedprune(group, "rounds"), 11, f"no {name} in this folder")
+    (place / name).write_text("")
+    assert fedprune(group, "rounds") == (0, "No rounds yet.\n", "")
+    rows.append(plan | (all if group == "server" else own))
+    code, out, _ = fedprune(group, "rounds")
+    assert code == 0 and "abababababab" in out
+    assert ("1, without west" if group == "server" else "0-1; in the sum: 1") in out
+    code, out, _ = fedprune(group, "rounds", "--json")
+    assert (code, json.loads(out)) == (0, {"rounds": rows})
 
 
 def test_abort_and_leave(place, fedprune, monkeypatch):

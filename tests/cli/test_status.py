@@ -94,14 +94,17 @@ def test_what_is_on_the_way(place):
     found = status_of(place / "federation.toml") | {
         "running": True, "pid": 7, "trouble": "no connection\x1b", "warnings": ["soon over"],
         "transfers": [{**move, "done": 1 << 30, "size": 3 << 30, "rate": 1 << 20, "left": 2048}],
-        "work": [{"task": "add up", "done": 1, "total": 4, "unit": "layers", "rate": 0.1, "left": 30}],
+        "work": [{"task": "add up", "done": 1, "total": 4, "unit": "layers", "rate": 0.1, "left": 30},
+                 {"task": "mask", "done": 1 << 20, "total": 4 << 20, "unit": "bytes", "rate": 2 << 20, "left": 2},
+                 {"task": "read", "done": 1, "total": 2, "unit": "files", "rate": 0.0, "left": None}],
         "refused": [{"sender": "member/west", "type": "contribution", "layer": 2, "check": "S4", "at": 0,
                      "reason": "S4: a row does not give its commitment"}],
     }  # fmt: skip
     text = text_of(found, 120)
     for words in (
         "running, pid 7", "no connection\\x1b", "soon over", "contribution 2", "1.0 GiB of 3.0 GiB", "1.0 MiB/s",
-        "34 min 8 s left", "add up: 1 of 4 layers, about 30 s left", "S4     a row does not give",
+        "34 min 8 s left", "add up: 1 of 4 layers, 6.0 layers/min, about 30 s left",
+        "mask: 1.0 MiB of 4.0 MiB, 2.0 MiB/s, about 2 s left", "read: 1 of 2 files\n", "S4     a row does not give",
     ):  # fmt: skip
         assert words in text
     assert max(map(len, text_of(found).splitlines())) <= 80

@@ -2,8 +2,10 @@
 
     python -m tests.figures.full_disk SEEDS FAULTS SEED     prints the figures as JSON
 
-As `tests.figures.kills`, but the call fails, with ENOSPC or EIO, for once or from then on.  Errors have to be ours, and
-those of a disk; the party is opened anew afterwards, with room on the disk, and the round goes on.
+As `tests.figures.kills`, but the call fails, with ENOSPC or EIO, for once or from then on.  FAULTS: how many of each
+seed are tried, about, 0 for all: every call can fail with either code, and lots decide whether it fails once.  `points`
+says how many there are.  Errors have to be ours, and those of a disk; the party is opened anew afterwards, with room on
+the disk, and the round goes on.
 """
 
 import errno
@@ -40,15 +42,19 @@ class Fault:
         return f"{action.party} {action.kind} {action.what[:8]}, {how} at call {self.point.number} ({self.point.name})"
 
 
-def chosen(recording: Recording, task: Task) -> list[Fault]:
-    """The faults of a task: its share of all."""
-    draw = random.Random(task.seed)
-    all = [
+def points(recording: Recording, draw: random.Random) -> list[Fault]:
+    """Every call with every code."""
+    return [
         Fault(before, point, code, draw.random() < 0.5)
         for before in recording.before
         for point in before.points
         for code in CODES
     ]
+
+
+def chosen(recording: Recording, task: Task) -> list[Fault]:
+    """The faults of a task: its share of all."""
+    all = points(recording, random.Random(task.seed))
     random.Random(0).shuffle(all)  # alike for all seeds of one kind, whose shares then hardly overlap
     share = max(1, len(all) // task.kills) if task.kills else 1
     return all[task.turn % share :: share]
@@ -82,6 +88,7 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
     with tempfile.TemporaryDirectory(dir=fast()) as name, tellable():
         folder = Path(name)
         recording = record(folder, Scene.of(task.seed), task.seed)
+        counts["points"] = len(points(recording, random.Random(task.seed)))
         for fault in chosen(recording, task):
             told, wrong = failed(recording, fault, folder / "copy")
             counts.update(told)

@@ -20,6 +20,7 @@ SMALL = {
     "full_disk": ("1", "5", "1"),
     "rollback": ("1", "1", "1"),
     "clock": ("1", "3", "1"),
+    "couriers": ("1", "1", "60"),
     "tampering": ("120", "3", "1"),
     "planted": (),
     "split_views": ("1", "1"),

@@ -2,15 +2,16 @@
 
     python -m tests.figures.transport_load UPLOADS MEBIBYTES SLOW HALF_OPEN CUTS     prints the figures as JSON
 
-Everything goes over TCP on loopback with real certificates.  Uploads come from other processes, four at a time from
-each member.  A half-open connection sends nothing; a slow one sends half of a handshake, the first message or some
-bytes of it, and then nothing more.  What is closed by the server is opened again after a while.
+Everything goes over TCP on loopback with real certificates, and what is uploaded are packages, sealed and signed by
+members of the roster.  The server has behind it what a service has: heads are checked as they arrive, files are
+flushed, and the journal has a row for each.  Uploads come from other processes, one from each member.  A half-open
+connection sends nothing; a slow one sends half of a handshake, the first message or some bytes of it, and then nothing
+more.  What is closed by the server is opened again after a while.
 """
 
 import asyncio
 import hashlib
 import multiprocessing
-import os
 import random
 import resource
 import ssl
@@ -22,20 +23,23 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
-from benchmarks.upload_servers import HOST, HUB, MEBIBYTE, World
+from benchmarks.upload_servers import HOST, HUB, MEBIBYTE, REGISTER, World, receiving
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.storage.journal import read_journal
+from fedspallm_secure.storage.spool import SUFFIX
 from fedspallm_secure.transport.client import Courier, Manners
 from fedspallm_secure.transport.patience import Patience
 from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.server import Server
 from tests.figures.spread import show
-from tests.transport.depot import FolderDepot
 from tests.transport.relays import Wire
 
-PER_MEMBER = 4  # what a server lets one member do at once
+MOST_MEMORY = 1 << 30  # bytes, of the server
+MOST_RATIO = 2.0  # of an honest member's median waiting time during an attack to that before
 GENERATORS = 4  # processes
 AGAIN = 10.0  # seconds until a connection that was closed is opened again
 PACE = 2000  # connections that are opened in a second
@@ -58,27 +62,42 @@ def raise_limit() -> None:
 
 
 def serve(world: World, folder: Path, pipe: Connection) -> None:
-    """A server with its defaults, until the pipe says something; then it tells how much memory it took at most."""
+    """A server with its defaults, until the pipe says something; then it tells what it took and what went wrong."""
+    errors = []
 
     async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context["message"]))
         trust = world.trust()
-        depot = FolderDepot(folder, checks=False)
-        server = Server(depot, world.credentials(HUB), "figures", lambda: trust, lambda _: 0)
-        before = peak_bytes()
-        ((_, port),) = await server.start([(HOST, 0)])
-        pipe.send(port)
-        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
-        pipe.send((before, peak_bytes()))
-        await server.stop(1.0)
+        with receiving(world, folder) as behind:
+            shelf = behind.shelf
+            server = Server(shelf, world.credentials(HUB), "figures", lambda: trust, shelf.last_sequence)
+            before = peak_bytes()
+            ((_, port),) = await server.start([(HOST, 0)])
+            pipe.send(port)
+            await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+            pipe.send((before, peak_bytes(), len(errors)))
+            await server.stop(1.0)
 
     raise_limit()
     asyncio.run(run())
 
 
 class Running:
-    """The server's process.  before, peak: bytes of memory before the first connection and at most, after the end."""
+    """The server's process.
 
-    port = before = peak = 0
+    before, peak: bytes of memory before the first connection and at most, after the end; errors: that nobody caught.
+    """
+
+    port = before = peak = errors = 0
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """What it took, and what went wrong."""
+        return {
+            "memory of the server before": self.before,
+            "memory of the server at most": self.peak,
+            "errors that the server did not catch": self.errors,
+        }
 
 
 @contextmanager
@@ -92,7 +111,7 @@ def server(world: World, folder: Path) -> Iterator[Running]:
         found.port = here.recv()
         yield found
         here.send("end")
-        found.before, found.peak = here.recv()
+        found.before, found.peak, found.errors = here.recv()
         process.join(30)
     finally:
         process.kill()
@@ -106,74 +125,72 @@ def courier(world: World, port: int, member: Party, tries: int = 8) -> Courier:
     return Courier(Route(HOST, port, HUB), world.credentials(member), "figures", lambda: trust, manners)
 
 
+def arrived(folder: Path) -> dict[str, Path]:
+    """What lies in the inbox of a server that works in `folder` and waits for its machine, by digest."""
+    with read_journal(folder / REGISTER) as journal:
+        rows = journal.execute("SELECT digest FROM inbox WHERE state = 'waiting'").fetchall()
+    paths = {digest: folder / "spool" / "in" / (digest + SUFFIX) for (digest,) in rows}
+    return {digest: path for digest, path in paths.items() if path.exists()}
+
+
 # --- many uploads -----------------------------------------------------------------------------------------------------
 
 
-def generate(world: World, port: int, jobs: dict[Party, list[str]], size: int, folder: Path, pipe: Connection) -> None:
-    """Make files, say so, and when told upload them all; says how many got through."""
-    names = {}
-    for found in jobs.values():
-        for name in found:
-            digest = hashlib.sha256()
-            with (folder / name).open("wb") as file:
-                for _ in range(0, size, MEBIBYTE):
-                    piece = os.urandom(min(MEBIBYTE, size))
-                    digest.update(piece)
-                    file.write(piece)
-            names[name] = digest.hexdigest()
+def generate(world: World, port: int, parties: list[Party], size: int, folder: Path, pipe: Connection) -> None:
+    """Make a package of each, say what was made, and when told upload all; says how many got through."""
+    heads = {member: world.package(member, folder / member.id, size) for member in parties}
+    pipe.send({head.digest.hex(): sha256(folder / member.id) for member, head in heads.items()})
 
-    async def upload(line: Courier, name: str) -> bool:
+    async def upload(line: Courier, member: Party) -> bool:
         with suppress(FedSpaError):
-            await line.push(names[name], folder / name, (folder / name).stat().st_size)
+            await line.push(heads[member].digest.hex(), folder / member.id, heads[member].size)
             return True
         return False
 
     async def run() -> int:
-        lines = {member: courier(world, port, member) for member in jobs}
-        done = await asyncio.gather(*(upload(lines[member], name) for member in jobs for name in jobs[member]))
+        lines = {member: courier(world, port, member) for member in parties}
+        done = await asyncio.gather(*(upload(line, member) for member, line in lines.items()))
         for line in lines.values():
             await line.close()
         return sum(done)
 
-    pipe.send("ready")
     pipe.recv()
     pipe.send(asyncio.run(run()))
 
 
 def many_uploads(count: int, size: int) -> dict[str, object]:
-    """`count` uploads of `size` bytes, all at once."""
-    parties = members(-(-count // PER_MEMBER))
+    """A package of `size` bytes of plaintext from each of `count` members, all at once.
+
+    The disk of the temporary folder holds all packages twice.
+    """
+    parties = members(count)
     world = World.make([HUB, *parties])
-    names = [str(number) for number in range(count)]
-    jobs = {member: names[PER_MEMBER * place :][:PER_MEMBER] for place, member in enumerate(parties)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with server(world, folder / "in") as running:
-            pipes = []
-            for share in range(min(GENERATORS, len(parties))):
+        with server(world, folder / "hub") as running:
+            pipes, sent = [], {}
+            for share in range(min(GENERATORS, count)):
                 here, there = SPAWN.Pipe()
-                mine = {member: jobs[member] for member in parties[share::GENERATORS]}
-                values = (world, running.port, mine, size, folder, there)
+                values = (world, running.port, parties[share::GENERATORS], size, folder, there)
                 SPAWN.Process(target=generate, args=values, daemon=True).start()
                 pipes.append(here)
             for pipe in pipes:
-                pipe.recv()
+                sent |= pipe.recv()
             start = perf_counter()
             for pipe in pipes:
                 pipe.send("go")
             completed = sum(pipe.recv() for pipe in pipes)
             seconds = perf_counter() - start
-        arrived = list((folder / "in").glob("*.in"))
-        corrupt = sum(sha256(path) != path.stem for path in arrived)
+        found = arrived(folder / "hub")
+        corrupt = sum(sha256(path) != sent.get(digest) for digest, path in found.items())
     return {
         "uploads": count,
         "bytes of each": size,
         "completed": completed,
-        "arrived": len(arrived),
+        "arrived": len(found),
         "corrupt": corrupt,
         "seconds": round(seconds, 1),
-        "memory of the server before": running.before,
-        "memory of the server at most": running.peak,
+        **running.figures,
     }
 
 
@@ -293,8 +310,7 @@ def slow_connections(slow: int, half_open: int, asked: int = 100) -> dict[str, o
         figures[f"{kind} connection, ratio"] = round(
             statistics.median(during[kind]) / statistics.median(before[kind]), 2
         )
-    figures["memory of the server before"], figures["memory of the server at most"] = running.before, running.peak
-    return figures
+    return figures | running.figures
 
 
 def _milliseconds(seconds: list[float]) -> dict[str, float]:
@@ -306,23 +322,24 @@ def _milliseconds(seconds: list[float]) -> dict[str, float]:
 # --- lines that break -------------------------------------------------------------------------------------------------
 
 
-async def _cut(world: World, port: int, folder: Path, seed: int) -> dict[str, int]:
-    """One upload over a line that is cut one to three times, at drawn places."""
+async def _cut(world: World, port: int, folder: Path, number: int, seed: int) -> dict[str, int]:
+    """One upload over a line that is cut one to three times, at drawn places.  number: the member's own."""
     draw = random.Random(seed)
-    data = draw.randbytes(draw.randrange(500_000, 3_000_000))
-    path, digest = folder / f"{seed}.out", hashlib.sha256(data).hexdigest()
-    path.write_bytes(data)
-    left, cuts = len(data), []
+    (member,) = members(1)
+    path = folder / f"{number}.out"
+    head = world.package(member, path, draw.randrange(500_000, 3_000_000), number)
+    digest, sent = head.digest.hex(), sha256(path)
+    left, cuts = head.size, []
     for _ in range(draw.randrange(1, 4)):
         cuts.append(HANDSHAKE + draw.randrange(1, max(2, left // 2)))
         left -= cuts[-1] - HANDSHAKE
-    (member,) = members(1)
     async with Wire(port, iter(cuts)).open() as wire, courier(world, wire.port, member) as line:
         with suppress(FedSpaError):
-            await line.push(digest, path, len(data))
-    arrived = folder / "in" / f"{digest}.in"
-    equal = arrived.exists() and sha256(arrived) == digest
-    arrived.unlink(missing_ok=True)
+            await line.push(digest, path, head.size)
+    found = arrived(folder / "hub").get(digest)
+    equal = found is not None and sha256(found) == sent
+    if found is not None:
+        found.unlink()
     path.unlink()
     return {"uploads": 1, "cuts": wire.connections - 1, "resumed": wire.connections > 1, "equal": equal}
 
@@ -331,11 +348,12 @@ def cut_uploads(count: int, seed: int = 1) -> dict[str, int]:
     """`count` uploads, each cut at random offsets, resumed, and compared."""
     world = World.make([HUB, *members(1)])
     totals = dict.fromkeys(("uploads", "cuts", "resumed", "equal"), 0)
-    with tempfile.TemporaryDirectory() as name, server(world, Path(name) / "in") as running:
+    with tempfile.TemporaryDirectory() as name, server(world, Path(name) / "hub") as running:
 
         async def run() -> None:
-            for number in range(count):
-                for key, found in (await _cut(world, running.port, Path(name), seed * 100_000 + number)).items():
+            for number in range(1, count + 1):
+                drawn = seed * 100_000 + number
+                for key, found in (await _cut(world, running.port, Path(name), number, drawn)).items():
                     totals[key] += found
 
         asyncio.run(run())
@@ -346,14 +364,33 @@ def figures(uploads: int, mebibytes: int, slow: int, half_open: int, cuts: int) 
     """All three."""
     many = many_uploads(uploads, mebibytes * MEBIBYTE)
     attacked, cut = slow_connections(slow, half_open), cut_uploads(cuts)
-    failures = []
+    return {
+        "many uploads": many,
+        "slow connections": attacked,
+        "cut uploads": cut,
+        "failures": failures(many, attacked, cut),
+    }
+
+
+def failures(many: dict[str, Any], attacked: dict[str, Any], cut: dict[str, int]) -> list[str]:
+    """What must not be."""
+    found, uploads, cuts = [], many["uploads"], cut["uploads"]
     if not many["completed"] == many["arrived"] == uploads or many["corrupt"]:
-        failures.append(f"{many['completed']} of {uploads} uploads got through, {many['corrupt']} of them changed")
+        found.append(f"{many['completed']} of {uploads} uploads got through, {many['corrupt']} of them changed")
     if attacked["failed"]:
-        failures.append(f"{attacked['failed']} requests failed beside connections that say nothing")
+        found.append(f"{attacked['failed']} requests failed beside connections that say nothing")
+    for kind in ("kept", "new"):
+        if attacked[f"{kind} connection, ratio"] > MOST_RATIO:
+            ratio = attacked[f"{kind} connection, ratio"]
+            found.append(f"an answer over a {kind} connection takes {ratio} times as long during the attack")
+    for what, these in (("uploads", many), ("connections that say nothing", attacked)):
+        if these["memory of the server at most"] > MOST_MEMORY:
+            found.append(f"the server holds {these['memory of the server at most']} bytes under many {what}")
+        if these["errors that the server did not catch"]:
+            found.append(f"{these['errors that the server did not catch']} errors under many {what} were not caught")
     if cut["equal"] != cuts:
-        failures.append(f"{cut['equal']} of {cuts} uploads over lines that were cut are equal")
-    return {"many uploads": many, "slow connections": attacked, "cut uploads": cut, "failures": failures}
+        found.append(f"{cut['equal']} of {cuts} uploads over lines that were cut are equal")
+    return found
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from fedspallm_secure.errors import CannotListen, ConnectionBroken, Throttled
 from fedspallm_secure.transport.client import Manners
+from fedspallm_secure.transport.gate import Gate
 from fedspallm_secure.transport.guards import Allowances, Limits
 from fedspallm_secure.transport.line import Timeouts
 from fedspallm_secure.transport.pacing import Bandwidth, Bucket, Pace
@@ -370,3 +372,25 @@ def test_allowances_are_given_back():
             raise ValueError
     with allowances.transfer(NORTH), pytest.raises(Throttled), allowances.transfer(NORTH):
         pass
+
+
+@asynchronous
+async def test_a_connection_that_is_dropped_as_its_handshake_ends_leaves_its_descriptor_alone(tmp_path, monkeypatch):
+    """It says farewell for a while; closed behind its back, its number would be that of the next connection."""
+    began, dropped = Gate.began, []
+
+    def drop_first(gate, connection, *rest):
+        began(gate, connection, *rest)
+        if not dropped:
+            dropped.append(connection)
+            connection.drop()
+
+    monkeypatch.setattr(Gate, "began", drop_first)
+    async with running(tmp_path) as place:
+        first = Raw(place)
+        with suppress(OSError, EOFError):
+            await first.__aenter__()
+        await until(lambda: bool(dropped))
+        async with place.courier(manners=ONCE) as courier:
+            await courier.hello()
+        assert dropped[0] not in place.server._gate._all

@@ -344,17 +344,16 @@ def test_other_proxies_are_refused(proxy):
         asyncio.run(make())
 
 
-@pytest.mark.parametrize("asked_for", [False, True])
 @asynchronous
-async def test_proxies_of_the_environment_are_used_if_asked_for(tmp_path, monkeypatch, asked_for):
-    manners = Manners(Timeouts(2.0, 2.0), Patience(1), trust_env=asked_for)
+async def test_proxies_of_the_environment_are_ignored(tmp_path, monkeypatch):
     async with running(tmp_path) as place, Proxy().open() as proxy:
-        monkeypatch.setenv("https_proxy", proxy.url)
+        for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
         monkeypatch.delenv("NO_PROXY", raising=False)
-        async with place.courier(manners=manners) as courier:
+        async with place.courier(manners=ONCE) as courier:
             await courier.hello()
-        assert bool(proxy.asked) is asked_for
+        assert not proxy.asked
 
 
 # --- alerts, which other servers send ---------------------------------------------------------------------------------

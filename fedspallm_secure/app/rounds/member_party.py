@@ -1,6 +1,6 @@
 """A member within one process: its machine, its vectors, its prekeys and its disclosure ledger."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Protocol
 
 from fedspallm_secure.app.federation import Participant, Supply
@@ -40,7 +40,8 @@ class MemberParty(Correspondent):
 
     machine: of the present round; ledger: what it answered for; pending: (round, gid) -> what it contributed to and did
     not answer for, where others may have; sealed: gid -> contribution as it left, if it keeps them, which takes as much
-    memory as they have bytes; clipped: gid -> values of this round.
+    memory as they have bytes; clipped: gid -> values of this round; hidden: told how many more bytes of the vector at
+    hand have met all keystreams, or are encrypted.
     """
 
     keeps_sealed: bool = True
@@ -71,6 +72,7 @@ class MemberParty(Correspondent):
         self.deals: set[str] = set()
         self.sealed: dict[int, Parcel] = {}
         self.clipped: dict[int, int] = {}
+        self.hidden: Callable[[int], None] = lambda count: None
 
     @property
     def plan(self) -> Plan:
@@ -176,11 +178,12 @@ class MemberParty(Correspondent):
         self.freeze(group, streams)
         draft = self.machine.prepare(group.gid, prekey)
         if group.cipher is not None:
-            streams = Streams(joined(encrypted(group, streams, self._public, draft.slot_key), group), None)
+            places = self._counted(encrypted(group, streams, self._public, draft.slot_key))
+            streams = Streams(joined(places, group), None)
         else:
             terms = (draft.count_terms, draft.sum_terms)
             for part, size, these in zip(streams.parts, word_sizes(group), terms, strict=False):
-                add_keystreams(part, these, size)
+                add_keystreams(part, these, size, advance=self.hidden)
         root = vector_root([part.data for part in streams.parts], group.upload_tile)
         step = self.machine.hand_over(draft, root)
         self.note(step.records, self.plan.round)
@@ -193,6 +196,11 @@ class MemberParty(Correspondent):
             self.note(self.machine.note_sealed(group.gid, sent.digest).records, number)
             if self.keeps_sealed:
                 self.sealed[group.gid] = sent
+
+    def _counted(self, places: Iterable[bytes]) -> Iterator[bytes]:
+        for place in places:
+            self.hidden(len(place))
+            yield place
 
     @property
     def _public(self) -> bytes:

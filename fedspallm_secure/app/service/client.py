@@ -79,6 +79,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
         bench = Bench(config, me.id, ranks, shown, stop.check, ledger)
         log_policy = read_log_policy(config, post.home.identity.federation)
         station = MemberStation(post, policy_of(config), bench.model, bench.model, log_policy)
+        station.hiding.progress = shown
         network = visiting(config.server, post, live, once)
         try:
             return _Loop(post, station, bench, network, live, stop, once, until_done, _digest(config.file)).run()

@@ -202,7 +202,7 @@ class RealRound:
         if seen != self._seen:
             self._seen, self._moved = seen, now
         if now - self._moved > _STANDSTILL:
-            phase = facts[0].get("waiting") or facts[0].get("phase") or facts[0]["state"]
+            phase = facts[0].get("phase") or facts[0]["state"]
             raise RoundAborted(f"nothing has happened for {_STANDSTILL:.0f} seconds: {phase}", hint=self._hint())
 
     def _hint(self) -> str:

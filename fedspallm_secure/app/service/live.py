@@ -16,7 +16,7 @@ from contextlib import suppress
 from math import exp
 from pathlib import Path
 from threading import Event, RLock, Thread
-from typing import Any, Final
+from typing import Any, Final, Protocol, runtime_checkable
 
 from fedspallm_secure.app.memory import peak_bytes
 from fedspallm_secure.app.progress import Progress
@@ -31,6 +31,7 @@ _KEEP: Final = 60.0  # seconds between two files of contacts, which outlive the 
 _LIMIT: Final = 4 << 20  # bytes of the file
 _SHOWN: Final = 200  # transfers at most
 _TEXT: Final = 2_000  # characters of a text
+_SMALL: Final = 1 << 16  # bytes; what is no larger is over before anybody could look at a bar of it
 
 
 class Rate:
@@ -50,11 +51,24 @@ class Rate:
         return self.value
 
 
+@runtime_checkable
+class Bars(Protocol):
+    """Progress with room for every package on its way; a log has none.  Told from several threads."""
+
+    def update(self, task: str, done: int, total: int, unit: str) -> None:
+        """`app.progress.Progress.update`."""
+
+    def drop(self, task: str) -> None:
+        """The task was given up, or is over already."""
+
+
 class Live:
-    """The present of one service; any thread may tell it something.
+    """The present of one service; any thread may tell it something.  bars: where packages are shown too, if anywhere.
 
     Nothing is written before something was told: whoever finds that another process runs has told nothing yet.
     """
+
+    bars: Bars | None = None
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """path: of the file; clock: seconds, for rates."""
@@ -67,13 +81,13 @@ class Live:
         self._written = 0.0
         self._facts: dict[str, Any] = {
             "phase": "",
-            "waiting": "",
             "trouble": "",
             "errors": {},
             "contacts": {},
             "lost": {},
         }
         self._bytes = {"up": 0, "down": 0}
+        self._tasks: dict[str, str] = {}  # by the key of a transfer, what its bar is called
         self._transfers: dict[str, dict[str, Any]] = {}
         self._works: dict[str, dict[str, Any]] = {}
         self._rates: dict[tuple[str, str], Rate] = {}
@@ -86,10 +100,6 @@ class Live:
         with self._lock:
             if self._facts["phase"] != text[:_TEXT]:
                 self._tell(phase=text[:_TEXT], phase_since=time.time())
-
-    def waiting(self, text: str) -> None:
-        """What it waits for, in words; nothing if empty."""
-        self._tell(waiting=text[:_TEXT])
 
     def trouble(self, text: str, code: int = 0) -> None:
         """What went wrong last, in words; empty when it is over.  code: exit code of the error, counted if not 0."""
@@ -131,6 +141,10 @@ class Live:
                 "size": size,
             }
             self._rates.setdefault(("transfer", key), Rate(done, self._clock()))
+            if self.bars is not None and size > _SMALL and (key in self._tasks or type != "package"):
+                layer = f" {group}" if group.isdigit() else ""
+                task = self._tasks.setdefault(key, f"{direction}: {type}{layer}, round {round}, {peer}")
+                self.bars.update(task, done, size, "bytes")
             self._tell()
 
     def done(self, key: str) -> None:
@@ -138,6 +152,8 @@ class Live:
         with self._lock:
             self._transfers.pop(key, None)
             self._rates.pop(("transfer", key), None)
+            if self.bars is not None and (task := self._tasks.pop(key, None)) is not None:
+                self.bars.drop(task)
             self._tell()
 
     def work(self, task: str, done: int, total: int, unit: str) -> None:
@@ -227,11 +243,15 @@ class Live:
 
 
 class LiveProgress:
-    """Progress that is shown as before, and told to those who look on from outside."""
+    """Progress that is shown as before, and told to those who look on from outside.
+
+    Where it is shown as bars, packages on their way have bars too.
+    """
 
     def __init__(self, inner: Progress, live: Live) -> None:
         self._inner = inner
         self._live = live
+        live.bars = inner if isinstance(inner, Bars) else None
 
     def update(self, task: str, done: int, total: int, unit: str) -> None:
         """`app.progress.Progress.update`."""

@@ -162,10 +162,6 @@ class Visiting(Network):
         self._wanted += 1
         self._soon(lambda: self._bell.set() if self._bell else None)
 
-    def look_again(self) -> None:
-        """Ask once more what waits."""
-        self._looked = False
-
     async def work(self, stopping: asyncio.Event, ready: Callable[[], None]) -> None:
         """Bring and fetch."""
         self._bell = asyncio.Event()

@@ -102,7 +102,7 @@ def _service(data: Path) -> dict[str, Any]:
 
 
 def _said(live: dict[str, Any]) -> dict[str, Any]:
-    names = ("pid", "started", "phase", "waiting", "trouble", "contacts", "errors", "bytes")
+    names = ("pid", "started", "phase", "trouble", "contacts", "errors", "bytes")
     return {
         "running": True,
         **{name: live[name] for name in names},

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fedspallm_secure.app.rounds.member_party import MemberParty, Work
 from fedspallm_secure.app.rounds.wire import Parcel, Wire
+from fedspallm_secure.app.stations.hiding import Hiding
 from fedspallm_secure.app.stations.log_book import LogBook
 from fedspallm_secure.app.stations.own_bundles import OwnBundles
 from fedspallm_secure.app.stations.post import Post
@@ -41,7 +42,10 @@ _OLD_COPY: Final = "stop: this home is an old copy.  Have its certificate withdr
 
 
 class MemberStation(MemberParty):
-    """A member, for any number of rounds.  results: what came out of them, whether it took part or not."""
+    """A member, for any number of rounds.  results: what came out of them, whether it took part or not.
+
+    hiding: how far it is with the vector at hand.
+    """
 
     keeps_sealed = False
 
@@ -60,6 +64,8 @@ class MemberStation(MemberParty):
         self.told: list[tuple[Arrived, FedSpaError]] = []
         self.owed: list[Outgoing] = []
         self.book = LogBook(post, policy.server, lambda: self.deals, log_policy)
+        self.hiding = Hiding()
+        self.hidden = self.hiding.advance
         self._restore()
         with post.at_once():
             self.bundles.publish()
@@ -195,7 +201,7 @@ class MemberStation(MemberParty):
         check_sealing(self.party, self.policy.server, self.trust, self.clock())
         self.post.check_room(2 * group.upload_size)  # before anything is used up
         prekey = self._burned()
-        with self.post.at_once():
+        with self.hiding.of(group, self.plan.round), self.post.at_once():
             self.contribute_to(group, prekey)
             self._persist()
 
@@ -268,7 +274,8 @@ class MemberStation(MemberParty):
         self, type: str, to: Party, parts: Sequence[Any], number: int, plan_hash: str, group: str = NONE
     ) -> Parcel:
         """Seal a body into the outbox."""
-        digest = self.post.send(type, to, parts, number, plan_hash, group)
+        body = self.hiding.sealing(parts) if type == "contribution" else parts
+        digest = self.post.send(type, to, body, number, plan_hash, group)
         return Parcel(self.party, to, type, b"", digest)
 
     def _persist(self) -> None:

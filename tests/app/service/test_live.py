@@ -39,18 +39,13 @@ def move(live, done, key="k", direction="up", size=1000):
 
 def test_everything_that_was_told_is_there(live, tmp_path):
     live.phase("round 3 is collecting")
-    live.waiting("for west")
     live.trouble("no connection", 112)
     live.trouble("no connection", 112)
     live.contact("member/west")
     live.work("prune", 2, 8, "layers")
     move(live, 100)
     found = live.snapshot()
-    assert (found["phase"], found["waiting"], found["trouble"]) == (
-        "round 3 is collecting",
-        "for west",
-        "no connection",
-    )
+    assert (found["phase"], found["trouble"]) == ("round 3 is collecting", "no connection")
     assert (found["errors"], list(found["contacts"])) == ({"112": 2}, ["member/west"])
     assert found["work"] == [{"task": "prune", "done": 2, "total": 8, "unit": "layers", "rate": 0.0}]
     (transfer,) = found["transfers"]
@@ -158,6 +153,62 @@ def test_progress_is_shown_and_told(live):
     progress.say("x")
     assert told == [("prune", 1, 3, "layers"), "x"]
     assert live.snapshot()["work"][0]["done"] == 1
+
+
+class Bars:
+    """Progress that has room for packages."""
+
+    def __init__(self):
+        self.told = []
+
+    def update(self, task, done, total, unit):
+        self.told.append((task, done, total, unit))
+
+    def drop(self, task):
+        self.told.append(task)
+
+    def say(self, line):
+        raise AssertionError(line)
+
+
+def test_packages_on_their_way_have_bars(live):
+    bars, size = Bars(), 1 << 20
+    LiveProgress(bars, live)
+    move(live, 100, size=size)
+    move(live, size, size=size)
+    live.done("k")
+    live.done("k")
+    task = "up: contribution 7, round 3, server/hub"
+    assert bars.told == [(task, 100, size, "bytes"), (task, size, size, "bytes"), task]
+
+
+def test_a_package_has_a_bar_as_soon_as_it_is_known_what_it_is(live):
+    bars, size = Bars(), 1 << 20
+    LiveProgress(bars, live)
+    live.transfer("k", "up", "member/west", "package", 0, "*", 0, size)
+    live.transfer("k", "up", "member/west", "log", 3, "*", 70_000, size)
+    assert bars.told == [("up: log, round 3, member/west", 70_000, size, "bytes")]
+
+
+def test_what_is_over_at_once_has_no_bar(live):
+    bars = Bars()
+    LiveProgress(bars, live)
+    move(live, 100, size=1000)
+    live.done("k")
+    assert bars.told == []
+
+
+def test_a_log_has_no_line_for_every_package(live):
+    class Log:
+        def update(self, *words):
+            raise AssertionError(words)
+
+        def say(self, line):
+            raise AssertionError(line)
+
+    LiveProgress(Log(), live)
+    move(live, 0, size=1 << 20)
+    live.done("k")
 
 
 def said(path, later=0, **changes):

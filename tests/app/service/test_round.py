@@ -13,6 +13,7 @@ from fedspallm_secure.app.runner import simulate
 from fedspallm_secure.app.service import client
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.control import leave
+from fedspallm_secure.app.service.live import LiveProgress
 from fedspallm_secure.app.service.loops import Stopped
 from fedspallm_secure.app.service.server import run_server
 from fedspallm_secure.app.service.status import status_of
@@ -111,6 +112,7 @@ def test_a_changed_file_is_another_configuration(tmp_path, monkeypatch):
 
     def loop(*given):
         digests.append(given[-1])
+        assert isinstance(given[1].hiding.progress, LiveProgress), "masking and sealing is not shown"
         raise Stopped
 
     monkeypatch.setattr(client, "_Loop", loop)

@@ -321,7 +321,7 @@ def write_live(found, **changes):
     data = found.ceremony.folder / "data-hub"
     move = {"key": "k", "direction": "down", "peer": "member/west", "type": "contribution", "round": 1, "group": "2"}
     facts = {
-        "pid": os.getpid(), "at": time.time(), "started": 1.0, "phase": "collecting", "waiting": "for west",
+        "pid": os.getpid(), "at": time.time(), "started": 1.0, "phase": "collecting",
         "trouble": "", "errors": {}, "contacts": {}, "bytes": {"up": 0, "down": 5},
         "transfers": [{**move, "done": 100, "size": 300, "rate": 20}],
         "work": [{"task": "prune", "done": 1, "total": 5, "unit": "layers", "rate": 0}],
@@ -332,7 +332,7 @@ def write_live(found, **changes):
 def test_what_the_running_service_says(found):
     write_live(found)
     shown = at_server(found)
-    assert (shown["running"], shown["pid"], shown["waiting"]) == (True, os.getpid(), "for west")
+    assert (shown["running"], shown["pid"], shown["phase"]) == (True, os.getpid(), "collecting")
     assert shown["transfers"][0]["left"] == 10
     assert shown["work"][0]["left"] is None
 
@@ -341,7 +341,7 @@ def test_a_service_that_is_silent_does_not_run(found):
     write_live(found, at=time.time() - 60)
     shown = at_server(found)
     assert not shown["running"]
-    assert "waiting" not in shown
+    assert "phase" not in shown
 
 
 @pytest.mark.parametrize(

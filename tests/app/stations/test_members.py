@@ -4,6 +4,8 @@ import shutil
 
 import pytest
 
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.stations import hiding
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.errors import (
     CertificateExpired,
@@ -17,6 +19,8 @@ from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.rounds.records_member import PrekeyHeld, read_member_record
 from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.home import open_home
+from tests.app.stations.holding import setting
+from tests.clear_cipher import clear
 from tests.stationary import HUB, SERVER, Stations
 
 ALL = [(1, 0), (1, 1)]
@@ -103,6 +107,30 @@ def test_the_server_is_patient_and_no_longer(tmp_path):
         found.clocks[HUB] = -7200 + 122
         found.run()
         assert found.model.done == [1]
+
+
+# --- what is told -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["masked", "encrypted"])
+def test_how_far_it_is_with_masking_and_sealing(tmp_path, monkeypatch, encrypted):
+    monkeypatch.setattr(hiding, "_STEP", 1)
+    told = []
+
+    class Told(Silent):
+        def update(self, *words):
+            told.append(words)
+
+    with clear(), Stations(tmp_path, setting=setting() if encrypted else None) as found:
+        member = found.members["north"]
+        member.hiding.progress = Told()
+        found.run()
+        sizes = {f"masking and sealing layer {group.gid}, round 1": group.upload_size for group in member.plan.groups}
+    assert {task: (total, unit) for task, _, total, unit in told} == {task: (n, "bytes") for task, n in sizes.items()}
+    for task, size in sizes.items():
+        steps = [done for name, done, _, _ in told if name == task]
+        assert steps[0] == 0 and steps[-1] == size and steps.count(size) == 1 and steps == sorted(steps)
+        assert size // 2 in steps and size - 1 in steps, "masked, and sealed"
 
 
 # --- following --------------------------------------------------------------------------------------------------------
