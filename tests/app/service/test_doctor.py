@@ -17,6 +17,7 @@ import pytest
 from fedprune_cli.doctor import doctor
 from fedprune_cli.main import cli, run
 
+from fedspallm_secure.app.configuration import asking
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
 from fedspallm_secure.app.privacy.releases import MemberLedger
@@ -429,6 +430,13 @@ def test_taken_ports(place):
             assert "ports" not in problems(path)
         assert "ports" in problems(path), "the lock of a service that has ended stays there as a file"
     assert "cannot be bound" in problems(server(place, server={"listen": ["192.0.2.1:8443"]}))["ports"]
+
+
+def test_more_members_than_rounds_can_have(place, monkeypatch):
+    monkeypatch.setattr(asking, "COMPLETE_LIMIT", 2)
+    assert "3 members are asked; cohorts of more than 2 need a beacon" in problems(server(place))["roster"]
+    monkeypatch.setattr(asking, "COMPLETE_LIMIT", 3)
+    assert "roster" not in problems(server(place))
 
 
 def test_the_port_of_a_members_figures(place):
