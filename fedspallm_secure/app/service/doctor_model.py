@@ -68,9 +68,9 @@ class Demand:
         return int(sum(self.weights) * _KEPT)
 
     def server_bytes(self, archive: bool) -> int:
-        """Disk of a server: contributions, of all passes if they are archived, pruned layers, and the pruned model."""
+        """Disk of a server: contributions, of all passes if they are archived, their sums, pruned layers, the model."""
         kept = self.passes if archive else 1
-        return self.upload * self.members * kept + self.layers_bytes * self.passes + self.model
+        return self.upload * (self.members * kept + 1) + self.layers_bytes * self.passes + self.model
 
     def member_bytes(self, spilled: int) -> int:
         """Disk of a member: contribution, its own pruned layers, those of the result, that model, spilled states."""
@@ -154,7 +154,8 @@ def _parts(demand: Demand, config: FederationConfig) -> str:
     kept = passes if config.limits.archive else ""
     layers = amount(demand.layers_bytes)
     pruned = f"{layers} of pruned layers{passes}, {amount(demand.model)} of the pruned model"
-    return f"{sent}{kept}, {pruned}, and free_space = {amount(config.limits.free_space)}"
+    free = amount(config.limits.free_space)
+    return f"{sent}{kept}, as much once more for the sums, {pruned}, and free_space = {free}"
 
 
 def _cost(config: FederationConfig, weights: list[int], members: int, cipher: Parameters) -> Finding:

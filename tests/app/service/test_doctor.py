@@ -505,8 +505,8 @@ def test_disk_of_a_round_by_hand():
     demand = Demand([800, 1600, 2400], 9_999, 2, 3, 2, 4, 32)
     assert demand.mine == 4000
     assert demand.upload == 4000 * 36 // 8
-    assert demand.server_bytes(archive=True) == 2 * 3 * 18_000 + 2 * 4800 * 33 // 8 + 9_999
-    assert demand.server_bytes(archive=False) == 3 * 18_000 + 2 * 4800 * 33 // 8 + 9_999
+    assert demand.server_bytes(archive=True) == (2 * 3 + 1) * 18_000 + 2 * 4800 * 33 // 8 + 9_999
+    assert demand.server_bytes(archive=False) == (3 + 1) * 18_000 + 2 * 4800 * 33 // 8 + 9_999
     assert demand.member_bytes(spilled=7) == 18_000 + 4000 * 33 // 8 + 2 * 4800 * 33 // 8 + 9_999 + 7
 
 
