@@ -117,10 +117,8 @@ class Ground:
 
     def write(self, block: Block, released: Released) -> Path:
         """The server step on the sums, into a layer file."""
-        linears = {linear.name: linear for linear in block.linears}
-        sums = released.each_matrix(lambda name: self.revision.matrix(block, linears[name]).weight)
         spec = ServerSpec(Unstructured(Fraction(1, 2)), self.strategy)
-        return write_aggregate(block, self.revision, sums, spec, self.folder, released.survivors)
+        return write_aggregate(block, self.revision, released.matrices(), spec, self.folder, released.survivors)
 
     def peer(self, block: Block) -> Streams:
         """The masked sum, by numpy alone."""

@@ -1,7 +1,8 @@
 """P8: the server's peak memory while it aggregates, in units of one member's upload of one layer.
 
 The vectors of all members lie on disk.  A process of its own adds up one layer after another, takes the keystreams off
-and the server step, and writes the layer files; the figure is its peak memory above what it held after its imports.
+and the server step, writes the layer files, reads them back for their digests, and writes what members are sent; the
+figure is its peak memory above what it held after its imports.
 """
 
 import subprocess
@@ -34,13 +35,20 @@ import sys
 from pathlib import Path
 import torch
 from benchmarks.p8_server_memory import GROUNDS, held
+from fedspallm_secure.app.stations.layers import digest_of, encode_layer
 from fedspallm_secure.pruning.strategies import Strategy
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 
 (torch.randn(512, 512) @ torch.randn(512, 512)).sum()
 ground = GROUNDS[int(sys.argv[5])].open(Path(sys.argv[1]), int(sys.argv[2]), Strategy(sys.argv[3]), int(sys.argv[4]))
 before = held("VmRSS")
 for block in ground.blocks:
-    ground.write(block, ground.released(block))
+    released = ground.released(block)
+    layer = stored_layer(ground.write(block, released))
+    digest_of(released.group, layer)
+    with open(sys.argv[1] + "/body", "wb") as file:
+        file.writelines(encode_layer(released.group, layer))
+    del released
 print(held("VmHWM") - before)
 """
 

@@ -4,19 +4,21 @@ Nothing here reads one member's contribution except to add it.  Secure aggregati
 showing any contribution; then `write_aggregate` is all that is left to do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fedspallm_secure.app.memory import give_back
-from fedspallm_secure.app.rounds.vectors import MatrixMeans
+import numpy as np
+from numpy.typing import NDArray
+
 from fedspallm_secure.app.states import Revision, layer_file
-from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block
 from fedspallm_secure.errors import RecordDamaged
-from fedspallm_secure.pruning.aggregation import Aggregate, Group, MatrixSums, Strategy, aggregate
+from fedspallm_secure.pruning.aggregation import Group, MatrixSums, Strategy, SummedTensors
+from fedspallm_secure.pruning.expansion import BaseMatrix, Expansion, Keep, SummedMatrix, expand_rows
 from fedspallm_secure.pruning.patterns import Pattern
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
+from fedspallm_secure.storage.checkpoints.layers import LayerPart, load_layer, write_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,63 +42,40 @@ def aggregate_layer(
     if file.exists():
         return file
     sums = sum_contributions(block, contributions, spec.strategy)
-    return write_aggregate(block, revision, emptied(sums), spec, folder, len(contributions))
+    return write_aggregate(block, revision, as_plain(sums), spec, folder, len(contributions))
 
 
-Sums = Iterable[tuple[str, MatrixSums | MatrixMeans]]
+# By checkpoint name: what was summed of a matrix, for whoever has the weights that the round started from.
+Sums = Mapping[str, Callable[[BaseMatrix], SummedMatrix]]
 
 
 def write_aggregate(block: Block, revision: Revision, sums: Sums, spec: ServerSpec, folder: Path, members: int) -> Path:
     """Take the server step on the sums of one layer, however they were made, and write its file in `folder`.
 
-    sums: of every matrix of the layer by checkpoint name, in any order.  One is taken, pruned and packed before the
-    next, so memory holds what is kept of the layer and one matrix.  members: how many were added up.
-    Raises RecordDamaged unless every matrix of the layer comes once.
+    sums: of every matrix of the layer by checkpoint name, for whoever has the public weights.  Beside them memory holds
+    a tile.  members: how many were added up.  Raises RecordDamaged unless these are the matrices of the layer.
     """
-    file = layer_file(folder, block.index)
+    if sums.keys() != {linear.name for linear in block.linears}:
+        raise RecordDamaged(f"there are no sums of a matrix of layer {block.index}, or of one that it does not have")
+    file, parts = layer_file(folder, block.index), []
     metadata = {"layer": str(block.index), "members": str(members)}
-    save_layer(file, _pruned(block, revision, sums, spec, metadata), metadata)
+    for linear in block.linears:
+        found = expand_rows(sums[linear.name](revision.base(block, linear)), spec.target, spec.group)
+        metadata[f"histogram {linear.name}"] = ",".join(map(str, found.histogram))
+        metadata[f"restored {linear.name}"] = str(found.restored)
+        parts.append(LayerPart(linear.name, linear.shape, found.kept, partial(_kept, found)))
+    write_layer(file, parts, metadata)
     return file
 
 
-def _pruned(
-    block: Block, revision: Revision, sums: Sums, spec: ServerSpec, metadata: dict[str, str]
-) -> Iterator[tuple[str, LayerMatrix]]:
-    """The server step, matrix by matrix; what is to be said about each goes into `metadata`."""
-    left = {linear.name: linear for linear in block.linears}
-    for name, total in sums:
-        linear = left.pop(name, None)
-        if linear is None:
-            raise RecordDamaged(f"there are sums of {name} twice, or layer {block.index} has no such matrix")
-        result = _server_step(block, linear, revision, total, spec)
-        metadata[f"histogram {name}"] = ",".join(map(str, result.histogram))
-        metadata[f"restored {name}"] = str(result.restored)
-        matrix = LayerMatrix(result.average, result.keep)  # only what is kept is written
-        del total, result  # not held while the matrix is packed and the next one is made
-        yield name, matrix
-        del matrix
-        give_back()
-    if left:
-        raise RecordDamaged(f"there are no sums of {', '.join(left)}")
+def as_plain(sums: Mapping[str, MatrixSums]) -> Sums:
+    """Sums that are in memory, for `write_aggregate`."""
+    return {name: partial(SummedTensors, total) for name, total in sums.items()}
 
 
-def _server_step(
-    block: Block, linear: Linear, revision: Revision, total: MatrixSums | MatrixMeans, spec: ServerSpec
-) -> Aggregate:
-    pruned = block.index in revision.layers
-    if isinstance(total, MatrixSums):
-        before = revision.matrix(block, linear)
-        frozen = ~before.keep if pruned else None
-        return aggregate(total, before.weight.float(), spec.target, spec.group, frozen)
-    frozen = ~revision.matrix(block, linear).keep if pruned else None
-    # Without kept sums `aggregate` takes the dense weight for the average, and a mean is the average already.
-    return aggregate(MatrixSums(total.count, None, total.members), total.mean, spec.target, spec.group, frozen)
-
-
-def emptied(sums: dict[str, MatrixSums]) -> Iterator[tuple[str, MatrixSums]]:
-    """The sums one by one; none is held here once it was handed out."""
-    for name in list(sums):
-        yield name, sums.pop(name)
+def _kept(expansion: Expansion) -> Iterator[tuple[Keep, NDArray[np.float32]]]:
+    for keep, values in expansion.tiles():
+        yield keep.reshape(-1), values
 
 
 def sum_contributions(block: Block, contributions: Sequence[Path], strategy: Strategy) -> dict[str, MatrixSums]:

@@ -8,13 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block
+from fedspallm_secure.errors import ForeignFile
+from fedspallm_secure.pruning.expansion import BaseMatrix
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, load_matrix
+from fedspallm_secure.storage.checkpoints.pieces import StoredTensor, stored_tensors
 from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +54,38 @@ class Revision:
         weight = tensor.T.contiguous() if linear.transposed else tensor
         return LayerMatrix(weight, torch.ones(linear.shape, dtype=torch.bool))
 
+    def base(self, block: Block, linear: Linear) -> BaseMatrix:
+        """One matrix of a layer, of which nothing is in memory.  Raises RecordDamaged, ForeignFile."""
+        if block.index in self.layers:
+            return stored_matrix(self.layers[block.index], linear.name)
+        info = self.checkpoint.tensors[linear.name]
+        tensor = stored_tensors(self.checkpoint.path / info.shard).get(linear.name)
+        if tensor is None or tensor.shape != info.shape:
+            raise ForeignFile(f"{self.checkpoint.path / info.shard} changed while it was in use")
+        return _Dense(tensor, linear.transposed)
+
     def frozen(self, block: Block) -> dict[str, Tensor]:
         """Weights earlier rounds dropped, by checkpoint name, (out, in) bool; empty for a dense layer."""
         if block.index not in self.layers:
             return {}
         return {name: ~matrix.keep for name, matrix in self.matrices(block).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Dense:
+    """A matrix of the checkpoint: `BaseMatrix`.  transposed: stored as (in, out)."""
+
+    tensor: StoredTensor
+    transposed: bool
+
+    def weights(self, rows: slice) -> NDArray[np.float32]:
+        if self.transposed:
+            return self.tensor.read_columns(rows.start, rows.stop).float().T.contiguous().numpy()
+        columns = self.tensor.shape[1]
+        return self.tensor.read(rows.start * columns, rows.stop * columns).float().view(-1, columns).numpy()
+
+    def kept(self, rows: slice) -> None:
+        return None
 
 
 def as_on_file(

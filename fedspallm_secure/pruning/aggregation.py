@@ -6,21 +6,29 @@
 Nothing else about any member is read, which is why secure aggregation, which can only add, fits underneath.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from fedspallm_secure.pruning.expansion import (
+    COUNT_SHIFT,
+    BaseArrays,
+    BaseMatrix,
+    Expansion,
+    Keep,
+    Places,
+    expand_rows,
+    row_tiles,
+)
 from fedspallm_secure.pruning.keepmasks import count_kept, drop_lowest, keep_n_of_m, zero_dropped
 from fedspallm_secure.pruning.patterns import NofM, Pattern
 from fedspallm_secure.pruning.strategies import Group, Strategy
 
-__all__ = ["Aggregate", "Group", "MatrixSums", "Strategy", "aggregate", "expand", "l0_average"]
-
-_COUNT_SHIFT = 1 << 32  # float32 bit patterns lie below this, so C always outranks the importance
-_TILE = 1 << 15  # weights at once on the CPU: their temporaries stay in the cache, and torch starts no threads
+__all__ = ["Aggregate", "Group", "MatrixSums", "Strategy", "SummedTensors", "aggregate", "expand", "l0_average"]
 
 
 @dataclass(slots=True)
@@ -59,13 +67,56 @@ def l0_average(count: Tensor, kept: Tensor) -> Tensor:
     return torch.where(count > 0, kept / count.clamp(min=1), 0.0).float()
 
 
+@dataclass(frozen=True, slots=True)
+class SummedTensors:
+    """Sums in memory, on the CPU, as `expansion.SummedMatrix`.  base: the matrix that the round started from."""
+
+    sums: MatrixSums
+    base: BaseMatrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+        rows, columns = self.sums.count.shape
+        return rows, columns
+
+    @property
+    def members(self) -> int:
+        """How many were added up."""
+        return self.sums.members
+
+    def rows(self, rows: slice) -> "_TensorRows":
+        """Some of its rows."""
+        kept = None if self.sums.kept is None else self.sums.kept[rows].numpy()
+        return _TensorRows(self.sums.count[rows].numpy(), kept, self.base.weights(rows), self.base.kept(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class _TensorRows:
+    count: NDArray[Any]
+    kept: NDArray[np.float64] | None
+    dense: NDArray[np.float32]
+    before: Keep | None
+
+    def average(self, places: Places) -> NDArray[np.float32]:
+        dense: NDArray[np.float32] = self.dense.reshape(-1)[places]
+        if self.kept is None:
+            return dense
+        count = self.count.reshape(-1)[places]
+        mean = self.kept.reshape(-1)[places] / np.maximum(count, 1)
+        return np.where(count > 0, mean.astype(np.float32), dense)
+
+
+def _arrays(dense: Tensor, frozen: Tensor | None) -> BaseArrays:
+    return BaseArrays(dense.numpy(), None if frozen is None else (~frozen).numpy())
+
+
 def expand(
     count: Tensor,
     average: Tensor,
     pattern: Pattern,
     group: Group,
     frozen: Tensor | None = None,
-    histogram: Tensor | None = None,
 ) -> Tensor:
     """Adaptive mask expansion (eq. 6, 7), as one lexicographic rule.  Returns the global keep-mask.
 
@@ -75,67 +126,29 @@ def expand(
 
     count: (out, in) integer; average: (out, in) float32, W_g, and W_dense where C = 0.  The importance of a weight is
     its magnitude.  For N:M the n largest (C, importance) of every group stay (equal ones: the larger index).
-    histogram: how many weights have each count, where the caller knows.
     """
-    if isinstance(pattern, NofM):
-        n, m = pattern.n, pattern.m
-        return _expand_rows(count, average, frozen, lambda keys: keep_n_of_m(keys, n, m))
-    if group is Group.ROW:
-        in_row = pattern.drop_count(count.shape[1])
-        return _expand_rows(count, average, frozen, lambda keys: drop_lowest(keys, in_row))
-    drop = pattern.drop_count(count.numel())
-    if frozen is not None:
-        drop = max(drop, count_kept(frozen))
     if count.device.type == "cpu":
-        return _expand_matrix(count, average, drop, frozen, _histogram(count) if histogram is None else histogram)
-    return drop_lowest(_keys(count, average, frozen).view(1, -1), drop).view(count.shape)
-
-
-def _keys(count: Tensor, average: Tensor, frozen: Tensor | None) -> Tensor:
-    """(C, importance) of every weight as one int64; 0, below all others, for weights that are frozen."""
-    keys = (count.to(torch.int64) + 1) * _COUNT_SHIFT + average.abs().contiguous().view(torch.int32)
-    return keys if frozen is None else keys.masked_fill_(frozen, 0)
-
-
-def _expand_rows(count: Tensor, average: Tensor, frozen: Tensor | None, choose: Callable[[Tensor], Tensor]) -> Tensor:
-    """The keep-mask where no row depends on another.  choose: from the keys of some rows to their keep-mask."""
-    keep = torch.empty_like(count, dtype=torch.bool)
-    for rows in _row_tiles(count):
-        keep[rows] = choose(_keys(count[rows], average[rows], None if frozen is None else frozen[rows]))
+        sums = MatrixSums(count, None, int(count.max()) if count.numel() else 0)
+        return _keep_of(expand_rows(SummedTensors(sums, _arrays(average, frozen)), pattern, group))
+    keys = (count.to(torch.int64) + 1) * COUNT_SHIFT + average.abs().contiguous().view(torch.int32)
+    if frozen is not None:
+        keys.masked_fill_(frozen, 0)  # below all others
+    if isinstance(pattern, NofM):
+        keep = keep_n_of_m(keys, pattern.n, pattern.m)
+    elif group is Group.ROW:
+        keep = drop_lowest(keys, pattern.drop_count(count.shape[1]))
+    else:
+        drop = max(pattern.drop_count(count.numel()), 0 if frozen is None else count_kept(frozen))
+        keep = drop_lowest(keys.view(1, -1), drop).view(count.shape)
     return keep if frozen is None else keep & ~frozen
 
 
-def _expand_matrix(count: Tensor, average: Tensor, drop: int, frozen: Tensor | None, histogram: Tensor) -> Tensor:
-    """The keep-mask of a whole matrix on the CPU: C alone decides, but for the weights with the count at the threshold.
-
-    histogram: of `count`; drop: how many weights go, not fewer than are frozen.
-    """
-    counts = count.reshape(-1).numpy()
-    if frozen is not None:
-        # 0 for the frozen: below what nobody kept.
-        counts = np.add(counts, 1, dtype=np.int32) * ~frozen.reshape(-1).numpy()
-        histogram = _histogram(torch.from_numpy(counts))
-    at_most = histogram.cumsum(0)
-    threshold = int(torch.searchsorted(at_most, drop))  # the smallest count with `drop` weights up to it
-    keep = counts > threshold
-    tied = np.flatnonzero(counts == threshold)
-    # The bits of floats that are not negative are in the order of the floats.
-    importance = np.abs(average.reshape(-1).numpy()[tied]).view(np.int32)
-    left = drop - int(at_most[threshold] - histogram[threshold])  # to go from among the tied
-    keep[tied] = drop_lowest(torch.from_numpy(importance).view(1, -1), left)[0].numpy()
-    return torch.from_numpy(keep).view(count.shape)
-
-
-def _histogram(count: Tensor, least: int = 1) -> Tensor:
-    """How many weights have each count: (largest count + 1, at least `least`) int64."""
-    return torch.bincount(count.reshape(-1), minlength=least)
-
-
-def _row_tiles(matrix: Tensor) -> Iterator[slice]:
-    """Rows that are worked on at once: few on the CPU, whose cache their temporaries then do not leave."""
-    step = max(1, _TILE // max(1, matrix.shape[1])) if matrix.device.type == "cpu" else max(1, len(matrix))
-    for start in range(0, len(matrix), step):
-        yield slice(start, start + step)
+def _keep_of(expansion: Expansion) -> Tensor:
+    """The keep-mask of a whole matrix."""
+    keep = np.empty(expansion.matrix.shape, np.bool_)
+    for rows, (some, _) in zip(row_tiles(keep.shape), expansion.tiles(), strict=True):
+        keep[rows] = some
+    return torch.from_numpy(keep)
 
 
 @dataclass(slots=True)
@@ -168,13 +181,10 @@ def aggregate(
 
     dense: (out, in) float32, the public matrix the round started from; frozen: weights dropped by earlier rounds.
     """
-    average = dense
-    if sums.kept is not None:
-        average = torch.empty_like(dense)
-        for rows in _row_tiles(dense):
-            count = sums.count[rows]
-            average[rows] = torch.where(count > 0, l0_average(count, sums.kept[rows]), dense[rows])
-    histogram = _histogram(sums.count, sums.members + 1)
-    keep = expand(sums.count, average, pattern, group, frozen, histogram)
-    restored = count_kept(keep & (sums.count == 0))
-    return Aggregate(average, keep, histogram.tolist(), restored)
+    average = dense if sums.kept is None else torch.where(sums.count > 0, l0_average(sums.count, sums.kept), dense)
+    if dense.device.type == "cpu":
+        found = expand_rows(SummedTensors(sums, _arrays(dense, frozen)), pattern, group)
+        return Aggregate(average, _keep_of(found), found.histogram, found.restored)
+    keep = expand(sums.count, average, pattern, group, frozen)
+    histogram = torch.bincount(sums.count.reshape(-1), minlength=sums.members + 1)
+    return Aggregate(average, keep, histogram.tolist(), count_kept(keep & (sums.count == 0)))

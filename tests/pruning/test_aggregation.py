@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedspallm_secure.pruning import aggregation
+from fedspallm_secure.pruning import expansion
 from fedspallm_secure.pruning.aggregation import (
     Aggregate,
     Group,
@@ -432,7 +432,8 @@ def test_the_count_at_the_threshold_is_found_as_one_key_would(case, pattern, gro
     count, average, frozen = case
     before = count.clone(), average.clone()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aggregation, "_TILE", tile)
+        patch.setattr(expansion, "_TILE", tile)
+        patch.setattr(expansion, "_EIGHT", 1)
         keep = expand(count, average, pattern, group, frozen)
     assert torch.equal(keep, by_one_key(count, average, pattern, group, frozen))
     assert torch.equal(count, before[0]) and torch.equal(bits(average), bits(before[1]))
@@ -446,7 +447,8 @@ def test_the_server_step_is_its_parts(case, pattern, group, votes):
     average = dense if kept is None else torch.where(count > 0, l0_average(count, kept), dense)
     keep = by_one_key(count, average, pattern, group, frozen)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aggregation, "_TILE", 20)
+        patch.setattr(expansion, "_TILE", 20)
+        patch.setattr(expansion, "_EIGHT", 1)
         found = aggregate(MatrixSums(count, kept, 1001), dense, pattern, group, frozen)
     assert torch.equal(found.keep, keep)
     assert torch.equal(bits(found.weight), bits(average.masked_fill(~keep, 0.0)))

@@ -88,7 +88,12 @@ def quantized(weight, base, word, keep=None):
 
 
 def means(base, counts, sums, word):
-    return dequantize(matrix(base), np.array(counts, np.uint16), np.array(sums, word.signed), word)
+    """Of all places."""
+    return all_means(matrix(base), np.array(counts, np.uint16), np.array(sums, word.signed), word)
+
+
+def all_means(base, counts, sums, word):
+    return dequantize(base, counts, sums, word, np.arange(base.size)).reshape(base.shape)
 
 
 # Exponents
@@ -143,7 +148,7 @@ def test_a_base_that_is_not_finite_is_refused(bits, place):
     with pytest.raises(CorruptWeights, match="1 rows of a base"):
         quantize(np.ones((3, 3), np.float32), base, np.zeros((3, 3), np.bool_), word, np.zeros(9, np.int32))
     with pytest.raises(CorruptWeights, match="1 rows of a base"):
-        dequantize(base, np.ones(9, np.uint8), np.zeros(9, np.int32), word)
+        all_means(base, np.ones(9, np.uint8), np.zeros(9, np.int32), word)
 
 
 # Quantising, 32 bits
@@ -222,7 +227,7 @@ def test_tiles_do_not_show(monkeypatch, tile):
     monkeypatch.setattr(quantization, "_TILE", tile)
     assert quantized(weight, base, word, keep) == (expected, clipped)
     counts, sums = np.ones(28, np.uint8), np.array(expected, np.int32)
-    assert bits_of(dequantize(base, counts, sums, word)) == bits_of(exact_means(base, counts, sums, word))
+    assert bits_of(all_means(base, counts, sums, word)) == bits_of(exact_means(base, counts, sums, word))
     weight[6, 3] = np.nan
     keep[6, 3] = True
     with pytest.raises(CorruptWeights, match=r"1 kept weights .* row 6, column 3"):
@@ -370,7 +375,7 @@ def test_the_whole_cohort_at_the_bound_is_exact(bits, members, sign):
     sums, counts = total.view(word.signed), np.array([members], np.uint16)
     assert sums.tolist() == [sign * members * word.bound]
     assert check_range(counts, sums, members, word) == 0
-    mean = dequantize(matrix([[base]]), counts, sums, word)
+    mean = all_means(matrix([[base]]), counts, sums, word)
     assert mean[0, 0] == np.float32(1.0 + sign * word.bound * 2.0 ** (1 - word.fraction))
 
 
@@ -436,7 +441,7 @@ def test_other_shapes_and_types_are_refused():
         with pytest.raises(ValueError, match="float32"):
             quantize(*bad)
     counts = np.ones(6, np.uint8)
-    assert bits_of(dequantize(base, counts, out, word)) == bits_of(base)
+    assert bits_of(all_means(base, counts, out, word)) == bits_of(base)
     for bad in (
         (base.astype(np.float64), counts, out, word),
         (base.ravel(), counts, out, word),
@@ -446,4 +451,4 @@ def test_other_shapes_and_types_are_refused():
         (base, counts, out, SumWord.default(16, 3)),
     ):
         with pytest.raises(ValueError, match=r"base matrix|as many counts"):
-            dequantize(*bad)
+            dequantize(*bad, np.arange(6))

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -27,9 +29,11 @@ from fedspallm_secure.errors import (
 )
 from fedspallm_secure.pruning.keepmasks import pack_bits
 from fedspallm_secure.storage import files
-from fedspallm_secure.storage.checkpoints import reader, writer
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
+from fedspallm_secure.storage.checkpoints import layers, reader, stored_layers, writer
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, load_matrix, save_layer
+from fedspallm_secure.storage.checkpoints.pieces import stored_tensors
 from fedspallm_secure.storage.checkpoints.reader import INDEX, SINGLE, Checkpoint
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 from fedspallm_secure.storage.checkpoints.writer import plan_shards, write_model
 
 CONFIG = {"model_type": "llama", "hidden_size": 4}
@@ -468,6 +472,29 @@ def same(one: dict[str, LayerMatrix], other: dict[str, LayerMatrix]) -> bool:
     )
 
 
+def loaded(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
+    """What a layer file holds.  Read at once or piece by piece it is the same, or damaged."""
+    try:
+        found, metadata = load_layer(path)
+    except RecordDamaged as error:
+        with pytest.raises(RecordDamaged, match="does not read back as it was written"):
+            stored_layer(path)
+        raise error
+    stored = stored_layer(path)
+    assert stored.keys() == found.keys()
+    for name, matrix in found.items():
+        one, alone = stored[name], load_matrix(path, name)
+        assert one.shape == matrix.shape and torch.equal(torch.from_numpy(one.bits()), pack_bits(matrix.keep))
+        tiles = list(one.tiles())
+        for ours, theirs in zip(tiles, matrix.tiles(), strict=True):
+            assert all(np.array_equal(mine, its) for mine, its in zip(ours, theirs, strict=True))
+        for span in [slice(start, stop) for stop in range(matrix.shape[0] + 1) for start in range(stop)]:
+            assert np.array_equal(one.weights(span), matrix.weight[span].float().numpy())
+            assert np.array_equal(one.kept(span), matrix.keep[span].numpy())
+        assert torch.equal(alone.keep, matrix.keep) and torch.equal(alone.weight, matrix.weight)
+    return found, metadata
+
+
 @given(
     st.integers(1, 9),
     st.integers(1, 9),
@@ -482,7 +509,7 @@ def test_a_layer_comes_back_as_it_was(tmp_path_factory, rows, columns, dtype, sh
         "up": matrix(columns, rows, seed=seed),
     }
     save_layer(folder / "new" / "a.safetensors", layer, {"member": "north", "round": "1"})
-    found, metadata = load_layer(folder / "new" / "a.safetensors")
+    found, metadata = loaded(folder / "new" / "a.safetensors")
     assert same(found, layer)
     assert metadata.items() >= {"member": "north", "round": "1"}.items()
     assert listing(folder) == ["new", "new/a.safetensors"]
@@ -491,29 +518,61 @@ def test_a_layer_comes_back_as_it_was(tmp_path_factory, rows, columns, dtype, sh
 def test_a_kept_zero_is_still_kept_and_what_was_dropped_is_not_stored(tmp_path):
     keep = torch.tensor([[True, True, False, False]])
     save_layer(tmp_path / "a", {"w": LayerMatrix(torch.tensor([[0.0, 2.0, 0.0, 123.0]]), keep)}, {})
-    found = load_layer(tmp_path / "a")[0]["w"]
+    found = loaded(tmp_path / "a")[0]["w"]
     assert found.keep.tolist() == keep.tolist()
     assert found.weight.tolist() == [[0.0, 2.0, 0.0, 0.0]]
     assert load_file(tmp_path / "a")["w.kept"].tolist() == [0.0, 2.0]
+
+
+@pytest.mark.parametrize("tile", [8, 16])
+def test_a_layer_is_written_and_read_in_pieces(tmp_path, monkeypatch, tile):
+    layer = {"w": matrix(9, 7), "v": matrix(3, 8, torch.bfloat16, share=0.9), "none": matrix(5, 5, share=0.0)}
+    save_layer(tmp_path / "whole", layer, {"member": "north"})
+    monkeypatch.setattr(layers, "TILE", tile)
+    monkeypatch.setattr(stored_layers, "TILE", tile)
+    save_layer(tmp_path / "pieces", layer, {"member": "north"})
+    assert (tmp_path / "pieces").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert same(loaded(tmp_path / "pieces")[0], layer)
+
+
+def test_each_tensor_of_a_layer_begins_at_a_multiple_of_its_width(tmp_path):
+    layer = {"a": matrix(3, 3, torch.bfloat16, share=0.4), "b": matrix(5, 5), "c": matrix(7, 3, torch.float64)}
+    save_layer(tmp_path / "a", layer, {"some": "text"})
+    for tensor in stored_tensors(tmp_path / "a").values():
+        assert tensor.begin % tensor.dtype.itemsize == 0
+    assert same(loaded(tmp_path / "a")[0], layer)
+
+
+def test_a_file_that_became_shorter_while_it_was_read(tmp_path):
+    path = tmp_path / "a"
+    save_layer(path, {"w": matrix()}, {})
+    stored = stored_layer(path)["w"]
+    os.truncate(path, path.stat().st_size - 20)
+    for read in (stored.bits, lambda: list(stored.tiles()), lambda: stored.weights(slice(0, 5))):
+        with pytest.raises(ForeignFile, match="changed while it was in use"):
+            read()
+    path.unlink()
+    with pytest.raises(ForeignFile, match="cannot read"):
+        stored.bits()
 
 
 def test_matrices_that_are_stored_transposed_in_memory_come_back_upright(tmp_path):
     layer = matrix(5, 7)
     turned = LayerMatrix(layer.weight.T.contiguous().T, layer.keep.T.contiguous().T)
     save_layer(tmp_path / "a", {"w": turned}, {})
-    assert same(load_layer(tmp_path / "a")[0], {"w": layer})
+    assert same(loaded(tmp_path / "a")[0], {"w": layer})
 
 
 def test_names_that_end_like_the_parts_of_a_record_are_kept_apart(tmp_path):
     layer = {name: matrix(seed=seed) for seed, name in enumerate(["w", "w.keep", "w.kept", "w.shape", "a.keep.keep"])}
     save_layer(tmp_path / "a", layer, {})
-    assert same(load_layer(tmp_path / "a")[0], layer)
+    assert same(loaded(tmp_path / "a")[0], layer)
 
 
 def test_saving_again_replaces_the_record(tmp_path):
     save_layer(tmp_path / "a", {"w": matrix(seed=1)}, {})
     save_layer(tmp_path / "a", {"w": matrix(seed=2)}, {})
-    assert same(load_layer(tmp_path / "a")[0], {"w": matrix(seed=2)})
+    assert same(loaded(tmp_path / "a")[0], {"w": matrix(seed=2)})
     assert listing(tmp_path) == ["a"]
 
 
@@ -524,18 +583,18 @@ def test_a_truncated_record_is_damaged_wherever_it_ends(tmp_path):
     for position in sorted({*range(0, 12), *range(0, len(whole), len(whole) // 50), len(whole) - 1}):
         path.write_bytes(whole[:position])
         with pytest.raises(RecordDamaged, match="does not read back as it was written") as caught:
-            load_layer(path)
+            loaded(path)
         assert str(path) in str(caught.value)
     path.write_bytes(whole + b"\0")
     with pytest.raises(RecordDamaged):
-        load_layer(path)
+        loaded(path)
 
 
 def test_a_missing_record_is_damaged(tmp_path):
     with pytest.raises(RecordDamaged):
-        load_layer(tmp_path / "a")
+        loaded(tmp_path / "a")
     with pytest.raises(RecordDamaged):
-        load_layer(tmp_path)
+        loaded(tmp_path)
 
 
 @given(st.data())
@@ -546,7 +605,7 @@ def test_a_flipped_bit_gives_a_layer_or_a_damaged_record(tmp_path_factory, data)
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     path.write_bytes(whole)
     try:
-        found, _ = load_layer(path)
+        found, _ = loaded(path)
     except RecordDamaged:
         return
     for layer in found.values():
@@ -592,31 +651,31 @@ FOREIGN: dict[str, dict[str, Tensor | None]] = {
 
 
 def test_the_record_that_the_damaged_ones_derive_from_is_sound(tmp_path):
-    assert load_layer(record(tmp_path / "a"))[0]["w"].weight.tolist() == [[1.0, 1.0], [0.0, 1.0]]
+    assert loaded(record(tmp_path / "a"))[0]["w"].weight.tolist() == [[1.0, 1.0], [0.0, 1.0]]
 
 
 @pytest.mark.parametrize("parts", DAMAGED.values(), ids=DAMAGED)
 def test_parts_that_do_not_fit_together_are_damaged(tmp_path, parts):
     with pytest.raises(RecordDamaged):
-        load_layer(record(tmp_path / "a", **parts))
+        loaded(record(tmp_path / "a", **parts))
 
 
 @pytest.mark.parametrize("parts", FOREIGN.values(), ids=FOREIGN)
 def test_parts_that_save_layer_never_writes_are_damaged(tmp_path, parts):
     with pytest.raises(RecordDamaged):
-        load_layer(record(tmp_path / "a", **parts))
+        loaded(record(tmp_path / "a", **parts))
 
 
 def test_a_safetensors_file_of_something_else_is_damaged(tmp_path):
     with pytest.raises(RecordDamaged):
-        load_layer(model(tmp_path) / SINGLE)
+        loaded(model(tmp_path) / SINGLE)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 64, b"\x02" + b"\0" * 7 + b"[]", b"PK\3\4" + b"\0" * 40])
 def test_files_of_other_formats_are_damaged(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(RecordDamaged, match="does not read back"):
-        load_layer(tmp_path / "a")
+        loaded(tmp_path / "a")
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), RuntimeError("stop")])
@@ -629,7 +688,7 @@ def test_an_interrupted_save_leaves_the_record_that_was_there(tmp_path, monkeypa
     monkeypatch.setattr("fedspallm_secure.storage.checkpoints.layers.publish", fail)
     with pytest.raises(type(failure)):
         save_layer(tmp_path / "a", {"w": matrix(seed=2)}, {})
-    assert same(load_layer(tmp_path / "a")[0], {"w": matrix(seed=1)})
+    assert same(loaded(tmp_path / "a")[0], {"w": matrix(seed=1)})
     assert listing(tmp_path) == ["a"]
 
 
@@ -643,8 +702,6 @@ def test_a_full_disk_is_recognised_in_the_words_of_safetensors(tmp_path, monkeyp
 
     source = Checkpoint.open(model(tmp_path / "source"))
     monkeypatch.setattr(writer, "save_file", fail)
-    with pytest.raises(DiskFull):
-        save_layer(tmp_path / "a", {"w": matrix()}, {})
     with pytest.raises(DiskFull):
         write_model(source, source.read, tmp_path / "out")
     assert listing(tmp_path) == ["source", "source/config.json", f"source/{SINGLE}"]

@@ -16,8 +16,8 @@ from fedspallm_secure.app.stations.revisions import Revisions, layers_folder
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.errors import ForeignFile, MissingInput
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
-from fedspallm_secure.storage.checkpoints.layers import load_layer
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 from fedspallm_secure.storage.files import disk_errors
 
 
@@ -69,6 +69,6 @@ def stored_digest(data: Path, number: int, group: GroupPlan) -> str:
     if not path.exists():
         raise MissingInput(f"{path} is not there")
     try:
-        return digest_of(group, load_layer(path)[0])
+        return digest_of(group, stored_layer(path))
     except (KeyError, ValueError) as error:
         raise ForeignFile(f"{path} does not hold the matrices of the plan: {error}") from None

@@ -22,7 +22,7 @@ from fedspallm_secure.app.rounds.settings import SecureSettings
 from fedspallm_secure.app.rounds.town import Town, member_ids
 from fedspallm_secure.app.rounds.vault import FolderVault
 from fedspallm_secure.app.rounds.vectors import Released, Streams, base_of, layer_streams
-from fedspallm_secure.app.server import ServerSpec, emptied, sum_contributions, write_aggregate
+from fedspallm_secure.app.server import ServerSpec, sum_contributions, write_aggregate
 from fedspallm_secure.app.states import Revision, layer_file
 from fedspallm_secure.app.walking.skeleton import Block
 from fedspallm_secure.errors import PlanRefused, RecordDamaged
@@ -227,7 +227,7 @@ class SecureSilos:
                 plain = sum_contributions(block, survivors, spec.strategy)
                 checked.take(released, sums, plain, base, plan.target, revision.frozen(block))
             with timed("aggregate"):
-                write_aggregate(block, revision, emptied(sums), spec, folder, released.survivors)
+                write_aggregate(block, revision, released.matrices(), spec, folder, released.survivors)
         return checked
 
     def _figures(self, found: Round, plan: RoundPlan, checked: "Checked") -> dict[str, Any]:

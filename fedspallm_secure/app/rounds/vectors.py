@@ -1,8 +1,9 @@
 """From a pruned layer to the vector that is added up, and from the sums back (SPEC section 12)."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from fedspallm_secure.app.rounds.streams import Streams, SumFigures
 from fedspallm_secure.errors import RecordDamaged, SumOutOfRange
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape, base_digest
 from fedspallm_secure.pruning.aggregation import MatrixSums
+from fedspallm_secure.pruning.expansion import BaseArrays, BaseMatrix
+from fedspallm_secure.secagg.fields import Sums, SumWord
 from fedspallm_secure.secagg.quantization import dequantize, quantize
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
 
-__all__ = ["MatrixMeans", "Released", "Streams", "base_of", "layer_streams"]
+__all__ = ["Released", "ReleasedMatrix", "Streams", "base_of", "layer_streams"]
 
 
 def base_of(matrices: Iterable[tuple[MatrixShape, Tensor]]) -> str:
@@ -45,25 +48,6 @@ def layer_streams(
             clipped += quantize(_array(matrix.weight), _array(base[shape.name]), keep, group.sums, words)
         start += keep.size
     return streams, clipped
-
-
-@dataclass(slots=True)
-class MatrixMeans:
-    """What the sums of one matrix come to.
-
-    count: (out, in) uint8, or int32 where a byte is too little; mean: (out, in) float32, of those who kept a weight,
-    and the base weight where nobody did or nothing but votes was summed; members: how many were added up.
-    """
-
-    count: Tensor
-    mean: Tensor
-    members: int
-
-    def sums(self, kept: bool) -> MatrixSums:
-        """C, and S unless only votes were summed."""
-        # The product is exact, and divided by C it is the mean again.
-        total = self.mean.double().mul_(self.count) if kept else None
-        return MatrixSums(self.count.int(), total, self.members)
 
 
 @dataclass(slots=True)
@@ -95,35 +79,89 @@ class Released:
             start += shape.weights
         return found
 
-    def matrix_sums(self, base: Mapping[str, Tensor]) -> dict[str, MatrixSums]:
-        """C and S of every matrix, as plain aggregation would have them but for the rounding of S; all at once.
+    def matrices(self) -> dict[str, Callable[[BaseMatrix], "ReleasedMatrix"]]:
+        """What the sums say of each matrix, by checkpoint name, for whoever has its public weights.
 
-        Raises SumOutOfRange when the sums cannot be those of honest members.
-        """
-        return {name: found.sums(self.group.sums is not None) for name, found in self.each_matrix(base.__getitem__)}
-
-    def each_matrix(self, base: Callable[[str], Tensor]) -> Iterator[tuple[str, MatrixMeans]]:
-        """What the sums come to, one matrix after the other, by checkpoint name.
-
-        base: reads the public weights of a matrix; nothing of one matrix is held when the next one is asked for.
         Raises SumOutOfRange when the sums cannot be those of honest members.
         """
         if self.violations:
             raise SumOutOfRange(f"group {self.group.gid}: {self.violations} sums are out of range", check="R6")
+        found: dict[str, Callable[[BaseMatrix], ReleasedMatrix]] = {}
         start = 0
         for shape in self.group.matrices:
-            yield shape.name, self._means(shape, start, _array(base(shape.name)))
+            found[shape.name] = partial(ReleasedMatrix, self, (shape.rows, shape.columns), start)
             start += shape.weights
+        return found
 
-    def _means(self, shape: MatrixShape, start: int, base: NDArray[np.float32]) -> MatrixMeans:
-        piece = self.group.counts.piece(start, shape.weights)
-        count, mean = self.group.counts.unpack(self.streams.count[piece], shape.weights, start), base
-        if self.group.sums is not None and self.streams.total is not None:
-            words = self.streams.total.view(self.group.sums.signed)[start : start + shape.weights]
-            mean = dequantize(base, count, words, self.group.sums)
-        # torch does little with uint16.
-        keepers = torch.from_numpy(count if count.dtype == np.uint8 else count.astype(np.int32))
-        return MatrixMeans(keepers.view(shape.rows, shape.columns), torch.from_numpy(mean), self.survivors)
+    def matrix_sums(self, base: Mapping[str, Tensor]) -> dict[str, MatrixSums]:
+        """C and S of every matrix, as plain aggregation would have them but for the rounding of S; all at once.
+
+        base: the public weights of (out, in), float32.  Raises SumOutOfRange as `matrices`.
+        """
+        found = {}
+        for name, matrix in self.matrices().items():
+            weight = _array(base[name])
+            rows = matrix(BaseArrays(weight)).rows(slice(0, len(weight)))
+            count, total = torch.from_numpy(rows.count.astype(np.int32)), None
+            if rows.sums is not None:
+                mean = torch.from_numpy(rows.average(np.arange(weight.size)))
+                # The product is exact, and divided by C it is the mean again.
+                total = mean.view(count.shape).double().mul_(count)
+            found[name] = MatrixSums(count, total, self.survivors)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasedMatrix:
+    """One matrix of unmasked sums, as `expansion.SummedMatrix`.
+
+    shape: (out, in); start: number of its first weight in the group; base: the matrix that the round started from.
+    """
+
+    released: Released
+    shape: tuple[int, int]
+    start: int
+    base: BaseMatrix
+
+    @property
+    def members(self) -> int:
+        """How many were added up."""
+        return self.released.survivors
+
+    def rows(self, rows: slice) -> "_ReleasedRows":
+        """Some of its rows."""
+        group, streams, columns = self.released.group, self.released.streams, self.shape[1]
+        start, weights = self.start + rows.start * columns, (rows.stop - rows.start) * columns
+        count: NDArray[Any] = group.counts.unpack(streams.count[group.counts.piece(start, weights)], weights, start)
+        if count.dtype != np.uint8:
+            count = count.astype(np.int32)  # torch does little with uint16
+        sums = None
+        if group.sums is not None and streams.total is not None:
+            sums = streams.total.view(group.sums.signed)[start : start + weights]
+        return _ReleasedRows(self.base, rows, count.reshape(-1, columns), sums, group.sums)
+
+
+@dataclass(frozen=True)
+class _ReleasedRows:
+    base: BaseMatrix
+    span: slice
+    count: NDArray[Any]
+    sums: Sums | None
+    word: SumWord | None
+
+    @property
+    def before(self) -> NDArray[np.bool_] | None:
+        return self.base.kept(self.span)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float32]:
+        return self.base.weights(self.span)  # read when it is asked for: counting needs none
+
+    def average(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
+        if self.sums is None or self.word is None:
+            weights: NDArray[np.float32] = self._weights.reshape(-1)[places]
+            return weights
+        return dequantize(self._weights, self.count.reshape(-1), self.sums, self.word, places)
 
 
 def _array(weight: Tensor) -> NDArray[np.float32]:

@@ -29,6 +29,7 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.pruning.patterns import parse_target
 from fedspallm_secure.storage import home_folder
 from fedspallm_secure.storage.checkpoints.layers import load_layer
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 
 _BEGINS: Final = {"collecting": "plan", "endorsing": "survivors", "unmasking": "unmask-request", "": "result"}
 
@@ -105,8 +106,8 @@ def _add_up(found: Round, group: GroupPlan, files: list[Path], run: Simulation, 
     checked.take(released, released.matrix_sums(base), plain, base, target, run.dense.frozen(block))
     spec = ServerSpec(target, plan.strategy, plan.compare)
     folder = run.work / "recomputed"
-    path = write_aggregate(block, run.dense, released.each_matrix(base.__getitem__), spec, folder, len(files))
-    return clipped, digest_of(group, load_layer(path)[0])
+    path = write_aggregate(block, run.dense, released.matrices(), spec, folder, len(files))
+    return clipped, digest_of(group, stored_layer(path))
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Pruned layers as they travel: the body of a package `layer`, and what a member checks in it (SPEC sections 16.4, 17).
 
-Matrices are written and read one by one; a mapping that makes them when asked keeps memory at one of them.
+Matrices are written and hashed in pieces, so one that is on disk stays there.
 """
 
 import hashlib
@@ -19,17 +19,17 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape, laye
 from fedspallm_secure.protocol.rounds.layers import expected_digest
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
-from fedspallm_secure.pruning.keepmasks import pack_bits, unpack_bits
+from fedspallm_secure.pruning.keepmasks import unpack_bits
 from fedspallm_secure.pruning.patterns import NofM, Pattern, parse_target
 from fedspallm_secure.pruning.strategies import Group
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, Pruned
 from fedspallm_secure.storage.files import disk_errors
 
-_TILE = 1 << 18  # weights that are hashed or read at once
+_TILE = 1 << 18  # weights that are read at once
 _WORD = np.dtype("<f4")
 
 
-def encode_layer(group: GroupPlan, matrices: Mapping[str, LayerMatrix]) -> Iterator[memoryview]:
+def encode_layer(group: GroupPlan, matrices: Mapping[str, Pruned]) -> Iterator[memoryview]:
     """The body of a package `layer`, in parts that are used up before the next one is made.
 
     matrices: by checkpoint name, each asked for once, of the shapes of the group; what stands where a weight is dropped
@@ -37,21 +37,10 @@ def encode_layer(group: GroupPlan, matrices: Mapping[str, LayerMatrix]) -> Itera
     """
     for shape in group.matrices:
         matrix = _of_shape(matrices[shape.name], shape)
-        yield pack_bits(matrix.keep).numpy().data.cast("B")
-        keep, weights = matrix.keep.numpy().reshape(-1), matrix.weight.numpy().reshape(-1)
-        for tile in _tiles(shape.weights):
-            kept = weights[tile][np.flatnonzero(keep[tile])].astype(_WORD, copy=False)
+        yield matrix.bits().data.cast("B")
+        for _, kept in matrix.tiles():
             if kept.size:
-                yield kept.data.cast("B")
-
-
-def layer_length(group: GroupPlan, matrices: Mapping[str, LayerMatrix]) -> int:
-    """Bytes of all parts of `encode_layer`."""
-    length = 0
-    for shape in group.matrices:
-        keep = _of_shape(matrices[shape.name], shape).keep
-        length += keep_size(shape) + _WORD.itemsize * int(torch.count_nonzero(keep))
-    return length
+                yield kept.astype(_WORD, copy=False).data.cast("B")
 
 
 def keep_size(shape: MatrixShape) -> int:
@@ -104,19 +93,18 @@ def _fill(source: BinaryIO, array: NDArray[Any], shape: MatrixShape) -> None:
         rest = rest[len(part) :]
 
 
-def digest_of(group: GroupPlan, matrices: Mapping[str, LayerMatrix]) -> str:
+def digest_of(group: GroupPlan, matrices: Mapping[str, Pruned]) -> str:
     """The layer digest, hex (SPEC section 16.4).  matrices: as for `encode_layer`."""
     return layer_digest((shape, *_hashes(_of_shape(matrices[shape.name], shape))) for shape in group.matrices)
 
 
-def _hashes(matrix: LayerMatrix) -> tuple[bytes, bytes]:
-    keep, weights = matrix.keep.numpy().reshape(-1), matrix.weight.numpy().reshape(-1)
+def _hashes(matrix: Pruned) -> tuple[bytes, bytes]:
     hasher = hashlib.sha256()
-    for tile in _tiles(keep.size):
-        values = weights[tile].astype(_WORD)
-        values.view("<u4")[:] *= keep[tile]  # whatever stands where a weight is dropped, +0 is hashed
+    for keep, kept in matrix.tiles():
+        values = np.zeros(keep.size, _WORD)
+        values[np.flatnonzero(keep)] = kept
         hasher.update(values.data)
-    return hashlib.sha256(pack_bits(matrix.keep).numpy().data).digest(), hasher.digest()
+    return hashlib.sha256(matrix.bits().data).digest(), hasher.digest()
 
 
 def check_layer(
@@ -162,11 +150,11 @@ def _is_pruned(keep: Tensor, pattern: Pattern, compare: Group, frozen: Tensor | 
     return bool((kept == (size - frozen.reshape(-1, size).sum(dim=1)).clamp(max=most)).all())
 
 
-def _of_shape(matrix: LayerMatrix, shape: MatrixShape) -> LayerMatrix:
-    """The matrix on the CPU.  Raises ValueError for one of another shape."""
-    if not matrix.keep.shape == matrix.weight.shape == (shape.rows, shape.columns):
-        raise ValueError(f"{shape.name} is {shape.rows} x {shape.columns}, and not {tuple(matrix.keep.shape)}")
-    return LayerMatrix(matrix.weight.detach().cpu().float().contiguous(), matrix.keep.cpu().contiguous())
+def _of_shape(matrix: Pruned, shape: MatrixShape) -> Pruned:
+    """The matrix.  Raises ValueError for one of another shape."""
+    if matrix.shape != (shape.rows, shape.columns):
+        raise ValueError(f"{shape.name} is {shape.rows} x {shape.columns}, and not {matrix.shape}")
+    return matrix
 
 
 def _tiles(length: int) -> Iterator[slice]:

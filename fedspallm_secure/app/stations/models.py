@@ -21,6 +21,7 @@ from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.patterns import parse_target
 from fedspallm_secure.storage.checkpoints.layers import load_layer, save_layer
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 from fedspallm_secure.storage.files import atomic_write, disk_errors, remove_tree
 
 
@@ -40,9 +41,8 @@ class ServerModel:
         gid, folder = released.group.gid, layers_folder(self.revisions.folder, plan.round)
         block = self.revisions.skeleton.blocks[gid]
         spec = ServerSpec(parse_target(plan.target), plan.strategy, plan.compare)
-        sums = released.each_matrix(lambda name: self.revisions.weight(block, name))
-        write_aggregate(block, self.revisions.revision, sums, spec, folder, released.survivors)
-        return digest_of(released.group, load_layer(layer_file(folder, gid))[0])
+        path = write_aggregate(block, self.revisions.revision, released.matrices(), spec, folder, released.survivors)
+        return digest_of(released.group, stored_layer(path))
 
     def body(self, plan: Plan, gid: int) -> Path:
         """A file with the body of the package `layer`."""
@@ -52,7 +52,7 @@ class ServerModel:
             raise RecordDamaged(f"the plan has no group {gid}")
         if not path.exists():
             with atomic_write(path) as file:
-                for part in encode_layer(group, load_layer(layer_file(folder, gid))[0]):
+                for part in encode_layer(group, stored_layer(layer_file(folder, gid))):
                     file.write(part)
         return path
 
@@ -127,7 +127,7 @@ class MemberModel:
         frozen = self.revisions.revision.frozen(self.revisions.skeleton.blocks[group.gid])
         check_layer(plan, group, result, matrices, frozen)
         path = layer_file(layers_folder(self.revisions.folder, plan.round), group.gid)
-        save_layer(path, matrices.items(), {"layer": str(group.gid)})
+        save_layer(path, matrices, {"layer": str(group.gid)})
 
     def complete(self, plan: Plan, result: Result) -> None:
         """All layers are there: the next round starts from them; after the last round the model is written."""

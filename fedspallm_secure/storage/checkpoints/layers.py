@@ -6,10 +6,10 @@ order.  The keep-mask decides: a kept weight may be 0.0.  All matrices stand as 
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,18 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedspallm_secure.errors import RecordDamaged
-from fedspallm_secure.pruning.keepmasks import pack_bits, unpack_bits
+from fedspallm_secure.pruning.keepmasks import count_kept, pack_bits, unpack_bits
+from fedspallm_secure.storage.checkpoints.layout import build_head
 from fedspallm_secure.storage.checkpoints.reader import DTYPES
-from fedspallm_secure.storage.checkpoints.writer import save_tensors
 from fedspallm_secure.storage.files import disk_errors, publish
 
+Keep = NDArray[np.bool_]
+
+PARTS: Final = ("keep", "kept", "shape")  # tensors of a matrix
+TILE: Final = 1 << 18  # weights at once; a multiple of eight, so that each begins with a byte of the keep-mask
+_DRAFT: Final = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
+_NAMES: Final = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(slots=True)
@@ -33,41 +39,98 @@ class LayerMatrix:
     weight: Tensor
     keep: Tensor
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(out, in).  Raises ValueError when weights and keep-mask have not the same."""
+        rows, columns = self.keep.shape
+        if self.weight.shape != self.keep.shape:
+            raise ValueError(f"a keep-mask of {rows} x {columns} does not fit weights of {tuple(self.weight.shape)}")
+        return rows, columns
 
-def save_layer(
-    path: Path, matrices: Mapping[str, LayerMatrix] | Iterable[tuple[str, LayerMatrix]], metadata: Mapping[str, str]
-) -> None:
+    def bits(self) -> NDArray[np.uint8]:
+        """The keep-mask, eight weights a byte."""
+        return pack_bits(self.keep).numpy()
+
+    def tiles(self) -> Iterator[tuple[Keep, NDArray[np.float32]]]:
+        """Up to TILE weights after the other: which of them are kept, and the values of those."""
+        keep, weight = self.keep.cpu().reshape(-1).numpy(), self.weight.detach().cpu().float().reshape(-1).numpy()
+        for start in range(0, keep.size, TILE):
+            some = keep[start : start + TILE]
+            yield some, weight[start : start + TILE][np.flatnonzero(some)]
+
+
+class Pruned(Protocol):
+    """A pruned matrix, in memory or on disk, as `LayerMatrix` describes it."""
+
+    @property
+    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+
+    def bits(self) -> NDArray[np.uint8]: ...  # noqa: D102
+
+    def tiles(self) -> Iterator[tuple[Keep, NDArray[np.float32]]]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPart:
+    """One matrix of a layer to be written.
+
+    kept: how many weights stay; dtype: of their values; tiles: the keep-mask of some weights after the other, flat, all
+    but the last of a multiple of eight, and the values of those that stay, in words of the dtype's size.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    kept: int
+    tiles: Callable[[], Iterable[tuple[Keep, NDArray[Any]]]]
+    dtype: torch.dtype = torch.float32
+
+
+def write_layer(path: Path, parts: Sequence[LayerPart], metadata: Mapping[str, str]) -> None:
     """Write one layer durably under `path`, complete or not at all.  Raises StorageError or DiskFull.
 
-    matrices: taken one by one, each packed before the next; what stands where a weight was dropped is not read.
-    metadata: looked at when all were taken.
+    Memory holds a tile, and the keep-masks as bits.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, matrix in matrices.items() if isinstance(matrices, Mapping) else matrices:
-        keep = matrix.keep.cpu()
-        tensors[f"{name}.keep"] = pack_bits(keep)
-        tensors[f"{name}.kept"] = _kept(matrix, keep)
-        tensors[f"{name}.shape"] = torch.tensor(keep.shape, dtype=torch.int64)
-        del matrix, keep  # not held while the next one is made
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
+    tensors = [(f"{part.name}.shape", "I64", (2,)) for part in parts]  # the widest stand first
+    tensors += [(f"{part.name}.kept", _NAMES[part.dtype], (part.kept,)) for part in parts]
+    tensors += [(f"{part.name}.keep", "U8", (-(-part.shape[0] * part.shape[1] // 8),)) for part in parts]
+    draft = path.with_name(f".{path.name}.part")
     try:
-        save_tensors(part, tensors, dict(metadata))
         with disk_errors(path):
-            with part.open("rb") as file:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(draft, _DRAFT, 0o600), "wb") as file:
+                file.write(build_head(tensors, metadata))
+                for part in parts:
+                    file.write(np.array(part.shape, "<i8").data)
+                keeps = []
+                for part in parts:
+                    for keep, values in part.tiles():
+                        keeps.append(np.packbits(keep, bitorder="little"))
+                        file.write(values.data)
+                for bits in keeps:
+                    file.write(bits.data)
+                file.flush()
                 os.fsync(file.fileno())
-            publish(part, path)
+            publish(draft, path)
     except BaseException:
-        part.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
 
 
-def _kept(matrix: LayerMatrix, keep: Tensor) -> Tensor:
-    """The kept values in row-major order, on the CPU.  keep: the keep-mask on the CPU."""
-    if matrix.weight.device.type == "cpu":
-        return torch.from_numpy(_words(matrix.weight)[np.flatnonzero(keep.numpy())]).view(matrix.weight.dtype)
-    return matrix.weight[matrix.keep].cpu()  # half the bytes to move, and no search on the CPU
+def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mapping[str, str]) -> None:
+    """Write one layer that is in memory, as `write_layer` does; what stands where a weight is dropped is not read."""
+    write_layer(path, [_part(name, matrix) for name, matrix in matrices.items()], metadata)
+
+
+def _part(name: str, matrix: LayerMatrix) -> LayerPart:
+    keep, words = matrix.keep.cpu().reshape(-1), _words(matrix.weight.cpu())
+
+    def tiles() -> Iterator[tuple[Keep, NDArray[Any]]]:
+        for start in range(0, len(words), TILE):
+            some = keep[start : start + TILE].numpy()
+            yield some, words[start : start + TILE][np.flatnonzero(some)]
+
+    return LayerPart(name, matrix.shape, count_kept(keep), tiles, matrix.weight.dtype)
 
 
 def _words(weight: Tensor) -> NDArray[Any]:
@@ -84,7 +147,7 @@ def load_layer(path: Path) -> tuple[dict[str, LayerMatrix], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             keys = set(file.keys())
             names = sorted(key.removesuffix(".keep") for key in keys if key.endswith(".keep"))
-            if not names or keys != {f"{name}.{part}" for name in names for part in ("keep", "kept", "shape")}:
+            if not names or keys != {f"{name}.{part}" for name in names for part in PARTS}:
                 raise ValueError("it does not hold keep, kept and shape of each matrix and nothing else")
             metadata = dict(file.metadata() or {})
             return {name: _matrix(file, name) for name in names}, metadata

@@ -1,12 +1,13 @@
-"""Where the tensors of a safetensors file lie: its head, read strictly and without reading any weight.
+"""Where the tensors of a safetensors file lie: its head, read strictly and without reading any weight, or made.
 
 The head is the eight bytes of its own length and the JSON that follows.  Tensors must tile the rest of the file, as
 the format demands; here that also fixes the order in which they are streamed.
 """
 
 import json
+import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,11 +31,14 @@ _BITS = {
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A run of equal elements in a file: its size in bytes, and the bytes per element."""
+    """A tensor in a file: bytes per element, bytes in all, its first byte after the head, dtype and shape as said."""
 
     name: str
     width: int
     nbytes: int
+    begin: int
+    dtype: str
+    shape: tuple[int, ...]
 
     def __post_init__(self) -> None:
         if self.width not in WIDTHS or not 0 <= self.nbytes <= _SIZE_LIMIT or self.nbytes % self.width:
@@ -65,15 +69,31 @@ def tensor_spans(head: bytes, file_size: int) -> tuple[Span, ...]:
     if not isinstance(entries, dict):
         raise damaged("the safetensors header is not an object")
     entries.pop("__metadata__", None)
-    placed = sorted((_place(name, entry) for name, entry in entries.items()), key=lambda item: item[:2])
+    spans = sorted((_span(name, entry) for name, entry in entries.items()), key=lambda span: (span.begin, span.nbytes))
     end = 0
-    for begin, stop, span in placed:
-        if begin != end:
-            raise damaged(f"tensor {span.name!r} starts at byte {begin}, where {end} was expected")
-        end = stop
+    for span in spans:
+        if span.begin != end:
+            raise damaged(f"tensor {span.name!r} starts at byte {span.begin}, where {end} was expected")
+        end += span.nbytes
     if len(head) + end != file_size:
         raise damaged(f"the tensors end at byte {len(head) + end} of a file of {file_size}")
-    return tuple(span for _, _, span in placed)
+    return tuple(spans)
+
+
+def build_head(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Mapping[str, str]) -> bytes:
+    """The head of a safetensors file whose tensors lie behind each other.
+
+    tensors: name, dtype and shape of each, in the order of their bytes; it is the caller's to have each begin at a
+    multiple of its width, for which wider ones stand first.
+    """
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    end = 0
+    for name, dtype, shape in tensors:
+        begin, end = end, end + math.prod(shape) * _BITS[dtype] // 8
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % LENGTH.size)
+    return LENGTH.pack(len(text)) + text
 
 
 def _distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -86,8 +106,7 @@ def _distinct(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _place(name: str, entry: Any) -> tuple[int, int, Span]:
-    """Begin, end (in bytes after the head) and span of one tensor."""
+def _span(name: str, entry: Any) -> Span:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise damaged(f"tensor {name!r} is not described by dtype, shape and data_offsets")
     shape, offsets = entry["shape"], entry["data_offsets"]
@@ -104,7 +123,7 @@ def _place(name: str, entry: Any) -> tuple[int, int, Span]:
     begin, end = offsets
     if bits % 8 or end - begin != bits // 8:
         raise damaged(f"tensor {name!r} takes {end - begin} bytes, its shape and dtype ask for {bits / 8:g}")
-    return begin, end, Span(name, max(1, _BITS[dtype] // 8), end - begin)
+    return Span(name, max(1, _BITS[dtype] // 8), end - begin, begin, dtype, tuple(shape))
 
 
 def _are_sizes(value: Any) -> bool:

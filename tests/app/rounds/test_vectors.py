@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fedspallm_secure.app.rounds import streams as module
 from fedspallm_secure.app.rounds.vectors import Released, Streams, base_of, layer_streams
@@ -15,6 +16,7 @@ from fedspallm_secure.crypto.labels import Label, digest
 from fedspallm_secure.errors import CorruptWeights, RecordDamaged, SumOutOfRange
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.pruning.aggregation import MatrixSums, l0_average
+from fedspallm_secure.pruning.expansion import BaseArrays
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.masking import add_into
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
@@ -265,26 +267,28 @@ def test_tiles_change_nothing(monkeypatch, strategy):
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
-def test_matrices_come_one_by_one_and_are_what_the_sums_come_to(strategy):
+def test_rows_are_what_the_sums_come_to_and_weights_are_read_when_asked_for(strategy):
     plan, base = group(strategy=strategy), made_base()
     layers = [made_layer(base, number, 0.05) for number in range(len(NAMES))]
     released, asked = Released.of(plan, add_up(plan, layers, base), len(layers)), []
     sums = released.matrix_sums(base)
 
-    def read_base(name: str) -> torch.Tensor:
-        asked.append(name)
-        return base[name]
+    class Asked(BaseArrays):
+        def weights(self, rows: slice) -> NDArray[np.float32]:
+            asked.append(rows)
+            return super().weights(rows)
 
-    coming = released.each_matrix(read_base)
-    assert asked == []
-    for number, shape in enumerate(SHAPES, start=1):
-        name, found = next(coming)
-        assert name == shape.name and len(asked) == number, "nothing is read before it is asked for"
-        assert torch.equal(found.count, sums[name].count) and found.members == sums[name].members == len(layers)
-        kept = sums[name].kept
-        if kept is None:
-            assert strategy is Strategy.VOTES and torch.equal(found.mean, base[name])
-        else:
-            mean = torch.where(found.count > 0, l0_average(found.count, kept), base[name])
-            assert torch.equal(found.mean.view(torch.int32), mean.view(torch.int32))
-    assert next(coming, None) is None
+    for name, made in released.matrices().items():
+        matrix = made(Asked(base[name].numpy()))
+        assert matrix.shape == tuple(base[name].shape) and matrix.members == len(layers)
+        count = sums[name].count
+        for span in [slice(start, start + 1) for start in range(matrix.shape[0])] + [slice(0, matrix.shape[0])]:
+            asked.clear()
+            rows = matrix.rows(span)
+            assert np.array_equal(rows.count, count[span].numpy()) and rows.before is None and asked == []
+            found, kept = rows.average(np.arange(rows.count.size)), sums[name].kept
+            assert asked == [span]
+            expected = base[name][span]
+            if strategy is Strategy.FEDSPALLM:
+                expected = torch.where(count[span] > 0, l0_average(count[span], kept[span]), expected)
+            assert np.array_equal(found.view(np.int32), expected.reshape(-1).numpy().view(np.int32))

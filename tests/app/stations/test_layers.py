@@ -19,7 +19,6 @@ from fedspallm_secure.app.stations.layers import (
     decode_layer,
     digest_of,
     encode_layer,
-    layer_length,
 )
 from fedspallm_secure.errors import LayerRefused, MissingInput, StorageError
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
@@ -29,7 +28,10 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.aggregation import MatrixSums, aggregate
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured, spell_target
 from fedspallm_secure.pruning.strategies import Group
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
+from fedspallm_secure.storage.checkpoints import layers as files
+from fedspallm_secure.storage.checkpoints import stored_layers
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, save_layer
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 from tests.protocol.rounds.altering import HEX, OTHER_HEX
 from tests.protocol.rounds.member_stage import incoming, lungs, plan, policy
 
@@ -74,7 +76,6 @@ def test_the_body_is_that_of_the_specification():
     written = bytes([0b00011001, 0b10]) + struct.pack("<4f", 1.5, -0.0, 2.0, -3.0)
     matrix = LayerMatrix(weight, keep)
     assert body({"a": matrix}, small) == written
-    assert layer_length(small, {"a": matrix}) == len(written)
     dense = struct.pack("<10f", 1.5, 0, 0, -0.0, 2.0, 0, 0, 0, 0, -3.0)
     parts = [b"fsps/1/digest/layer", b"a", struct.pack("<Q", 2), struct.pack("<Q", 5)]
     parts += [hashlib.sha256(written[:2]).digest(), hashlib.sha256(dense).digest()]
@@ -87,7 +88,6 @@ def test_what_is_written_reads_back(tmp_path, monkeypatch):
     for seed in range(5):
         matrices = drawn(seed)
         data = body(matrices)
-        assert len(data) == layer_length(group(), matrices)
         path = tmp_path / f"{seed}"
         path.write_bytes(data)
         for found in (decode_layer(group(), path), decode_layer(group(), BytesIO(data))):
@@ -98,7 +98,7 @@ def test_what_is_written_reads_back(tmp_path, monkeypatch):
 def test_tiles_change_nothing(monkeypatch):
     matrices = drawn()
     data, digest = body(matrices), digest_of(group(), matrices)
-    monkeypatch.setattr(layers, "_TILE", 5)
+    monkeypatch.setattr(files, "TILE", 5)
     assert (body(matrices), digest_of(group(), matrices)) == (data, digest)
 
 
@@ -107,6 +107,17 @@ def test_nothing_of_a_dropped_weight_travels_or_counts():
     for matrix in matrices.values():
         matrix.weight[~matrix.keep] = float("nan")
     assert (body(matrices), digest_of(group(), matrices)) == (body(drawn()), digest_of(group(), drawn()))
+
+
+def test_a_layer_on_disk_is_encoded_and_hashed_as_one_in_memory(tmp_path, monkeypatch):
+    for tile in (8, 1 << 18):
+        monkeypatch.setattr(files, "TILE", tile)
+        monkeypatch.setattr(stored_layers, "TILE", tile)
+        matrices = drawn(tile)
+        save_layer(tmp_path / "layer", matrices, {})
+        stored = stored_layer(tmp_path / "layer")
+        assert b"".join(encode_layer(group(), stored)) == body(matrices)
+        assert digest_of(group(), stored) == digest_of(group(), matrices)
 
 
 def test_one_matrix_at_a_time():
@@ -128,7 +139,6 @@ def test_one_matrix_at_a_time():
 
     for use in (
         lambda m: list(encode_layer(group(), m)),
-        lambda m: layer_length(group(), m),
         lambda m: digest_of(group(), m),
     ):
         asked = Asked()
@@ -164,7 +174,6 @@ def test_other_shapes_are_not_encoded():
     for shape in (MatrixShape("layers.0.up", 12, 6), MatrixShape("layers.0.up", 6, 11)):
         for use in (
             lambda g: list(encode_layer(g, drawn())),
-            lambda g: layer_length(g, drawn()),
             lambda g: digest_of(g, drawn()),
         ):
             with pytest.raises(ValueError, match=r"layers\.0\.up is"):
