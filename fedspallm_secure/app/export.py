@@ -73,7 +73,7 @@ def export_hf(model: Path, out: Path, progress: Progress | None = None) -> Outco
     source = Checkpoint.open(model)
     with _staging(out) as staged:
         zeros = count_zeros(source, progress)
-        write_model(source, source.read, staged)
+        write_model(source, lambda name: source.stored(name).pieces(), staged)
         copy = Checkpoint.open(staged)
         _compare(source, copy, progress)
         sizes = folder_bytes(source), folder_bytes(copy)

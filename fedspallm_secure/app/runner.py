@@ -1,6 +1,6 @@
 """Running a simulation from settings to files: the pruned model, the result as JSON, the report."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,11 +21,10 @@ from fedspallm_secure.app.results import (
 from fedspallm_secure.app.server import layer_figures
 from fedspallm_secure.app.settings import NOISELESS, SimulationSettings, fingerprint, input_digests
 from fedspallm_secure.app.simulation import Simulation, gather
-from fedspallm_secure.app.states import Revision, as_on_file
+from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.app.walking.workshop import open_workshop
 from fedspallm_secure.errors import OutputExists
-from fedspallm_secure.storage.checkpoints.layers import load_layer
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.checkpoints.writer import write_model
 from fedspallm_secure.storage.files import read_json, remove_tree, sole_writer, write_json
@@ -184,17 +183,11 @@ def _write_federated(run: Simulation, revision: Revision) -> None:
 
 def write_revision(skeleton: Skeleton, revision: Revision, out: Path) -> None:
     """Write a revision as a model folder under the original tensor names."""
-    owners = {linear.name: block for block in skeleton.blocks for linear in block.linears}
-    cached: tuple[int, dict[str, Tensor]] = (-1, {})
+    owners = {linear.name: (block, linear) for block in skeleton.blocks for linear in block.linears}
 
-    def read(name: str) -> Tensor:
-        nonlocal cached
-        block = owners.get(name)
-        if block is None or block.index not in revision.layers:
-            return revision.checkpoint.read(name)
-        if cached[0] != block.index:  # tensors of a layer stand together on file: one layer in memory is enough
-            matrices, _ = load_layer(revision.layers[block.index])
-            cached = (block.index, as_on_file(revision.checkpoint, block.linears, matrices))
-        return cached[1][name]
+    def pieces(name: str) -> Iterator[Tensor]:
+        if name in owners:
+            return revision.pieces(*owners[name])
+        return revision.checkpoint.stored(name).pieces()
 
-    write_model(revision.checkpoint, read, out)
+    write_model(revision.checkpoint, pieces, out)

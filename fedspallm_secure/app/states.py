@@ -4,7 +4,7 @@ A revision never copies the model.  Layer files are named by round and layer, so
 again by looking whether the file is there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +15,10 @@ from torch import Tensor
 
 from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block
-from fedspallm_secure.errors import ForeignFile
-from fedspallm_secure.pruning.expansion import BaseMatrix
+from fedspallm_secure.pruning.expansion import BaseMatrix, row_tiles
 from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, load_matrix
-from fedspallm_secure.storage.checkpoints.pieces import StoredTensor, stored_tensors
-from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES, StoredTensor
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.checkpoints.stored_layers import stored_matrix
 
 
@@ -58,11 +57,22 @@ class Revision:
         """One matrix of a layer, of which nothing is in memory.  Raises RecordDamaged, ForeignFile."""
         if block.index in self.layers:
             return stored_matrix(self.layers[block.index], linear.name)
-        info = self.checkpoint.tensors[linear.name]
-        tensor = stored_tensors(self.checkpoint.path / info.shard).get(linear.name)
-        if tensor is None or tensor.shape != info.shape:
-            raise ForeignFile(f"{self.checkpoint.path / info.shard} changed while it was in use")
+        tensor = self.checkpoint.stored(linear.name)
         return _Dense(tensor, linear.transposed)
+
+    def pieces(self, block: Block, linear: Linear) -> Iterator[Tensor]:
+        """The values of a matrix in the orientation of the checkpoint, some after the other.  Raises as `base`.
+
+        One that is stored transposed and was pruned is in memory as a whole meanwhile.
+        """
+        if block.index not in self.layers:
+            yield from self.checkpoint.stored(linear.name).pieces()
+        elif linear.transposed:
+            yield self.matrix(block, linear).weight.T.contiguous()
+        else:
+            base = self.base(block, linear)
+            for rows in row_tiles(linear.shape):
+                yield torch.from_numpy(base.weights(rows))
 
     def frozen(self, block: Block) -> dict[str, Tensor]:
         """Weights earlier rounds dropped, by checkpoint name, (out, in) bool; empty for a dense layer."""

@@ -12,7 +12,8 @@ from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.errors import InputError, ModelError
 from fedspallm_secure.pruning.keepmasks import is_n_of_m
 from fedspallm_secure.pruning.patterns import NofM
-from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 
 TWO_FOUR = NofM(2, 4)
 PATTERNS = (TWO_FOUR, NofM(4, 8))

@@ -199,7 +199,7 @@ def test_a_copy_that_differs_is_not_released(tmp_path, sparse, monkeypatch):
     written = export.write_model
 
     def flip(source, read, out):
-        written(source, lambda name: -read(name) if name == "model.norm.weight" else read(name), out)
+        written(source, lambda name: (-one if name == "model.norm.weight" else one for one in read(name)), out)
 
     monkeypatch.setattr(export, "write_model", flip)
     with pytest.raises(RecordDamaged, match=r"model\.norm\.weight"):

@@ -11,7 +11,8 @@ from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
 from fedspallm_secure.app.walking.capture import Probe, probe
 from fedspallm_secure.app.walking.skeleton import Skeleton, choose_device
 from fedspallm_secure.app.walking.walk import Walk
-from fedspallm_secure.storage.checkpoints.reader import DTYPES, Checkpoint
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES
+from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.pruning.keepmasks import count_kept, pack_bits, unpack_bits
 from fedspallm_secure.storage.checkpoints.layout import build_head
-from fedspallm_secure.storage.checkpoints.reader import DTYPES
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES
 from fedspallm_secure.storage.files import disk_errors, publish
 
 Keep = NDArray[np.bool_]

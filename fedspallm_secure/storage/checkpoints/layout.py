@@ -18,7 +18,7 @@ LENGTH = struct.Struct("<Q")
 HEAD_LIMIT = CHUNK_BYTES  # 100,000 tensors in one file take about 10 MiB; the head is stored as one chunk
 _SIZE_LIMIT = 1 << 62  # bytes or elements; beyond any disk, and safe to multiply
 _RANK_LIMIT = 64
-_BITS = {
+BITS = {
     **dict.fromkeys(("F64", "I64", "U64", "C64"), 64),
     **dict.fromkeys(("F32", "I32", "U32"), 32),
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
@@ -89,7 +89,7 @@ def build_head(tensors: Iterable[tuple[str, str, tuple[int, ...]]], metadata: Ma
     entries: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
     end = 0
     for name, dtype, shape in tensors:
-        begin, end = end, end + math.prod(shape) * _BITS[dtype] // 8
+        begin, end = end, end + math.prod(shape) * BITS[dtype] // 8
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % LENGTH.size)
@@ -113,9 +113,9 @@ def _span(name: str, entry: Any) -> Span:
     if not _are_sizes(shape) or len(shape) > _RANK_LIMIT or not _are_sizes(offsets) or len(offsets) != 2:
         raise damaged(f"tensor {name!r} has no usable shape or data_offsets")
     dtype = entry["dtype"]
-    if not isinstance(dtype, str) or dtype not in _BITS:
+    if not isinstance(dtype, str) or dtype not in BITS:
         raise damaged(f"tensor {name!r} has an unknown dtype")
-    bits = _BITS[dtype]
+    bits = BITS[dtype]
     for extent in shape:
         bits *= extent
         if bits > 8 * _SIZE_LIMIT:
@@ -123,7 +123,7 @@ def _span(name: str, entry: Any) -> Span:
     begin, end = offsets
     if bits % 8 or end - begin != bits // 8:
         raise damaged(f"tensor {name!r} takes {end - begin} bytes, its shape and dtype ask for {bits / 8:g}")
-    return Span(name, max(1, _BITS[dtype] // 8), end - begin, begin, dtype, tuple(shape))
+    return Span(name, max(1, BITS[dtype] // 8), end - begin, begin, dtype, tuple(shape))
 
 
 def _are_sizes(value: Any) -> bool:

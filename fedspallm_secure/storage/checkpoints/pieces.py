@@ -3,25 +3,31 @@
 The library hands out whole tensors, or maps the file, which counts as memory of the process as well.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from fedspallm_secure.errors import ForeignFile
-from fedspallm_secure.storage.checkpoints.layout import LENGTH, head_size, tensor_spans
-from fedspallm_secure.storage.checkpoints.reader import DTYPES
+from fedspallm_secure.storage.checkpoints.layout import LENGTH, Span, head_size, tensor_spans
 
-_DTYPES = {**DTYPES, "I64": torch.int64, "U8": torch.uint8}
+DTYPES: Final = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}  # of weights
+_READ: Final = {**DTYPES, "I64": torch.int64}
+_PIECE: Final = 1 << 19  # elements
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies.  begin: its first byte in the file."""
+    """Where a tensor lies.  begin: its first byte in the file.
+
+    What has another dtype than weights and int64 counts as so many bytes: uint8, of one dimension.
+    """
 
     path: Path
     begin: int
@@ -47,6 +53,12 @@ class StoredTensor:
                 self._fill(file, piece[row], row * columns + start)
         return piece
 
+    def pieces(self) -> Iterator[Tensor]:
+        """All its elements, in row-major order, some after the other.  Raises as `read`."""
+        size = math.prod(self.shape)
+        for start in range(0, size, _PIECE):
+            yield self.read(start, min(start + _PIECE, size))
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
         try:
@@ -68,10 +80,7 @@ class StoredTensor:
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a safetensors file by name, but for those of dtypes that neither weights nor layer files have.
-
-    Raises ForeignFile or LimitExceeded.
-    """
+    """The tensors of a safetensors file by name.  Raises ForeignFile or LimitExceeded."""
     try:
         with path.open("rb") as file:
             start = file.read(LENGTH.size)
@@ -79,8 +88,11 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise ForeignFile(f"cannot read {path}: {error.strerror or error}") from error
-    return {
-        span.name: StoredTensor(path, len(head) + span.begin, _DTYPES[span.dtype], span.shape)
-        for span in tensor_spans(head, size)
-        if span.dtype in _DTYPES
-    }
+    return {span.name: _stored(path, len(head), span) for span in tensor_spans(head, size)}
+
+
+def _stored(path: Path, head: int, span: Span) -> StoredTensor:
+    dtype = _READ.get(span.dtype)
+    if dtype is None:
+        return StoredTensor(path, head + span.begin, torch.uint8, (span.nbytes,))
+    return StoredTensor(path, head + span.begin, dtype, span.shape)

@@ -9,18 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedspallm_secure.errors import ForeignFile, MissingInput, UnsupportedModel
+from fedspallm_secure.storage.checkpoints.layout import BITS
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES, StoredTensor, stored_tensors
 from fedspallm_secure.storage.files import is_file, is_folder, read_json, sha256_file
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _WHOLE = "copy the whole model folder there; nothing is ever downloaded for you"
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_WIDTHS = {"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2}  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +39,14 @@ class TensorInfo:
         return size
 
     @property
+    def width(self) -> int:
+        """Bytes per element."""
+        return max(1, BITS[self.dtype] // 8)
+
+    @property
     def nbytes(self) -> int:
         """Bytes on disk."""
-        return self.parameters * _WIDTHS.get(self.dtype, 1)
+        return self.parameters * BITS[self.dtype] // 8
 
 
 class Checkpoint:
@@ -87,6 +91,15 @@ class Checkpoint:
         if tuple(tensor.shape) != info.shape:
             raise ForeignFile(f"{shard} changed while it was in use")
         return tensor
+
+    def stored(self, name: str) -> StoredTensor:
+        """Where one tensor lies, for reading it in pieces.  Raises ForeignFile."""
+        info = self.tensors[name]
+        shard = self.path / info.shard
+        found = stored_tensors(shard).get(name)
+        if found is None or (found.dtype in DTYPES.values() and found.shape != info.shape):
+            raise ForeignFile(f"{shard} changed while it was in use")
+        return found
 
     def files(self) -> list[Path]:
         """The config and the weight shards, in name order."""
@@ -137,6 +150,8 @@ def _headers(path: Path, shard: str) -> Iterator[tuple[str, TensorInfo]]:
         with safe_open(path / shard, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118 - not a dict
                 part = file.get_slice(name)
+                if part.get_dtype() not in BITS:
+                    raise ForeignFile(f"{path / shard}: tensor {name} has an unknown dtype, {part.get_dtype()}")
                 yield name, TensorInfo(shard, part.get_dtype(), tuple(part.get_shape()))
     except FileNotFoundError as error:
         raise MissingInput(f"{path / shard} is missing", hint=_WHOLE) from error

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from fedspallm_secure.errors import ForeignFile, LimitExceeded, RecordDamaged
 from fedspallm_secure.storage.checkpoints.layers import PARTS, TILE, Keep
-from fedspallm_secure.storage.checkpoints.pieces import StoredTensor, stored_tensors
-from fedspallm_secure.storage.checkpoints.reader import DTYPES
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES, StoredTensor, stored_tensors
 
 
 @dataclass(frozen=True)

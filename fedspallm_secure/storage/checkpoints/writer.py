@@ -1,21 +1,24 @@
 """Writing a model folder that `from_pretrained` loads: same tensor names, same dtypes, pruned values.
 
-Shards are filled tensor by tensor up to a bound, so memory holds one shard, whatever the size of the model.
+Tensors come in pieces, so memory holds one of those, whatever the size of the model.
 """
 
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+import torch
 from torch import Tensor
 
-from fedspallm_secure.errors import DiskFull, ForeignFile, StorageError
-from fedspallm_secure.storage.checkpoints.reader import DTYPES, INDEX, SINGLE, Checkpoint
+from fedspallm_secure.errors import ForeignFile, RecordDamaged
+from fedspallm_secure.storage.checkpoints.layout import build_head
+from fedspallm_secure.storage.checkpoints.pieces import DTYPES
+from fedspallm_secure.storage.checkpoints.reader import INDEX, SINGLE, Checkpoint, TensorInfo
 from fedspallm_secure.storage.files import atomic_folder, disk_errors, is_file, write_json
 
 SHARD_BYTES = 1 << 30  # bytes of weights per shard, unless one tensor is larger
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 COMPANION_LIMIT = 64 << 20  # bytes
 COMPANIONS = (
     "config.json",
@@ -39,13 +42,14 @@ COMPANIONS = (
 
 def write_model(
     source: Checkpoint,
-    read: Callable[[str], Tensor],
+    pieces: Callable[[str], Iterable[Tensor]],
     out: Path,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Write `out` with every tensor of `source`, each taken from `read(name)` and cast to the dtype on file.
+    """Write `out` with every tensor of `source`: by name, its values in row-major order, cast to the dtype on file.
 
-    Raises OutputExists, StorageError or DiskFull; `out` appears complete or not at all.
+    Raises OutputExists, StorageError or DiskFull, RecordDamaged for too few or too many values; `out` appears complete
+    or not at all.
     """
     shards = plan_shards(source, shard_bytes)
     with atomic_folder(out) as folder:
@@ -53,16 +57,26 @@ def write_model(
         weight_map = {}
         for number, names in enumerate(shards, start=1):
             shard = SINGLE if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
-            tensors = {name: _as_on_file(read(name), source, name) for name in names}
-            save_tensors(folder / shard, tensors)
+            _write_shard(folder / shard, [(name, source.tensors[name]) for name in names], pieces)
             weight_map.update(dict.fromkeys(names, shard))
         if len(shards) > 1:
             total = sum(info.nbytes for info in source.tensors.values())
             write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
-def _as_on_file(tensor: Tensor, source: Checkpoint, name: str) -> Tensor:
-    return tensor.to(DTYPES.get(source.tensors[name].dtype, tensor.dtype)).contiguous()
+def _write_shard(path: Path, tensors: list[tuple[str, TensorInfo]], pieces: Callable[[str], Iterable[Tensor]]) -> None:
+    tensors = sorted(tensors, key=lambda item: -item[1].width)  # so that each begins at a multiple of its width
+    with disk_errors(path), os.fdopen(os.open(path, _NEW, 0o600), "wb") as file:
+        file.write(build_head([(name, info.dtype, info.shape) for name, info in tensors], {}))
+        for name, info in tensors:
+            end = file.tell() + info.nbytes
+            for piece in pieces(name):
+                values = piece.to(DTYPES.get(info.dtype, piece.dtype)).contiguous()
+                file.write(values.reshape(-1).view(torch.uint8).numpy().data)
+            if file.tell() != end:
+                raise RecordDamaged(f"there are not as many values of {name} as it has room for")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def plan_shards(source: Checkpoint, shard_bytes: int) -> list[list[str]]:
@@ -76,18 +90,6 @@ def plan_shards(source: Checkpoint, shard_bytes: int) -> list[list[str]]:
         shards[-1].append(name)
         filled += info.nbytes
     return shards
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Save one safetensors file under `path`, translating what the disk says."""
-    with disk_errors(path):
-        try:
-            save_file(tensors, path, metadata={"format": "pt", **(metadata or {})})
-        except SafetensorError as error:
-            # The library reports the operating system's error as text only.
-            if "No space left" in str(error) or "File too large" in str(error) or "quota" in str(error):
-                raise DiskFull(f"no space left while writing {path}") from error
-            raise StorageError(f"cannot write {path}: {error}") from error
 
 
 def copy_companions(source: Path, folder: Path) -> None:
