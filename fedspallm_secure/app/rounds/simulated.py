@@ -63,7 +63,7 @@ class SharedFiles:
         for gid in layers:
             base = self.base(gid)
             shapes = tuple(MatrixShape(linear.name, *linear.shape) for linear in self._blocks[gid].linears)
-            self.layers[gid] = LayerBase(base_of((shape, base[shape.name]) for shape in shapes), shapes)
+            self.layers[gid] = LayerBase(base_of((shape, [base[shape.name].numpy()]) for shape in shapes), shapes)
 
     def base(self, gid: int) -> dict[str, Tensor]:
         """The base weights of one layer, float32, by checkpoint name."""

@@ -23,9 +23,12 @@ from fedspallm_secure.storage.checkpoints.layers import LayerMatrix
 __all__ = ["Released", "ReleasedMatrix", "Streams", "base_of", "layer_streams"]
 
 
-def base_of(matrices: Iterable[tuple[MatrixShape, Tensor]]) -> str:
-    """Digest of the base weights of a group, hex.  matrices: in the order of the vector, float32 of (rows, columns)."""
-    return base_digest((shape, _sha256(_array(weight).astype("<f4", copy=False))) for shape, weight in matrices)
+def base_of(matrices: Iterable[tuple[MatrixShape, Iterable[NDArray[np.float32]]]]) -> str:
+    """Digest of the base weights of a group, hex.
+
+    matrices: in the order of the vector; of each some rows after the other.
+    """
+    return base_digest((shape, _sha256(rows)) for shape, rows in matrices)
 
 
 def layer_streams(
@@ -169,8 +172,8 @@ def _array(weight: Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _sha256(*arrays: NDArray[Any]) -> bytes:
+def _sha256(arrays: Iterable[NDArray[np.float32]]) -> bytes:
     hasher = hashlib.sha256()
     for array in arrays:
-        hasher.update(array.data)
+        hasher.update(np.ascontiguousarray(array, "<f4").data)
     return hasher.digest()

@@ -5,19 +5,24 @@ data/revision.json                            which of them count, and the resul
 data/bases.json                               digests of base weights, each computed once
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.vectors import base_of
 from fedspallm_secure.app.runner import write_revision
 from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block, Skeleton
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.groups import MatrixShape
+from fedspallm_secure.pruning.expansion import row_tiles
 from fedspallm_secure.storage.files import publish, read_json, write_json
 
 _REVISION, _BASES = "revision.json", "bases.json"
@@ -73,8 +78,8 @@ class Revisions:
         """Layers as the next round starts from them; a digest is computed once for each state of a layer."""
         found, missing = {}, [gid for gid in gids if self._key(gid) not in self._bases]
         for number, gid in enumerate(missing, start=1):
-            block = self.skeleton.blocks[gid]
-            weights = ((shape, self.weight(block, shape.name)) for shape in self.shapes(gid))
+            linears = self.skeleton.blocks[gid].linears
+            weights = zip(self.shapes(gid), (self._rows(gid, linear) for linear in linears), strict=True)
             self._bases[self._key(gid)] = base_of(weights)
             self._progress.update("read the model", number, len(missing), "layers")
         if missing:
@@ -83,10 +88,10 @@ class Revisions:
             found[gid] = LayerBase(self._bases[self._key(gid)], self.shapes(gid))
         return found
 
-    def weight(self, block: Block, name: str) -> Any:
-        """One matrix as the next round starts from it, float32 of (out, in)."""
-        linear = next(linear for linear in block.linears if linear.name == name)
-        return self.revision.matrix(block, linear).weight.float()
+    def _rows(self, gid: int, linear: Linear) -> Iterator[NDArray[np.float32]]:
+        """One matrix as the next round starts from it, some rows after the other."""
+        matrix = self.revision.base(self.skeleton.blocks[gid], linear)
+        return (matrix.weights(rows) for rows in row_tiles(linear.shape))
 
     def base(self, gid: int) -> dict[str, Any]:
         """All matrices of a layer, float32."""
