@@ -147,7 +147,7 @@ def _foreign(place: int, error: str) -> Play:
 
 
 def on_package(change: Change, errors: frozenset[str] = _INCOMPLETE, part: int = 0) -> Play:
-    """The newest package of one bundle is changed.  part: which of its files; errors: names of those that may be told."""
+    """The newest package of one bundle is changed.  part: which of its files; errors: those that may be told."""
 
     def play(trip: Trip) -> None:
         trip.export()
