@@ -10,8 +10,8 @@ from tests.test_architecture import classes
 
 UNITS = sorted((Path(__file__).parent.parent / "examples/deploy").glob("*.service"))
 # What a service can end with and only a person can put right, by the comment in the units.  Not CertificateRefused and
-# CertificateExpired: those may be another party's, and a clock may be wrong until the network is there.  Not HostileFile:
-# that is also a text that was being written.
+# CertificateExpired: those may be of another party, and a clock may be wrong until the network is there.  Not
+# HostileFile: that is also a text which was just being written.
 CONFIGURATION = (errors.UsageError, errors.MissingInput, errors.MissingExtra)
 BY_HAND = (*CONFIGURATION, errors.RecordDamaged, errors.RolledBack, errors.KeyStoreError, errors.CertificateRevoked)
 # Of keys: those that exist already are in the way of nobody but who makes keys, and without prekeys a service goes on.

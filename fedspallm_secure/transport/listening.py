@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fedspallm_secure.errors import CannotListen
 
 _BACKLOG = 4096
-_PORTION = 64  # connections that are taken in before those who are in get a turn
+_PORTION = 16  # connections that are taken in before those who are in get a turn; with 64 these wait longer
 _PAUSE = 0.1  # seconds, when there are no descriptors left
 
 Address = tuple[str, int]

@@ -20,7 +20,7 @@ async def test_connections_that_wait_are_taken_in_by_portions():
     taken: list[socket.socket] = []
     task = asyncio.create_task(accept(listener, lambda sock, _: taken.append(sock)))
     await turn()
-    assert len(taken) == 64, "more would hold up those who are in"
+    assert len(taken) == 16, "more would hold up those who are in"
     while len(taken) < 100:
         await turn()
     waiting.append(socket.create_connection(listener.getsockname()))
