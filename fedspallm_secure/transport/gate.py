@@ -1,32 +1,28 @@
 """Where connections come in: bound, counted, and dropped when nobody has shown in time who they are.
 
 A socket costs next to nothing until its first byte arrives; TLS begins with that.  Until a request has named its party
-a connection is unproven.  There is room for a number of those, and the oldest make way for new ones: members, who
-are through within one round trip or two, get in beside thousands of connections that say nothing.
+a connection is unproven.  There is room for a number of those, and the oldest make way for new ones, silent ones before
+those that have begun to shake hands: members, who are through within one round trip or two, get in beside thousands of
+connections that say nothing.
 """
 
 import asyncio
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from fedspallm_secure.crypto.certificates import Leaf
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import CannotListen
 from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.listening import Address, Turns, accept, first_byte, listen
 from fedspallm_secure.transport.pacing import Bucket
 from fedspallm_secure.transport.problems import handshake_failure
 
 _log = logging.getLogger(__name__)
-_BACKLOG = 4096
-_PAUSE = 0.1  # seconds, when there are no descriptors left
 _NAMED, _ADDRESSES = 4, 1024  # parties of one address, and addresses, that are remembered
 _SHUTDOWN = 2.0  # seconds for the other end to answer a TLS farewell
-
-Address = tuple[str, int]
 
 
 class Connection:
@@ -63,8 +59,9 @@ class Gate:
     ) -> None:
         self._limits, self._context, self._make, self._refresh = limits, context, make, refresh
         self._all: dict[Connection, None] = {}
-        self._unproven: dict[Connection, None] = {}  # the oldest first
-        self._shaking: dict[Connection, None] = {}  # the same; each takes a third of a mebibyte
+        self._silent: dict[Connection, None] = {}  # unproven, and no handshake has begun; the oldest first
+        self._shaking: dict[Connection, None] = {}  # unproven, and one has; each takes a third of a mebibyte
+        self._turns = Turns()
         self._of_party: dict[Party, dict[Connection, None]] = {}
         self._of_protocol: dict[asyncio.BaseProtocol, Connection] = {}
         self._listeners: list[socket.socket] = []
@@ -79,11 +76,11 @@ class Gate:
         """
         for host, port in addresses:
             try:
-                self._listeners += [_bind(*found) for found in _resolve(host, port)]
-            except OSError as error:
+                self._listeners += listen(host, port)
+            except CannotListen:
                 self.close()
-                raise CannotListen(f"cannot listen on {host} port {port}: {_words(error)}") from error
-        self._accepting = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
+                raise
+        self._accepting = [asyncio.create_task(accept(listener, self._admit)) for listener in self._listeners]
         return [listener.getsockname()[:2] for listener in self._listeners]
 
     def connection(self, protocol: asyncio.BaseProtocol) -> Connection | None:
@@ -94,7 +91,7 @@ class Gate:
         """A request on this connection has shown to be of `party`."""
         if connection.party == party or connection not in self._all:
             return
-        self._unproven.pop(connection, None)
+        self._shaking.pop(connection, None)
         connection.party = party
         self._remember(connection.address, party)
         mine = self._of_party.setdefault(party, {})
@@ -117,7 +114,7 @@ class Gate:
         for listener in self._listeners:
             listener.close()
         self._listeners, self._accepting = [], []
-        for connection in list(self._unproven):
+        for connection in [*self._silent, *self._shaking]:
             connection.drop()
 
     async def drop_all(self) -> None:
@@ -131,36 +128,26 @@ class Gate:
 
     # Inside
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, address = await loop.sock_accept(listener)
-            except OSError:  # no descriptors left, or gone before it was accepted
-                await asyncio.sleep(_PAUSE)
-                continue
-            self._admit(sock, str(address[0]))
-            await asyncio.sleep(0)  # one at a time: those who are in already get their turn
-
     def _admit(self, sock: socket.socket, address: str) -> None:
         full = len(self._all) >= self._limits.connections
-        if full or len(self._unproven) >= self._limits.unproven:
-            oldest = next(iter(self._unproven), None)
+        if full or len(self._silent) + len(self._shaking) >= self._limits.unproven:
+            oldest = next(iter(self._silent), None) or next(iter(self._shaking), None)
             if oldest is None:
                 sock.close()
                 return
             self._forget(oldest)
             oldest.drop()
         connection = Connection(address)
-        self._all[connection] = self._unproven[connection] = None
+        self._all[connection] = self._silent[connection] = None
         connection.task = asyncio.create_task(self._shake(connection, sock))
 
     async def _shake(self, connection: Connection, sock: socket.socket) -> None:
-        """Wait for the first byte, then for the end of the handshake."""
+        """Wait for the first byte, for a turn, and for the end of the handshake."""
         loop, limits = asyncio.get_running_loop(), self._limits
         try:
             async with asyncio.timeout(limits.handshake):
-                await _readable(sock)
+                await first_byte(sock)
+                await self._turns.mine()
                 self._begin_handshake(connection)
                 self._refresh()
                 await loop.connect_accepted_socket(
@@ -179,7 +166,6 @@ class Gate:
         else:
             loop.call_later(limits.header, self._still_unproven, connection)
         finally:
-            self._shaking.pop(connection, None)
             connection.task = None  # or it would keep all of this alive, in a circle
             if connection.transport is None:  # else it is the transport's, which may still say farewell
                 sock.close()
@@ -189,10 +175,11 @@ class Gate:
             oldest = next(iter(self._shaking))
             self._forget(oldest)
             oldest.drop()
+        self._silent.pop(connection, None)
         self._shaking[connection] = None
 
     def _still_unproven(self, connection: Connection) -> None:
-        if connection in self._unproven:
+        if connection in self._shaking:
             connection.drop()
 
     def began(self, connection: Connection, protocol: asyncio.Protocol, transport: asyncio.BaseTransport) -> None:
@@ -208,7 +195,7 @@ class Gate:
 
     def _forget(self, connection: Connection) -> None:
         self._all.pop(connection, None)
-        self._unproven.pop(connection, None)
+        self._silent.pop(connection, None)
         self._shaking.pop(connection, None)
         if connection.party is not None:
             self._of_party[connection.party].pop(connection, None)
@@ -244,36 +231,3 @@ class Served(asyncio.Protocol):
         """As `asyncio.Protocol`."""
         self._inner.connection_lost(exc)
         self._gate.ended(self._connection, self._inner)
-
-
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    arrived: asyncio.Future[None] = loop.create_future()
-
-    def arrive() -> None:
-        loop.remove_reader(sock)
-        if not arrived.done():
-            arrived.set_result(None)
-
-    loop.add_reader(sock, arrive)
-    try:
-        await arrived
-    finally:
-        with suppress(OSError, ValueError):
-            loop.remove_reader(sock)
-
-
-def _words(error: OSError) -> str:
-    """What the system says; `create_server` appends the address to it, and errors of names have numbers below 0."""
-    return os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.strerror or error)
-
-
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, Address]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, (str(address[0]), int(address[1]))) for family, _, _, _, address in found))
-
-
-def _bind(family: socket.AddressFamily, address: Address) -> socket.socket:
-    listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    listener.setblocking(False)
-    return listener

@@ -14,8 +14,8 @@ from fedspallm_secure.transport.pacing import Bucket
 class Limits:
     """All limits of a server.  Times in seconds, sizes in bytes; how many bytes may wait is the depot's to say.
 
-    connections: in all; unproven: those that have not made a request that held; handshakes: those that are in the
-    middle of one; of both the oldest are dropped first; peer_*: of one party; rate, window: the least speed of a
+    connections: in all; unproven: those that have not made a request that held; handshakes: those of them that have
+    begun one; of both the oldest are dropped first; peer_*: of one party; rate, window: the least speed of a
     transfer; up, down: bytes per second of all uploads and of all downloads, None for any; wait: the longest that a
     listing waits; listed: its rows.
     """

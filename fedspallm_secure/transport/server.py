@@ -23,8 +23,9 @@ from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.transport.answers import encode_refusal
 from fedspallm_secure.transport.depot import Depot
 from fedspallm_secure.transport.downloads import Bell, Downloads
-from fedspallm_secure.transport.gate import Address, Connection, Gate
+from fedspallm_secure.transport.gate import Connection, Gate
 from fedspallm_secure.transport.guards import Allowances, Limits
+from fedspallm_secure.transport.listening import Address
 from fedspallm_secure.transport.pacing import Bandwidth
 from fedspallm_secure.transport.peers import check_client, read_leaf
 from fedspallm_secure.transport.tls import Credentials, load_crl, server_context

@@ -185,8 +185,8 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
     elif len(done) != want or not found.server.done:
         wrong.append(f"lost round: {done} of {want} have a result; {found.server.waiting}")
     for round in done:
-        listed = _listed(found, round)
-        plan = _plan(found, round)
+        listed = listed_in(found, round)
+        plan = plan_of(found, round)
         for group in plan.groups:
             gone = {left.get((round, group.gid)), *_declined(found, round)}
             expected = tuple(member for member in group.cohort if member not in gone)
@@ -218,12 +218,12 @@ def _ledger_refuses(found: Stations) -> bool:
     return any(isinstance(error, DisclosureRefused) for error in told)
 
 
-def _plan(found: Stations, round: int) -> Plan:
+def plan_of(found: Stations, round: int) -> Plan:
     records = found.server.post.journal.records(round, read_server_record)
     return next(Plan.from_dict(json.loads(record.plan)) for record in records if isinstance(record, Opened))
 
 
-def _listed(found: Stations, round: int) -> dict[int, tuple[str, ...]]:
+def listed_in(found: Stations, round: int) -> dict[int, tuple[str, ...]]:
     records = found.server.post.journal.records(round, read_server_record)
     made = [SurvivorList.parse(record.statement) for record in records if isinstance(record, ListMade)]
     return {group.gid: tuple(group.ids) for group in made[0].groups} if made else {}
@@ -249,5 +249,5 @@ def _prekeys(found: Stations) -> list[str]:
     """A prekey that two plans used."""
     used: Counter[tuple[str, int]] = Counter()
     for round in range(1, found.server.post.journal.last_round() + 1):
-        used.update((use.bundle, use.index) for use in _plan(found, round).prekeys)
+        used.update((use.bundle, use.index) for use in plan_of(found, round).prekeys)
     return [f"reused keystream: prekey {use}" for use, count in used.items() if count > 1]

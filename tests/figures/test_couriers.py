@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -10,14 +11,22 @@ import pytest
 from fedspallm_secure.app.courier import importing
 from fedspallm_secure.secagg.thresholds import Profile
 from fedspallm_secure.storage.bundle_register import BundleRegister, Place
-from tests.figures import couriers
-from tests.figures.couriers import COMPLETED, SMALLER, UNEXPECTED, WRONG, Task, run
+from tests.figures import carried, couriers
+from tests.figures.carried import COMPLETED, SMALLER, UNEXPECTED, WRONG
+from tests.figures.couriers import Task, run
+from tests.figures.media_faults import FAULTS, on_package
 from tests.stationary import TinyModel
 
 
 def task(name: str, journey: int = 3, seed: int = 1) -> Task:
-    assert name in {fault.name for fault in couriers.FAULTS}
+    assert name in {fault.name for fault in FAULTS}
     return Task(seed, Profile.TWO_TRIP, only=(name,), journeys=(journey,))
+
+
+def exchange(monkeypatch, name: str, play) -> None:
+    """Another fault under this name and in its place, by which it is drawn whose bundle is spoilt, and who is late."""
+    faults = tuple(replace(fault, play=play) if fault.name == name else fault for fault in FAULTS)
+    monkeypatch.setattr(couriers, "FAULTS", faults)
 
 
 def careless(post, medium, bundle, file, advance) -> bool:
@@ -41,7 +50,7 @@ def last_byte(trip, path) -> None:
 def test_a_package_that_nobody_checks_is_a_wrong_acceptance(monkeypatch):
     """The twin: a changed bit in a body, and an import that does not look."""
     monkeypatch.setattr(importing, "_copy", careless)
-    monkeypatch.setattr(couriers, "_flip", last_byte)
+    exchange(monkeypatch, "a changed bit in a package", on_package(last_byte))
     counts, failures = run(task("a changed bit in a package"))
     assert counts["cases"] == 1 and counts[WRONG] >= 1
     assert any("which nobody made for it" in one for one in failures)
@@ -85,13 +94,13 @@ def test_another_sum_is_a_wrong_acceptance():
 
 @pytest.mark.slow
 def test_whatever_an_import_writes_elsewhere_is_a_wrong_acceptance(monkeypatch):
-    true = couriers.import_from
+    true = carried.import_from
 
     def messy(post, medium, progress):
         (post.home.path / "left").write_bytes(b"")
         return true(post, medium, progress)
 
-    monkeypatch.setattr(couriers, "import_from", messy)
+    monkeypatch.setattr(carried, "import_from", messy)
     monkeypatch.setattr(couriers, "record", mock.Mock(side_effect=_recorded(true)))
     counts, failures = run(task("imported twice"))
     assert counts[WRONG] >= 1 and "wrote" in failures[0]
@@ -102,14 +111,14 @@ def _recorded(true):
     record = couriers.record
 
     def made(*arguments):
-        with mock.patch.object(couriers, "import_from", true):
+        with mock.patch.object(carried, "import_from", true):
             return record(*arguments)
 
     return made
 
 
 @pytest.mark.slow
-def test_an_error_that_nobody_told_is_unexpected():
-    with mock.patch.object(couriers, "_shorter", lambda trip, path: None):
-        counts, failures = run(task("a package is cut by a byte"))
+def test_an_error_that_nobody_told_is_unexpected(monkeypatch):
+    exchange(monkeypatch, "a package is cut by a byte", on_package(lambda trip, path: None))
+    counts, failures = run(task("a package is cut by a byte"))
     assert counts[UNEXPECTED] >= 1 and "for ['MediumIncomplete']" in " ".join(failures)

@@ -2,18 +2,11 @@
 
 import pytest
 
-from benchmarks.upload_servers import HUB, World, receiving
+from benchmarks.upload_servers import HUB, MEBIBYTE, World, receiving
 from fedspallm_secure.errors import FedSpaError
-from tests.figures.transport_load import (
-    MEBIBYTE,
-    arrived,
-    cut_uploads,
-    failures,
-    many_uploads,
-    members,
-    sha256,
-    slow_connections,
-)
+from tests.figures.loaded_server import arrived, members, sha256
+from tests.figures.silent_connections import slow_connections
+from tests.figures.transport_load import cut_uploads, failures, many_uploads
 
 SERVER = {"memory of the server at most": 1 << 30, "errors that the server did not catch": 0}
 GOOD = (

@@ -201,7 +201,7 @@ async def test_the_oldest_that_says_nothing_makes_way(tmp_path):
         silent = [await connected(place.port) for _ in range(12)]
         for reader, _ in silent[:7]:
             assert await closed(reader)
-        assert len(place.server._gate._unproven) == 5
+        assert len(place.server._gate._silent) == 5
         async with place.courier(manners=ONCE) as courier:
             await courier.hello()
         for _, writer in silent:
@@ -222,11 +222,39 @@ async def test_the_oldest_that_stops_in_the_middle_of_a_handshake_makes_way(tmp_
         for reader, _ in slow[:5]:
             assert await closed(reader)
         assert len(place.server._gate._shaking) == 3
-        assert len(place.server._gate._unproven) == 7
+        assert len(place.server._gate._silent) == 4
         async with place.courier(manners=ONCE) as courier:
             await courier.hello()
         for _, writer in silent + slow:
             writer.close()
+
+
+@asynchronous
+async def test_whoever_has_begun_a_handshake_does_not_make_way_for_those_that_say_nothing(tmp_path):
+    async with running(tmp_path, Limits(unproven=3)) as place:
+        slow, writer = await connected(place.port)
+        writer.write(b"\x16")
+        await until(lambda: len(place.server._gate._shaking) == 1)
+        silent = [await connected(place.port) for _ in range(6)]
+        for reader, _ in silent[:4]:
+            assert await closed(reader)
+        assert len(place.server._gate._shaking) == 1 and len(place.server._gate._silent) == 2
+        assert not slow.at_eof()
+        for _, other in [*silent, (slow, writer)]:
+            other.close()
+
+
+@asynchronous
+async def test_a_handshake_that_has_ended_still_has_to_be_followed_by_a_request(tmp_path):
+    """It counts among those that have begun until then."""
+    async with running(tmp_path, Limits(handshakes=2)) as place:
+        raws = [await Raw(place).__aenter__() for _ in range(3)]
+        assert await raws[0].ended(5) < 5
+        for raw in raws[1:]:
+            assert (await raw.ask("GET", "/v1/hello"))[0] == 200
+        assert not place.server._gate._shaking
+        for raw in raws:
+            await raw.__aexit__()
 
 
 @asynchronous
