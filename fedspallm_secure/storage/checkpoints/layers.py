@@ -123,14 +123,17 @@ def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mappin
 
 
 def _part(name: str, matrix: LayerMatrix) -> LayerPart:
-    keep, words = matrix.keep.cpu().reshape(-1), _words(matrix.weight.cpu())
-
     def tiles() -> Iterator[tuple[Keep, NDArray[Any]]]:
-        for start in range(0, len(words), TILE):
-            some = keep[start : start + TILE].numpy()
-            yield some, words[start : start + TILE][np.flatnonzero(some)]
+        keep = matrix.keep.cpu().reshape(-1).numpy()
+        if matrix.weight.device.type == "cpu":
+            words = _words(matrix.weight)
+            for start in range(0, keep.size, TILE):
+                some = keep[start : start + TILE]
+                yield some, words[start : start + TILE][np.flatnonzero(some)]
+        else:
+            yield keep, _words(matrix.weight[matrix.keep].cpu())  # half the bytes to move, and no search on the CPU
 
-    return LayerPart(name, matrix.shape, count_kept(keep), tiles, matrix.weight.dtype)
+    return LayerPart(name, matrix.shape, count_kept(matrix.keep), tiles, matrix.weight.dtype)
 
 
 def _words(weight: Tensor) -> NDArray[Any]:
