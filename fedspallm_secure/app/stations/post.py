@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.app.postbox import Opened, Postbox
+from fedspallm_secure.app.stations.anchoring import Anchoring
 from fedspallm_secure.app.stations.late_register import LateRegister
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import RecipientSecret
@@ -76,6 +77,7 @@ class Post:
         bundles: BundleRegister,
         log: LogStore,
         clock: Clock,
+        anchoring: Anchoring,
         tls_key: EllipticCurvePrivateKey | None = None,
         refill: Callable[[], None] = lambda: None,
         note_signer: Signer | None = None,
@@ -94,6 +96,7 @@ class Post:
         self.note_signer = note_signer
         self.keeper: Keeper | None = None
         self.now = clock
+        self.anchoring = anchoring
         self.archive: Path | None = None  # where packages of rounds that were taken in go; None: they are removed
         self.tls_key = tls_key
         self.refill = refill
@@ -140,6 +143,7 @@ class Post:
         try:
             yield
             self._keep_evidence()  # before what it is about is settled: after a crash nobody would find it again
+            self.anchoring.advance()  # before the transaction, from whose end on packages may leave
             with self.journal.transaction():
                 self._register.flush()
                 for write in self._writes:
