@@ -19,8 +19,8 @@ Named = TypeVar("Named", bound=Enum)
 ENTRIES_LIMIT: Final = 10_000  # of one list
 TEXT_LIMIT: Final = 4_096  # characters
 ANCHOR: Final = (
-    "Folder, there already, for a note of how far your home has counted, by which an old copy of it is noticed. Best on "
-    "a disk that is never put back together with it. Empty: ~/.local/state/fedprune/anchors."
+    "A folder that you have made, for a note of how far your home has counted: by it an old copy of home and data is "
+    "noticed. Best on a disk that is never put back together with them. Empty: ~/.local/state/fedprune/anchors."
 )
 
 

@@ -30,15 +30,15 @@ class Anchoring:
         """
         self._anchor, self._counted, self._sole = anchor, counted, sole
         found = anchor.read()  # first: it never goes ahead of what is counted afterwards
-        self._known = counted()
+        self._known = self._noted = counted()  # what may stand there, and what does
         self._compare(found, self._known)
         if not sole or found == self._known:
             return
         if found is None and self._known:
             _log.warning(
-                "there was no anchor of this home at %s, and it has made %d packages: after an upgrade, or on a machine "
-                "that it has moved to, that is as it has to be; if home and work folder were put back from a copy, stop "
-                "now, have its certificate withdrawn, and enrol again in a new --home",
+                "there was no anchor of this home at %s, though it has made %d packages: so it is after an upgrade, or "
+                "on a machine that it has moved to; but if home and work folder were put back from a copy, stop now, "
+                "have its certificate withdrawn, and enrol again in a new --home",
                 anchor.path,
                 self._known,
             )
@@ -47,15 +47,17 @@ class Anchoring:
     def check(self) -> None:
         """Raise RolledBack if the anchor is ahead, or was moved by somebody else; RecordDamaged, MissingInput."""
         found = self._anchor.read()
-        self._compare(found, self._known if self._sole else self._counted())
+        counted = self._counted()
+        self._compare(found, min(self._known, counted) if self._sole else counted)
 
     def advance(self) -> None:
         """Note what was counted since.  Raises as `check`, and RunLocked, DiskFull or StorageError."""
         counted = self._counted()
-        if self._sole and counted != self._known:
+        if self._sole and counted != self._noted:
             self.check()
+            self._known = counted  # from here on it may stand there, whatever comes of the write
             self._anchor.write(counted)
-            self._known = counted
+            self._noted = counted
 
     def _compare(self, found: int | None, own: int) -> None:
         if found is not None and found > own:
