@@ -30,7 +30,7 @@ def anchor(patient: Patient) -> Findings:
         Anchoring(found, register.last_sequence, sole=False)
         made = register.last_sequence()
     if made and not there:
-        yield note("anchor", f"there is none in {folder}, though this home has made {made} packages", _FIRST)
+        yield note("anchor", f"there is none in {folder}, though this home has counted to {made}", _FIRST)
     else:
         shared = existing(folder).stat().st_dev == home.path.stat().st_dev
         aside = "; it is on the disk of the home, and of no use where the whole disk is put back" if shared else ""

@@ -36,7 +36,7 @@ class Anchoring:
             return
         if found is None and self._known:
             _log.warning(
-                "there was no anchor of this home at %s, though it has made %d packages: so it is after an upgrade, or "
+                "there was no anchor of this home at %s, though it has counted to %d: so it is after an upgrade, or "
                 "on a machine that it has moved to; but if home and work folder were put back from a copy, stop now, "
                 "have its certificate withdrawn, and enrol again in a new --home",
                 anchor.path,

@@ -148,8 +148,8 @@ def test_a_healthy_server(place):
     found = findings(server(place), quick=False)
     assert {one.check for one in found if one.state is State.BAD} == set(), found
     assert [one.check for one in found] == [
-        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "clock",
-        "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
+        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "anchor",
+        "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
     ]  # fmt: skip
     assert of(found, "roster").text == "version 1, 4 parties, 3 members"
     assert "all covered" in of(found, "model").text
@@ -368,7 +368,7 @@ def test_anchors(place, monkeypatch):
         register.next_sequence()
         there = Anchor(state / "fedprune/anchors", home.identity, register.mark())
     found = of(findings(path), "anchor")
-    assert found.state is State.NOTE and "this home has made 1 packages" in found.text and "do not start" in found.fix
+    assert found.state is State.NOTE and "this home has counted to 1" in found.text and "do not start" in found.fix
     there.folder.mkdir(parents=True)
     there.write(1)
     assert of(findings(path), "anchor").state is State.GOOD
@@ -750,7 +750,7 @@ def test_the_table_as_people_see_it(place, fedprune):
     (place / "member-north/prekeys.fsdoc").unlink()
     code, out, err = fedprune("--quick")
     assert code == Unhealthy.exit_code == 125
-    assert err.splitlines()[0] == "fedprune: error: 1 problem was found by 16 checks"
+    assert err.splitlines()[0] == "fedprune: error: 1 problem was found by 17 checks"
     assert err.splitlines()[1].startswith("fedprune: hint: the last column of the table")
     (row,) = [line for line in out.splitlines() if line.startswith("prekeys")]
     assert row.split(maxsplit=1)[1].startswith("there are none, and every round uses one")

@@ -7,13 +7,18 @@ from contextlib import contextmanager
 
 import pytest
 
+from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.service.client import run_client
+from fedspallm_secure.app.service.key_holder import run_key_holder
+from fedspallm_secure.app.service.server import run_server
+from fedspallm_secure.app.service.witness import run_witness
 from fedspallm_secure.app.stations.anchoring import Anchoring
 from fedspallm_secure.app.stations.opening import open_post, open_station
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import DiskFull, LimitExceeded, MissingInput, RecordDamaged, RolledBack, StorageError
 from fedspallm_secure.storage.anchor import Anchor
 from fedspallm_secure.storage.home_folder import Identity
-from tests.ceremony import PASSWORD
+from tests.ceremony import PASSWORD, Ceremony
 from tests.faults import When
 from tests.station_faults import failing, in_child, killing, tellable, watching
 from tests.stationary import HUB, SERVER, Stations
@@ -48,7 +53,7 @@ def test_one_that_is_missing_is_made_and_told(home, caplog):
     with caplog.at_level(logging.WARNING):
         home.start()
     assert home.anchor.read() == 3
-    assert "though it has made 3 packages" in caplog.text and str(home.anchor.path) in caplog.text
+    assert "though it has counted to 3" in caplog.text and str(home.anchor.path) in caplog.text
 
 
 def test_it_goes_up_with_the_home(home):
@@ -366,3 +371,31 @@ def test_an_old_copy_hands_no_bundle_to_a_courier(found):
             found.members["north"].post.send("offer", SERVER, [b"body"])
     with pytest.raises(RolledBack), open_post(path, lambda _: PASSWORD, lambda: found.now):
         pass
+
+
+SERVICES = {
+    "server/hub": ("[server]", '[model]\npath = "model"\n', lambda *of: run_server(*of, True, Silent())),
+    "member/north": (
+        "[member]",
+        '[server]\nid = "hub"\n[model]\npath = "model"\n[texts]\nfiles = ["a.txt"]\n',
+        lambda *of: run_client(*of, True, Silent()),
+    ),
+    "witness/wyn": ("[witness]", '[server]\nid = "hub"\n', lambda *of: run_witness(*of, True)),
+    "key-holder/vault": (
+        "[holder]",
+        '[server]\nid = "hub"\n[keys]\nmembers = 5\n',
+        lambda *of: run_key_holder(*of, True),
+    ),
+}
+
+
+@pytest.mark.parametrize("party", SERVICES)
+def test_every_service_looks_where_its_file_says(tmp_path, party):
+    ceremony = Ceremony(tmp_path)
+    ceremony.enrol(party)
+    ceremony.take(party, ceremony.roster())
+    section, more, run = SERVICES[party]
+    path = tmp_path / "config.toml"
+    path.write_text(f'{section}\nhome = "{ceremony.home(party)}"\ndata = "data"\nanchor = "gone"\n{more}')
+    with pytest.raises(MissingInput, match=r"the folder for the anchor, .*gone, is not there"):
+        run(path, lambda _: PASSWORD)
