@@ -62,9 +62,8 @@ def rollback(found: dict[str, Any]) -> str:
             if way.startswith(f"{who}, "):
                 told.setdefault(way, []).append(f"{count} {noticed}")
         ways += [f"{way} — {', '.join(became)}" for way, became in told.items()]
-    harm = sum(
-        count for name, count in counts.items() if name.startswith(("the anchor: second", "the greeting: second"))
-    )
+    seen = ("the anchor: second", "the greeting: second")
+    harm = sum(count for name, count in counts.items() if name.startswith(seen))
     hand, again = (counts.get(f"nobody else: second {type}", 0) for type in ("contribution", "unmask-response"))
     unseen = sum(count for name, count in counts.items() if name.endswith(": not noticed"))
     missed = "; **the demand that all are noticed before a secret is used is missed there**" * bool(
@@ -72,8 +71,8 @@ def rollback(found: dict[str, Any]) -> str:
     )
     return (
         f"{counts['all']:,} old copies over {found['seeds']} seeds: {'; '.join(ways)}. Where the anchor stayed, or the "
-        f"server greeted, a second vector or answer left {harm} times; where the anchor was put back, too, and nobody "
-        f"greeted, a vector {hand} times and an answer {again} times, and {unseen} copies were not noticed at all{missed}"
+        f"server greeted, a second vector or answer left {harm} times; where the anchor was put back, too, by hand, a "
+        f"vector {hand} times and an answer {again} times, and {unseen} copies were not noticed at all{missed}"
     )
 
 

@@ -184,6 +184,8 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
             counts[told] += 1
             if told != "nothing to put back":
                 counts["all"] += 1
+            if told.endswith("not noticed") and setback.seen_by != "nobody else":
+                failures.append(f"seed {task.seed}: {setback}: not noticed")
             for one in wrong:
                 counts[f"{setback.seen_by}: {one.partition(' of ')[0]}"] += 1
                 if setback.seen_by != "nobody else":
