@@ -82,8 +82,9 @@ class Post:
         refill: Callable[[], None] = lambda: None,
         note_signer: Signer | None = None,
     ) -> None:
-        """secrets: key identifier -> recipient key; prekeys: of a member; tls_key: for those who talk to others;
-        refill: makes new prekeys and their bundle; note_signer: of those who sign notes, a server or a witness.
+        """secrets: key identifier -> recipient key; prekeys: of a member; anchoring: holds the home against its anchor;
+        tls_key: for those who talk to others; refill: makes new prekeys and their bundle; note_signer: of those who
+        sign notes, a server or a witness.
         """
         self.party = home.party
         self.home = home
@@ -134,7 +135,8 @@ class Post:
     def at_once(self) -> Iterator[None]:
         """Everything done inside becomes durable when this ends; nothing does if it ends with an error.
 
-        Raises DiskFull, StorageError or RunLocked, after which the party has to be restored from its journal.
+        Raises DiskFull, StorageError or RunLocked, after which the party has to be restored from its journal;
+        RolledBack where packages were made and the anchor is ahead.
         """
         if self._inside:
             yield
