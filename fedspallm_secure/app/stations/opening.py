@@ -73,6 +73,7 @@ def open_station(
         if sole:
             stack.enter_context(sole_writer(home.path, _SERVICE_LOCK, _RUNS))
             stack.enter_context(sole_writer(data, hint=_RUNS))
+        apart = prepare_anchors(anchors)
         password = unlock(f"the keys of {home.party}")
         keys = Unlocking(password)
         signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))
@@ -81,7 +82,7 @@ def open_station(
         prekeys = home.prekey_file(keys.key(home.path / folder.PREKEYS_KEY)) if is_member else None
         register, owner = home.path / folder.REGISTER, home.identity.uri
         journal = stack.enter_context(open_journal(register, owner, journal_key(home, keys)))
-        anchor = Anchor(prepare_anchors(anchors), home.identity, journal.register.mark())
+        anchor = Anchor(apart, home.identity, journal.register.mark())
         anchoring = Anchoring(anchor, journal.register.last_sequence, sole)  # before the spool tidies up
         check = _Check(home)
         spool = stack.enter_context(open_spool(register, data / "spool", check, quota, sole))

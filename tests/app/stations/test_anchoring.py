@@ -349,11 +349,10 @@ def test_everybody_has_one(found, party):
 
 
 def test_a_place_that_was_named_has_to_be_there(found, tmp_path):
+    """That is told before anybody types a password."""
     found.close(NORTH)
-    opened = open_station(
-        found.ceremony.home(NORTH), found.data(NORTH), lambda _: PASSWORD, lambda: found.now, anchors=tmp_path / "gone"
-    )
-    with pytest.raises(MissingInput), opened:
+    home, data, gone = found.ceremony.home(NORTH), found.data(NORTH), tmp_path / "gone"
+    with pytest.raises(MissingInput), open_station(home, data, pytest.fail, lambda: found.now, anchors=gone):
         pass
 
 
