@@ -62,16 +62,17 @@ def rollback(found: dict[str, Any]) -> str:
             if way.startswith(f"{who}, "):
                 told.setdefault(way, []).append(f"{count} {noticed}")
         ways += [f"{way} — {', '.join(became)}" for way, became in told.items()]
-    harm = sum(counts.get(f"with greeting: second {type}", 0) for type in ("contribution", "endorsement"))
-    hand, again = (counts.get(f"by hand: second {type}", 0) for type in ("contribution", "unmask-response"))
+    seen = ("the anchor: second", "the greeting: second")
+    harm = sum(count for name, count in counts.items() if name.startswith(seen))
+    hand, again = (counts.get(f"nobody else: second {type}", 0) for type in ("contribution", "unmask-response"))
     unseen = sum(count for name, count in counts.items() if name.endswith(": not noticed"))
     missed = "; **the demand that all are noticed before a secret is used is missed there**" * bool(
         hand or again or unseen
     )
     return (
-        f"{counts['all']:,} old copies over {found['seeds']} seeds: {'; '.join(ways)}. A second vector or answer left "
-        f"{harm} times; by hand, where the server greets nobody, a vector {hand} times and an answer {again} times, "
-        f"and {unseen} copies were not noticed at all{missed}"
+        f"{counts['all']:,} old copies over {found['seeds']} seeds: {'; '.join(ways)}. Where the anchor stayed, or the "
+        f"server greeted, a second vector or answer left {harm} times; where the anchor was put back, too, by hand, a "
+        f"vector {hand} times and an answer {again} times, and {unseen} copies were not noticed at all{missed}"
     )
 
 
@@ -196,16 +197,18 @@ has two points, one for each code; lots decide whether it fails once. Where only
 share the points out, and nothing is known of the others: all points of one seed, about 3,000, take half an hour on one
 core, and were not tried.
 
-*Old copies.* "At the start": journal, prekeys and outbox do not fit together. "By the greeting": the server has a
-package with a higher number than this home has made. "P5": the plan shows a deal that this home does not know.
-"Harmless": nothing that counts was put back, or it ended as if nothing had happened. Where home and work folder are put
-back together and the server's greeting does not come first, as with bundles, nothing on the own disk can tell: the
-member makes another vector for a group, the server refuses it as the second package under one number and keeps the
-proof. So the demand that every old copy is noticed before any secret is used is missed there: whoever is "noticed by
-the others" has sent a second package by then, and some were not noticed at all. The second answers that left were to
-the list that had been answered before: there is no other, since the server is honest here. To another list such a
-member would answer, too; so a home MUST NOT be put back (SPEC section 18). A server that is put back can cost its
-rounds, and the members nothing.
+*Old copies.* "By the anchor": it is ahead of the journal, at the start. "At the start": journal, prekeys and outbox do
+not fit together. "By the greeting": the server has a package with a higher number than this home has made. "P5": the
+plan shows a deal that this home does not know. "Harmless": nothing that counts was put back, or it ended as if nothing
+had happened. In all ways but the last the anchor stays, as it does when home and work folder are put back from a
+backup: then every copy that lacks anything that has left is noticed before a secret is used. Where the anchor is put
+back as well, as by a snapshot of the whole machine, and the server's greeting does not come first, as with bundles,
+nothing on the own disk can tell: the member makes another vector for a group, the server refuses it as the second
+package under one number and keeps the proof. So the demand that every old copy is noticed before any secret is used is
+missed there: whoever is "noticed by the others" has sent a second package by then, and some were not noticed at all.
+The second answers that left were to the list that had been answered before: there is no other, since the server is
+honest here. To another list such a member would answer, too; so a home MUST NOT be put back (SPEC section 18). A server
+that is put back can cost its rounds, and the members nothing.
 
 *Clocks.* Ten years ahead, ten years behind, or put back by an hour, for one action or until nothing moves any more, at
 the server or at a member.

@@ -60,6 +60,8 @@ class Services:
         roster = self.ceremony.roster()
         for party in parties:
             self.ceremony.take(party, roster)
+        self.anchors = folder / "anchors"
+        self.anchors.mkdir()
         self.port = free_port()
         self.configs = {"hub": self._server(server), **{name: self._member(name, member) for name in members}}
         self.configs |= {name: self._witness(name) for name in witnesses}
@@ -70,7 +72,7 @@ class Services:
         path = self.folder / "federation.toml"
         path.write_text(
             f'[server]\nhome = "{self.ceremony.home("server/hub")}"\ndata = "{self.folder / "rounds"}"\n'
-            f'listen = ["127.0.0.1:{self.port}"]\n[model]\npath = "{self.ground.model}"\n'
+            f'anchor = "{self.anchors}"\nlisten = ["127.0.0.1:{self.port}"]\n[model]\npath = "{self.ground.model}"\n'
             f'[rounds]\nseed = 0\nmin_cohort = 4\ncolluders = 1\npatience = "1s"\n{more}'
         )
         return path
@@ -79,7 +81,8 @@ class Services:
         path = self.folder / f"{name}.toml"
         path.write_text(
             f'[member]\nhome = "{self.ceremony.home(f"member/{name}")}"\ndata = "{self.folder / f"work-{name}"}"\n'
-            f'[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n[model]\npath = "{self.ground.model}"\n'
+            f'anchor = "{self.anchors}"\n[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n'
+            f'[model]\npath = "{self.ground.model}"\n'
             f'[texts]\nfiles = ["{self.folder / f"{name}.txt"}"]\nsamples = 6\nseqlen = 32\n{more}'
         )
         return path
@@ -88,7 +91,7 @@ class Services:
         path = self.folder / f"{name}.toml"
         path.write_text(
             f'[witness]\nhome = "{self.ceremony.home(f"witness/{name}")}"\ndata = "{self.folder / f"work-{name}"}"\n'
-            f'[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n'
+            f'anchor = "{self.anchors}"\n[server]\nid = "hub"\nurl = "https://127.0.0.1:{self.port}"\n'
         )
         return path
 

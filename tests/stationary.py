@@ -226,6 +226,8 @@ class Stations:
         self.carried: list[Carried] = []
         self.turned_away: dict[str, FedSpaError] = {}
         self._new = new
+        self.anchors = folder / "anchors"
+        self.anchors.mkdir(exist_ok=True)
 
     def _enrol(self) -> None:
         for party in self.parties:
@@ -260,6 +262,7 @@ class Stations:
                     lambda _: PASSWORD,
                     lambda: self.now + self.clocks.get(party, 0),
                     self.setting.quota,
+                    anchors=self.anchors,
                 )
             )
             if party == HUB:

@@ -150,8 +150,8 @@ def prepare_home(path: Path, identity: Identity) -> None:
     if not is_home(path):
         if others:
             raise KeyFileExists(f"{path} holds other things", hint="name a new folder with --home")
-        with open_register(path / REGISTER):  # made now and never again, so that a lost one is noticed
-            pass
+        with open_register(path / REGISTER) as register:  # made now and never again, so that a lost one is noticed
+            register.mark()  # by now, so that every copy of the home has it
         create_private(path / IDENTITY, identity.encode())
     found = read_identity(path)
     if found != identity:

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import DiskFull, RecordDamaged, RunLocked, StorageError
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Known, Slot, check_first
@@ -26,6 +27,7 @@ CREATE TABLE IF NOT EXISTS received (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 """
 _TABLES = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('received', 'counters')"
+_MARK = "SELECT value FROM counters WHERE name = 'mark'"
 _WAIT = 10.0  # seconds for another process to finish its transaction
 LOST = "do not restore an old one; enrol again in a new --home, with new keys"
 
@@ -111,6 +113,15 @@ class SqliteRegister:
         with self._errors():
             row = self.connection.execute("SELECT value FROM counters WHERE name = 'sequence'").fetchone()
         return 0 if row is None else int(row[0])
+
+    def mark(self) -> int:
+        """A random number below 2^63 that tells this register from all others; made when it is asked for first."""
+        with self._errors():
+            if (found := self.connection.execute(_MARK).fetchone()) is None:
+                number = int.from_bytes(random_bytes(8), "big") >> 1
+                self.connection.execute("INSERT INTO counters VALUES ('mark', ?) ON CONFLICT DO NOTHING", (number,))
+                found = self.connection.execute(_MARK).fetchone()
+        return int(found[0])
 
     def next_sequence(self) -> int:
         """Use up and return the next sequence number, from 1.  A number that was returned never comes again."""

@@ -57,6 +57,7 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     monkeypatch.setenv("FEDPRUNE_PASSWORD", "open sesame")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))  # else every copy after the first is an old one
     with clear():
         yield folder
 

@@ -3,9 +3,9 @@
     python -m tests.figures.rollback SEEDS PAIRS SEED     prints the figures as JSON
 
 A round is stopped at one moment, and something of one party is put back to how it was before: the journal,
-the key file of its prekeys, both, the whole home, the work folder, or home and work folder together.  The others know
-what they know.  Harmless is what ends as if nothing had happened: nobody gives two answers, and no
-second vector leaves.
+the key file of its prekeys, both, the whole home, the work folder, home and work folder together, or these and the
+anchor, as a snapshot of the whole machine does; in all other ways the anchor stays.  The others know what they know.
+Harmless is what ends as if nothing had happened: nobody gives two answers, and no second vector leaves.
 """
 
 import random
@@ -29,7 +29,8 @@ from tests.stationary import HUB, Stations
 
 JOURNAL = ("register.sqlite", "register.sqlite-wal", "register.sqlite-shm")
 KEYS = ("prekeys.key",)
-WAYS = ("journal", "key file", "journal and key file", "home", "work folder", "home and work folder")
+MACHINE = "home, work folder and anchor"
+WAYS = ("journal", "key file", "journal and key file", "home", "work folder", "home and work folder", MACHINE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Setback:
     party: str
     way: str
     greeting: bool
+
+    @property
+    def seen_by(self) -> str:
+        """Who can tell, besides what was put back."""
+        if self.way != MACHINE:
+            return "the anchor"
+        return "the greeting" if self.greeting else "nobody else"
 
     def __str__(self) -> str:
         how = "" if self.greeting else ", by hand"
@@ -81,8 +89,11 @@ def put_back(setback: Setback, found: Stations) -> None:
         if source.exists():
             shutil.copy(source, found.folder / home / name)
     folders = [home] if setback.way.startswith("home") else []
-    if setback.way.endswith("work folder"):
+    if "work folder" in setback.way:
         folders.append(found.data(setback.party).name)
+    if setback.way == MACHINE:
+        for path in found.anchors.glob(f"{home}-*"):
+            shutil.copy(setback.then.folder / found.anchors.name / path.name, path)
     for folder in folders:
         shutil.rmtree(found.folder / folder)
         shutil.copytree(setback.then.folder / folder, found.folder / folder, copy_function=shutil.copy)
@@ -133,7 +144,9 @@ def _where(error: RolledBack) -> str:
     text = str(error)
     if getattr(error, "check", "") == "P5" or "records do not know" in text:
         return "noticed by P5"
-    return "noticed by the greeting" if "this home has made" in text else "noticed at the start"
+    if "the server says" in text:
+        return "noticed by the greeting"
+    return "noticed by the anchor" if "says that package" in text else "noticed at the start"
 
 
 def _plays_on(found: Stations, party: str) -> str:
@@ -171,9 +184,11 @@ def run(task: Task) -> tuple[dict[str, int], list[str]]:
             counts[told] += 1
             if told != "nothing to put back":
                 counts["all"] += 1
+            if told.endswith("not noticed") and setback.seen_by != "nobody else":
+                failures.append(f"seed {task.seed}: {setback}: not noticed")
             for one in wrong:
-                counts[f"{'by hand' if not setback.greeting else 'with greeting'}: {one.partition(' of ')[0]}"] += 1
-                if setback.greeting or setback.party == HUB:
+                counts[f"{setback.seen_by}: {one.partition(' of ')[0]}"] += 1
+                if setback.seen_by != "nobody else":
                     failures.append(f"seed {task.seed}: {setback}: {one}")
     return dict(counts), failures
 

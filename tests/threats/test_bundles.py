@@ -251,3 +251,39 @@ def test_a_home_that_was_put_back_is_noticed(couriers, medium, tmp_path):
     couriers.export(NORTH, back)
     couriers.posts[HUB] = couriers.open(HUB, tmp_path / "as it was")
     assert errors(couriers, back, HUB) == [RolledBack]
+
+
+def test_an_old_copy_takes_in_nothing_from_its_server(couriers, medium, tmp_path):
+    """THREAT_MODEL T204: also nothing of what the server made before it had seen that bundle."""
+    couriers.send(HUB, NORTH)
+    couriers.export(HUB, medium)
+    there = tmp_path / "there"
+    there.mkdir()
+    couriers.send(NORTH, HUB)
+    couriers.export(NORTH, there)
+    couriers.take(HUB, there)
+    couriers.send(HUB, NORTH)
+    couriers.export(HUB, medium)
+    now, couriers.posts[NORTH] = couriers.posts[NORTH], couriers.open(NORTH, tmp_path / "as it was")
+    with pytest.raises(RolledBack, match="has seen bundle 1 of yours"):
+        couriers.take(NORTH, medium)
+    assert couriers.inbox(NORTH) == []
+    couriers.posts[NORTH] = now
+    assert errors(couriers, medium) == []
+    assert len(couriers.inbox(NORTH)) == 2
+
+
+def test_only_a_server_that_signed_it_stops_an_import(couriers, medium):
+    """THREAT_MODEL T204: neither a member nor a forged index keeps anybody from taking in the rest."""
+    sent = couriers.send(NORTH, HUB)
+    couriers.export(NORTH, medium)
+    (medium / "bundle-x.fsdoc").write_bytes(couriers.index(SOUTH, HUB, Contents(seen=9), 1).encode())
+    assert errors(couriers, medium, HUB) == [RolledBack]
+    assert couriers.inbox(HUB) == [sent]
+    (medium / "bundle-x.fsdoc").unlink()
+    sent = couriers.send(HUB, NORTH)
+    couriers.export(HUB, medium)
+    forged = couriers.index(HUB, NORTH, Contents(seen=9), 9, signer=couriers.federation[SOUTH].signer)
+    (medium / "bundle-y.fsdoc").write_bytes(forged.encode())
+    assert errors(couriers, medium) == [BadSignature]
+    assert couriers.inbox(NORTH) == [sent]

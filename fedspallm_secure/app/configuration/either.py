@@ -94,6 +94,19 @@ def data_of(config: Either) -> Path:
             return config.holder.data
 
 
+def anchor_of(config: Either) -> Path | None:
+    """The folder that was named for the anchor of the party's home; None for the usual one."""
+    match config:
+        case FederationConfig():
+            return config.server.anchor
+        case MemberConfig():
+            return config.member.anchor
+        case WitnessConfig():
+            return config.witness.anchor
+        case KeyHolderConfig():
+            return config.holder.anchor
+
+
 def role_of(config: Either) -> Role:
     """What the party is."""
     match config:

@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from fedspallm_secure.app.configuration import values
 from fedspallm_secure.app.configuration.fields import (
+    ANCHOR,
     by,
     choice,
     each,
@@ -16,6 +17,7 @@ from fedspallm_secure.app.configuration.fields import (
     optional,
     ordered,
     own_path,
+    own_path_or_none,
     said,
     whole,
 )
@@ -38,6 +40,7 @@ class Server(Section):
 
     home: Annotated[Path, own_path()] = said(..., "Its home, made by fedprune certs request.")
     data: Annotated[Path, own_path()] = said("rounds", "Folder for packages and results. On a local disk with room.")
+    anchor: Annotated[Path | None, own_path_or_none()] = said("", ANCHOR)
     listen: Annotated[tuple[Address, ...], by(each(values.address, least=1))] = said(
         ["0.0.0.0:8443", "[::]:8443"], "Where members reach it. Addresses of all networks by default."
     )

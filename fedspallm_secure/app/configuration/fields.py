@@ -18,6 +18,10 @@ Named = TypeVar("Named", bound=Enum)
 
 ENTRIES_LIMIT: Final = 10_000  # of one list
 TEXT_LIMIT: Final = 4_096  # characters
+ANCHOR: Final = (
+    "A folder that you have made, for a note of how far your home has counted: by it an old copy of home and data is "
+    "noticed. Best on a disk that is never put back together with them. Empty: ~/.local/state/fedprune/anchors."
+)
 
 
 def said(default: Any, comment: str, example: str = "") -> Any:

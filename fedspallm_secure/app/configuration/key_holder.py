@@ -6,7 +6,18 @@ from typing import Annotated, Self
 from pydantic import model_validator
 
 from fedspallm_secure.app.configuration import member, values
-from fedspallm_secure.app.configuration.fields import by, choice, each, member_of, ordered, own_path, said, whole
+from fedspallm_secure.app.configuration.fields import (
+    ANCHOR,
+    by,
+    choice,
+    each,
+    member_of,
+    ordered,
+    own_path,
+    own_path_or_none,
+    said,
+    whole,
+)
 from fedspallm_secure.app.configuration.reading import Configuration, Section, read_configuration
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.he.parameters import MEMBERS_LIMIT
@@ -21,6 +32,7 @@ class Holder(Section):
 
     home: Annotated[Path, own_path()] = said(..., "Your home, made by fedprune certs request.")
     data: Annotated[Path, own_path()] = said("decrypting", "Folder for packages and sums. On a local disk.")
+    anchor: Annotated[Path | None, own_path_or_none()] = said("", ANCHOR)
 
 
 class Server(member.Server):

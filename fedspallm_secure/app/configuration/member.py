@@ -9,6 +9,7 @@ from pydantic import model_validator
 from fedspallm_secure.app.configuration import values
 from fedspallm_secure.app.configuration.federation import PRUNERS, Model
 from fedspallm_secure.app.configuration.fields import (
+    ANCHOR,
     by,
     choice,
     each,
@@ -39,6 +40,7 @@ class Member(Section):
 
     home: Annotated[Path, own_path()] = said(..., "Your home, made by fedprune certs request.")
     data: Annotated[Path, own_path()] = said("pruning", "Folder for packages and pruned layers. On a local disk.")
+    anchor: Annotated[Path | None, own_path_or_none()] = said("", ANCHOR)
     metrics: Annotated[Address | None, by(optional(values.loopback))] = said(
         "", "Figures for Prometheus, on an address of this machine alone such as 127.0.0.1:9464. Empty: none."
     )

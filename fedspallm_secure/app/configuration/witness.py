@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fedspallm_secure.app.configuration import member
-from fedspallm_secure.app.configuration.fields import own_path, said
+from fedspallm_secure.app.configuration.fields import ANCHOR, own_path, own_path_or_none, said
 from fedspallm_secure.app.configuration.reading import Configuration, Section, read_configuration
 
 
@@ -13,6 +13,7 @@ class Witness(Section):
 
     home: Annotated[Path, own_path()] = said(..., "Your home, made by fedprune certs request.")
     data: Annotated[Path, own_path()] = said("witnessing", "Folder for packages. On a local disk.")
+    anchor: Annotated[Path | None, own_path_or_none()] = said("", ANCHOR)
 
 
 class Server(member.Server):

@@ -12,7 +12,7 @@ from fedspallm_secure.app.courier.media import Found, Medium
 from fedspallm_secure.app.courier.outcomes import Imported, Trouble
 from fedspallm_secure.app.courier.post import Post
 from fedspallm_secure.app.progress import Progress
-from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import (
     FedSpaError,
     ForeignBundle,
@@ -36,14 +36,18 @@ _NOT_WHOLE = (MissingInput, Truncated, TrailingBytes, TileMismatch, PackageForma
 def import_from(post: Post, medium: Medium, progress: Progress) -> list[Imported]:
     """Take in everything on a medium that is for this party, in the order in which it was exported.
 
-    Raises MediumIncomplete without any index; ForeignBundle if nothing is for this party; DiskFull or StorageError for
-    the inbox.  What else is wrong stands in the outcomes.
+    Raises MediumIncomplete without any index; ForeignBundle if nothing is for this party; RolledBack where a server has
+    seen more than this home knows of, and then nothing was taken in; DiskFull or StorageError for the inbox.  What else
+    is wrong stands in the outcomes.
     """
     if not medium.found:
         raise MediumIncomplete(
             f"{medium.name} holds no index of a bundle",
             hint="the export was interrupted, or it is another folder; the sender exports once more",
         )
+    for found in medium.found:
+        if found.bundle is not None and found.bundle.sender.role is Role.SERVER:
+            _check_greeting(post, found.bundle)
     outcomes = [_one(post, medium, found, progress) for found in medium.found]
     if all(outcome.state in {"other", "own"} for outcome in outcomes):
         others = sorted({str(outcome.bundle.recipient) for outcome in outcomes if outcome.bundle is not None})
@@ -87,6 +91,18 @@ def _take(post: Post, medium: Medium, name: str, bundle: Bundle, progress: Progr
     here = [*outcome.arrived, *(outcome.known if place.fresh else ())]  # the second time the receipts were noted
     post.bundles.take_in(bundle, key, here, made_for_sender, post.now())
     return outcome
+
+
+def _check_greeting(post: Post, bundle: Bundle) -> None:
+    """What a server has seen stands in for its greeting over a network (SPEC section 21.2).  Raises RolledBack.
+
+    Only what passes steps a to d says anything; the others are told when it is their turn.
+    """
+    try:
+        check_bundle(bundle, post.trust, post.party, post.now())
+    except FedSpaError:
+        return
+    _check_seen(post, bundle)
 
 
 def _check_seen(post: Post, bundle: Bundle) -> None:

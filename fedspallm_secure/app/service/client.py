@@ -71,7 +71,8 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
     data, live = config.member.data, Live(config.member.data / "live.json")
     shown = LiveProgress(progress, live)
     figures = serving_metrics(None if once else config.member.metrics, lambda: status_of(config.file))
-    with stopping() as stop, open_station(config.member.home, data, unlock, lambda: int(time.time())) as post, figures:
+    opened = open_station(config.member.home, data, unlock, lambda: int(time.time()), anchors=config.member.anchor)
+    with stopping() as stop, opened as post, figures:
         if post.journal.recall("left", "*") is not None:
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
         live.phase("starting")

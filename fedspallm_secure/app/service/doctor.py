@@ -8,6 +8,7 @@ from fedspallm_secure.app.configuration.either import Either, home_of, read_eith
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.service import (
+    doctor_anchor,
     doctor_encryption,
     doctor_identity,
     doctor_machine,
@@ -29,6 +30,7 @@ _QUICK: tuple[Check, ...] = (
     ("keys", doctor_identity.keys),
     ("prekeys", doctor_identity.prekeys),
     ("journal", doctor_identity.journal),
+    ("anchor", doctor_anchor.anchor),
     ("log policy", doctor_identity.log_policy),
     ("privacy", doctor_privacy.privacy),
     ("encryption", doctor_encryption.encryption),

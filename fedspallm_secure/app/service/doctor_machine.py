@@ -27,7 +27,7 @@ def folders(patient: Patient) -> Findings:
         if kind in _REMOTE or kind.startswith("fuse.sshfs"):
             text = f"{what}: {path} is on another machine ({kind}), where a crash or a lost connection can undo writes"
             yield bad("folders", text, f"choose a local disk for {what} in {patient.config.file}")
-        elif not _writable(there):
+        elif not is_writable(there):
             yield bad("folders", f"{what}: {there} cannot be written", f"chown or chmod it, or choose another {what}")
         else:
             yield good("folders", f"{what}: {path} can be written{f', {kind}' if kind else ''}")
@@ -41,7 +41,7 @@ def existing(path: Path) -> Path:
     return path
 
 
-def _writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     """Asked by writing: permission bits are not the whole truth."""
     try:
         with tempfile.TemporaryFile(dir=folder):

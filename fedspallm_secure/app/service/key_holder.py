@@ -60,6 +60,7 @@ def parameters_of(config: KeyHolderConfig) -> Parameters:
 @contextmanager
 def _station(config: KeyHolderConfig, unlock: Unlock) -> Iterator[KeyHolderStation]:
     check_role(config.holder.home, Role.KEY_HOLDER)
-    with open_station(config.holder.home, config.holder.data, unlock, lambda: int(time.time())) as post:
+    found = config.holder
+    with open_station(found.home, found.data, unlock, lambda: int(time.time()), anchors=found.anchor) as post:
         sums = config.holder.data / "sums"
         yield KeyHolderStation(post, policy_of(config), parameters_of(config), sums, config.keys.stock)

@@ -60,7 +60,9 @@ def run_server(path: Path, unlock: Unlock, once: bool, progress: Progress, until
     with ExitStack() as stack:
         stop = stack.enter_context(stopping())
         stack.callback(live.close)
-        post = stack.enter_context(open_station(config.server.home, data, unlock, _clock, quota_of(config)))
+        own = config.server
+        opened = open_station(own.home, data, unlock, _clock, quota_of(config), anchors=own.anchor)
+        post = stack.enter_context(opened)
         check_not_withdrawn(post.home)
         tell_warnings(post.home)
         post.archive = data if config.limits.archive else None

@@ -4,6 +4,7 @@ federation/homes/      an authority, and one home for each party, made by the fu
 federation/*.toml      what `fedprune server init` and `fedprune client init` write
 federation/rounds/     the server's work, federation/work/NAME the members'
 federation/medium/     what a courier carried, one folder for each journey
+federation/anchors/    the anchors of all homes, which lie elsewhere where homes are real
 federation/logs/       what each process said
 """
 
@@ -37,6 +38,7 @@ from fedspallm_secure.storage.files import (
 FEDERATION: Final = "demo.example"
 SERVER: Final = "hub"
 KEY_HOLDER: Final = "vault"
+_ANCHORS: Final = "anchors"
 _DEVICE: Final = "cpu"  # the model is tiny, and five processes on one GPU would be in each other's way
 
 _README = """\
@@ -50,6 +52,7 @@ What fedprune demo has left here.  Remove the folder when you have seen enough; 
   federation/audit.html       what an outsider finds in that log
   federation/work/NAME/       a member's work; model in it is what the member took home
   federation/medium/          what a courier carried between {carried} and the server, one folder for each journey
+  federation/anchors/         how far each home has counted; of real homes that lies elsewhere
   federation/logs/            what each process said, one JSON object a line
   federation/noised/          with --dp-epsilon: what members pruned by, copied before they removed it
 
@@ -124,6 +127,8 @@ class Town:
             with atomic_folder(homes) as work:
                 make_federation(work, FEDERATION, parties, Password.from_text(password))
                 create_private(work / "password", password.encode() + b"\n")
+        with disk_errors(self.folder):
+            (self.folder / _ANCHORS).mkdir(mode=0o700, exist_ok=True)
         self._write_configurations(_free_port())
         return new
 
@@ -137,7 +142,7 @@ class Town:
             url = "" if silo.name == self.carried else f"https://127.0.0.1:{port}"
             texts = {"files": [str(silo.path.absolute())], "field": silo.field, **self._windows()}
             filled = {
-                "member": {"home": f"homes/{silo.name}", "data": f"work/{silo.name}"},
+                "member": {"home": f"homes/{silo.name}", "data": f"work/{silo.name}", "anchor": _ANCHORS},
                 "server": {"id": SERVER, "url": url},
                 "model": model,
                 "texts": texts,
@@ -148,7 +153,7 @@ class Town:
             write_member_template(self.config(silo.name), filled)
         for name in self.holders:
             filled = {
-                "holder": {"home": f"homes/{name}", "data": f"work/{name}"},
+                "holder": {"home": f"homes/{name}", "data": f"work/{name}", "anchor": _ANCHORS},
                 "server": {"id": SERVER, "url": f"https://127.0.0.1:{port}"},
                 "keys": {"members": len(self.members), "strategy": self.settings.strategy.value, "stock": 1},
             }
@@ -156,9 +161,10 @@ class Town:
 
     def _server(self, port: int, model: dict[str, Any]) -> dict[str, dict[str, Any]]:
         settings, secure = self.settings, self.settings.secure
+        listen = [f"127.0.0.1:{port}"]
         targets = [str(float(step.sparsity)) for step in settings.schedule if isinstance(step, Unstructured)]
         return {
-            "server": {"home": f"homes/{SERVER}", "data": "rounds", "listen": [f"127.0.0.1:{port}"]},
+            "server": {"home": f"homes/{SERVER}", "data": "rounds", "anchor": _ANCHORS, "listen": listen},
             "model": model,
             "pruning": {"schedule": targets, "pruner": settings.pruner.value, "strategy": settings.strategy.value},
             "rounds": {

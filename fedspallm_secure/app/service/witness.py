@@ -91,7 +91,8 @@ def keys_of(path: Path) -> tuple[NoteKey, NoteKey | None]:
 @contextmanager
 def _station(config: WitnessConfig, unlock: Unlock) -> Iterator[WitnessStation]:
     check_role(config.witness.home, Role.WITNESS)
-    with open_station(config.witness.home, config.witness.data, unlock, lambda: int(time.time())) as post:
+    found = config.witness
+    with open_station(found.home, found.data, unlock, lambda: int(time.time()), anchors=found.anchor) as post:
         yield WitnessStation(post, server_of(config.server))
 
 

@@ -196,8 +196,10 @@ class MemberStation(MemberParty):
         """Make the contribution to one group and put it into the outbox, once.
 
         A member that is killed between freezing its vector and that has dropped out of the group.
-        Raises TrustError where nothing can be sealed to the server now; DiskFull, StorageError.
+        Raises RolledBack where the anchor is ahead; TrustError where nothing can be sealed to the server now; DiskFull,
+        StorageError.
         """
+        self.post.anchoring.check()  # before the prekey
         check_sealing(self.party, self.policy.server, self.trust, self.clock())
         self.post.check_room(2 * group.upload_size)  # before anything is used up
         prekey = self._burned()

@@ -5,9 +5,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
-from fedspallm_secure.app.configuration.either import Either, data_of, find_either, home_of, read_either
+from fedspallm_secure.app.configuration.either import Either, anchor_of, data_of, find_either, home_of, read_either
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.enrolment import DEFAULT_PREKEYS, refill
+from fedspallm_secure.app.stations.anchoring import Anchoring
 from fedspallm_secure.app.stations.post import Clock, Post
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.key_records import JournalSecret, Purpose, SigningSeed
@@ -18,6 +19,7 @@ from fedspallm_secure.errors import KeyFileExists, UsageError
 from fedspallm_secure.protocol.packages import Head
 from fedspallm_secure.protocol.receiving import Awaited, check_head
 from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.anchor import Anchor, prepare_anchors
 from fedspallm_secure.storage.bundle_register import BundleRegister
 from fedspallm_secure.storage.files import disk_errors, sole_writer
 from fedspallm_secure.storage.home import Home, Unlocking, open_home
@@ -48,12 +50,20 @@ AWAITED = {
 
 @contextmanager
 def open_station(
-    home_path: Path, data: Path, unlock: Unlock, clock: Clock, quota: Quota | None = None, sole: bool = True
+    home_path: Path,
+    data: Path,
+    unlock: Unlock,
+    clock: Clock,
+    quota: Quota | None = None,
+    sole: bool = True,
+    anchors: Path | None = None,
 ) -> Iterator[Post]:
     """A party with its home and its work folder.
 
-    sole: hold home and folder for this process, as whoever runs rounds does; else only packages are carried.
-    Raises RunLocked, what `open_home` and opening key files raise, RecordDamaged, StorageError.
+    sole: hold home and folder for this process, as whoever runs rounds does; else only packages are carried.  anchors:
+    folder of the home's anchor, the user's own by default.
+    Raises RolledBack for an old copy; RunLocked, what `open_home` and opening key files raise, RecordDamaged,
+    MissingInput, StorageError.
     """
     home = open_home(home_path)
     home.trust  # noqa: B018  (raises before anybody types a password)
@@ -63,6 +73,7 @@ def open_station(
         if sole:
             stack.enter_context(sole_writer(home.path, _SERVICE_LOCK, _RUNS))
             stack.enter_context(sole_writer(data, hint=_RUNS))
+        apart = prepare_anchors(anchors)
         password = unlock(f"the keys of {home.party}")
         keys = Unlocking(password)
         signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))
@@ -71,6 +82,8 @@ def open_station(
         prekeys = home.prekey_file(keys.key(home.path / folder.PREKEYS_KEY)) if is_member else None
         register, owner = home.path / folder.REGISTER, home.identity.uri
         journal = stack.enter_context(open_journal(register, owner, journal_key(home, keys)))
+        anchor = Anchor(apart, home.identity, journal.register.mark())
+        anchoring = Anchoring(anchor, journal.register.last_sequence, sole)  # before the spool tidies up
         check = _Check(home)
         spool = stack.enter_context(open_spool(register, data / "spool", check, quota, sole))
         bundles = BundleRegister(journal.connection, register)
@@ -80,7 +93,8 @@ def open_station(
             refill(home_path, password, DEFAULT_PREKEYS)
 
         log, notes = LogStore(journal.connection, register), note_signer(home, keys)
-        post = Post(home, signer, secrets, prekeys, journal, spool, bundles, log, clock, tls_key, more, notes)
+        own = home, signer, secrets, prekeys, journal
+        post = Post(*own, spool, bundles, log, clock, anchoring, tls_key, more, notes)
         check.post, spool.key_of = post, check.key_of
         yield post
 
@@ -141,7 +155,8 @@ def open_post(path: Path | None, unlock: Unlock, clock: Clock) -> Iterator[Post]
     """The post of whoever the toml belongs to, for carrying packages beside a running station."""
     config = read_config(path)
     quota = quota_of(config) if isinstance(config, FederationConfig) else None
-    with open_station(home_of(config), data_of(config), unlock, clock, quota, sole=False) as post:
+    home, data, anchors = home_of(config), data_of(config), anchor_of(config)
+    with open_station(home, data, unlock, clock, quota, sole=False, anchors=anchors) as post:
         yield post
 
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.app.postbox import Opened, Postbox
+from fedspallm_secure.app.stations.anchoring import Anchoring
 from fedspallm_secure.app.stations.late_register import LateRegister
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.sealing import RecipientSecret
@@ -76,12 +77,14 @@ class Post:
         bundles: BundleRegister,
         log: LogStore,
         clock: Clock,
+        anchoring: Anchoring,
         tls_key: EllipticCurvePrivateKey | None = None,
         refill: Callable[[], None] = lambda: None,
         note_signer: Signer | None = None,
     ) -> None:
-        """secrets: key identifier -> recipient key; prekeys: of a member; tls_key: for those who talk to others;
-        refill: makes new prekeys and their bundle; note_signer: of those who sign notes, a server or a witness.
+        """secrets: key identifier -> recipient key; prekeys: of a member; anchoring: holds the home against its anchor;
+        tls_key: for those who talk to others; refill: makes new prekeys and their bundle; note_signer: of those who
+        sign notes, a server or a witness.
         """
         self.party = home.party
         self.home = home
@@ -94,6 +97,7 @@ class Post:
         self.note_signer = note_signer
         self.keeper: Keeper | None = None
         self.now = clock
+        self.anchoring = anchoring
         self.archive: Path | None = None  # where packages of rounds that were taken in go; None: they are removed
         self.tls_key = tls_key
         self.refill = refill
@@ -131,7 +135,8 @@ class Post:
     def at_once(self) -> Iterator[None]:
         """Everything done inside becomes durable when this ends; nothing does if it ends with an error.
 
-        Raises DiskFull, StorageError or RunLocked, after which the party has to be restored from its journal.
+        Raises DiskFull, StorageError or RunLocked, after which the party has to be restored from its journal;
+        RolledBack where packages were made and the anchor is ahead.
         """
         if self._inside:
             yield
@@ -140,6 +145,7 @@ class Post:
         try:
             yield
             self._keep_evidence()  # before what it is about is settled: after a crash nobody would find it again
+            self.anchoring.advance()  # before the transaction, from whose end on packages may leave
             with self.journal.transaction():
                 self._register.flush()
                 for write in self._writes:

@@ -71,6 +71,7 @@ def _take(
     taken = False
     try:
         with post.at_once():
+            post.anchoring.check()
             try:
                 _check_file(arrived)
                 act(FileParcel.of(arrived, post.party))

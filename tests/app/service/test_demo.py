@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fedspallm_secure.app.configuration.either import anchor_of, read_either
 from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import read_member
 from fedspallm_secure.app.privacy.settings import PrivacySettings
@@ -69,6 +70,14 @@ def test_a_federation_is_made_once_and_its_port_anew(town):
     assert not any(password in path.read_text() for path in town.folder.glob("*.toml"))
     assert not town.make()
     assert open_home(other.member.home).signing.der == home.signing.der
+
+
+def test_a_demonstration_leaves_its_anchors_in_its_own_folder(town):
+    town.make()
+    configs = [read_either(path) for path in town.folder.glob("*.toml")]
+    assert len(configs) == 6
+    assert {anchor_of(config) for config in configs} == {town.folder / "anchors"}
+    assert (town.folder / "anchors").is_dir()
 
 
 def test_members_of_a_demonstration_with_noise_have_a_privacy_budget(ground):

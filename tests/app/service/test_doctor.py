@@ -3,6 +3,8 @@
 import asyncio
 import io
 import json
+import os
+import re
 import resource
 import shutil
 import socket
@@ -22,7 +24,7 @@ from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
 from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
-from fedspallm_secure.app.service import doctor_machine, doctor_network
+from fedspallm_secure.app.service import doctor_anchor, doctor_machine, doctor_network
 from fedspallm_secure.app.service.doctor import examine
 from fedspallm_secure.app.service.doctor_model import Demand
 from fedspallm_secure.app.service.findings import Finding, State, amount
@@ -36,6 +38,7 @@ from fedspallm_secure.errors import Unhealthy
 from fedspallm_secure.he import parameters
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import make_policy
+from fedspallm_secure.storage.anchor import Anchor
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.storage.files import sole_writer
 from fedspallm_secure.storage.home import Unlocking, open_home
@@ -145,8 +148,8 @@ def test_a_healthy_server(place):
     found = findings(server(place), quick=False)
     assert {one.check for one in found if one.state is State.BAD} == set(), found
     assert [one.check for one in found] == [
-        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "clock",
-        "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
+        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "anchor",
+        "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
     ]  # fmt: skip
     assert of(found, "roster").text == "version 1, 4 parties, 3 members"
     assert "all covered" in of(found, "model").text
@@ -348,6 +351,65 @@ def test_a_policy_that_names_another_key_than_the_pinned_one(place):
     assert "log policy" not in problems(path)
     policy.write_bytes(make_policy(log_key("hub", OTHER), [WYN], 1).encode())
     assert stated.key.vkey in problems(path)["log policy"]
+
+
+def test_anchors(place, monkeypatch):
+    state = place / "state"
+    monkeypatch.setenv("XDG_STATE_HOME", str(state))
+    path = member(place)
+    found = of(findings(path), "anchor")
+    (name,) = re.findall(r"member-north-[0-9a-f]{16}[.]json", found.text)
+    assert found.state is State.GOOD
+    assert f"{state}/fedprune/anchors/{name} can be written" in found.text
+    assert "on the disk of the home" in found.text
+    assert not state.exists()
+    home = open_home(place / "member-north")
+    with home.open_register() as register:
+        register.next_sequence()
+        there = Anchor(state / "fedprune/anchors", home.identity, register.mark())
+    found = of(findings(path), "anchor")
+    assert found.state is State.NOTE and "this home has counted to 1" in found.text and "do not start" in found.fix
+    there.folder.mkdir(parents=True)
+    there.write(1)
+    assert of(findings(path), "anchor").state is State.GOOD
+    there.write(2)
+    assert "package 2 was made here; this home has made 1 | stop: this home is an old copy" in problems(path)["anchor"]
+    there.path.write_bytes(b"{}\n")
+    assert "is damaged" in problems(path)["anchor"]
+
+
+@pytest.mark.parametrize(("inside", "what"), [("member-north/anchors", "home"), ("pruning", "data")])
+def test_an_anchor_within_what_it_is_held_against(place, inside, what):
+    (place / inside).mkdir(parents=True)
+    (place / "link").symlink_to(inside)
+    for named in (inside, "link"):
+        path = member(place, member={"home": "member-north", "anchor": named})
+        assert f"is in {what}: whoever puts that back" in problems(path)["anchor"]
+        assert f"name another folder under anchor in {path}" in problems(path)["anchor"]
+
+
+def test_an_anchor_where_nothing_can_be_written(place, monkeypatch):
+    path = member(place, member={"home": "member-north", "anchor": "anchors"})
+    assert "is not there | is its disk mounted?" in problems(path)["anchor"]
+    (place / "anchors").mkdir()
+    assert "anchor" not in problems(path)
+    monkeypatch.setattr(doctor_anchor, "is_writable", lambda folder: folder.name != "anchors")
+    assert f"{place}/anchors cannot be written | chown or chmod it" in problems(path)["anchor"]
+
+
+def test_an_anchor_on_a_disk_of_its_own_is_best(place, monkeypatch):
+    (place / "anchors").mkdir()
+    path = member(place, member={"home": "member-north", "anchor": "anchors"})
+    real = Path.stat
+
+    def stat(self, **options):
+        found = list(real(self, **options))
+        found[2] += self.name == "anchors"  # st_dev
+        return os.stat_result(found)
+
+    monkeypatch.setattr(doctor_anchor, "is_writable", lambda folder: True)
+    monkeypatch.setattr(Path, "stat", stat)
+    assert "on the disk of the home" not in of(findings(path), "anchor").text
 
 
 def test_privacy_budgets(place, monkeypatch):
@@ -688,7 +750,7 @@ def test_the_table_as_people_see_it(place, fedprune):
     (place / "member-north/prekeys.fsdoc").unlink()
     code, out, err = fedprune("--quick")
     assert code == Unhealthy.exit_code == 125
-    assert err.splitlines()[0] == "fedprune: error: 1 problem was found by 16 checks"
+    assert err.splitlines()[0] == "fedprune: error: 1 problem was found by 17 checks"
     assert err.splitlines()[1].startswith("fedprune: hint: the last column of the table")
     (row,) = [line for line in out.splitlines() if line.startswith("prekeys")]
     assert row.split(maxsplit=1)[1].startswith("there are none, and every round uses one")

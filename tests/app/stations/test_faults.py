@@ -57,9 +57,10 @@ def test_the_disk_fails_somewhere(recording, tmp_path, number):
 @pytest.mark.parametrize(
     ("way", "greeting", "noticed"),
     [
-        ("journal", False, "noticed at the start"),
-        ("home", False, "noticed at the start"),
-        ("home and work folder", True, "noticed by the greeting"),
+        ("journal", False, "noticed by the anchor"),
+        ("home", False, "noticed by the anchor"),
+        ("home and work folder", False, "noticed by the anchor"),
+        ("home, work folder and anchor", True, "noticed by the greeting"),
         ("key file", False, "harmless"),
     ],
 )

@@ -369,7 +369,8 @@ def test_keys_that_lie_ready_are_sealed_again_under_a_newer_roster(at):
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["home", "home and work folder"])
-def test_a_home_that_was_put_back_is_noticed(kept, at, whole):
+@pytest.mark.parametrize("anchored", [False, True], ids=["greeting", "anchor"])
+def test_a_home_that_was_put_back_is_noticed(kept, at, whole, anchored):
     """It would decrypt a second sum: it has forgotten the first."""
     with at("decrypt-opening") as found:
         parties, then = found.found, Stations(kept["decrypt-request"], new=False, setting=setting())
@@ -378,8 +379,11 @@ def test_a_home_that_was_put_back_is_noticed(kept, at, whole):
         for folder in (home, Stations.data) if whole else (home,):
             shutil.rmtree(folder(parties, VAULT))
             shutil.copytree(folder(then, VAULT), folder(parties, VAULT))
+        for path in parties.anchors.glob("key-holder-*") if not anchored else ():
+            path.unlink()
         with pytest.raises(RolledBack):
             parties.open(VAULT)
+            assert not anchored
             check_sequence(found.vault.post, seen)
 
 

@@ -299,18 +299,20 @@ def test_a_key_file_of_the_same_age_is_none(tmp_path):
         found.open(NORTH)
 
 
-def test_a_home_and_a_work_folder_that_were_put_back(tmp_path):
+def test_a_home_a_work_folder_and_an_anchor_that_were_put_back(tmp_path):
     with open_federation(tmp_path, layers=1, schedule=("1/4", "1/2")) as found:
         found.close(NORTH)
         kept = found.folder / "kept"
         shutil.copytree(found.ceremony.home(NORTH), kept / "home")
         shutil.copytree(found.data(NORTH), kept / "data")
+        shutil.copytree(found.anchors, kept / "anchors")
         found.open(NORTH)
         play(found, lambda it: it.works["north"].taken == [(1, 0)])
         found.close(NORTH)
-        for old, new in ((kept / "home", found.ceremony.home(NORTH)), (kept / "data", found.data(NORTH))):
+        there = {"home": found.ceremony.home(NORTH), "data": found.data(NORTH), "anchors": found.anchors}
+        for old, new in there.items():
             shutil.rmtree(new)
-            shutil.copytree(old, new)
+            shutil.copytree(kept / old, new)
         found.open(NORTH)
         member = found.members["north"]
         seen = found.server.post.spool.last_sequence(member.party)
