@@ -213,13 +213,14 @@ that is put back can cost its rounds, and the members nothing.
 *Clocks.* Ten years ahead, ten years behind, or put back by an hour, for one action or until nothing moves any more, at
 the server or at a member.
 
-*Connections.* That requests take at most twice as long beside connections that say nothing is asked for. It holds for
-the medians, and for 95 % of the requests over a connection that was kept. It does not hold for the slowest of those who
-open a new one. Clocks at both ends showed what these wait for: to be accepted. Silent ones come back in bursts, whoever
-connects stands behind all that came before, and where the server took in one connection in each turn of its event loop,
-all handshakes under way stood between two of them. It takes in 16 in a turn now, and begins one handshake, the newest
-first; what is left is the work that a burst makes for one core. Once all are open, server, attacker and member together
-take less than one of the two cores.
+*Connections.* Uploads are signed packages, and what receives them is what receives in a service: heads, signatures and
+roster are checked, files and journal flushed. That requests take at most twice as long beside connections that say
+nothing is asked for. It holds for the medians, and not for the slowest in twenty requests. Of those who open a new
+connection they wait to be accepted, as clocks at both ends showed: silent ones come back in bursts, and whoever
+connects stands behind all that came before. Where the server took in one connection in each turn of its event loop, all
+handshakes under way stood between two of them; it takes in 16 in a turn now, and begins one handshake, the newest
+first. What is left is the work that a burst makes for one core, which those with a connection that was kept wait for,
+too. Once all are open, server, attacker and member together take less than one of the two cores.
 
 *Journeys.* The courier exports, carries and imports bundles, and goes round until nothing is left to do; one journey
 has one fault: the medium is lost, imported twice, imported again after a newer one, given to another party, or its
