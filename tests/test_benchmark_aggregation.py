@@ -25,7 +25,7 @@ def test_the_peer_adds_the_same_bytes(tmp_path, small, strategy):
     for part, size, these in zip(sums.parts, word_sizes(ours.group), terms, strict=False):
         add_keystreams(part, these, size)
     assert sums.tile_hashes == ours.streams.tile_hashes
-    assert ours.violations == 0 and ours.survivors == 5
+    assert ours.figures.violations == 0 and ours.survivors == 5
     matrices, _ = load_layer(ground.write(block, ours))
     assert all(2 * int(matrix.keep.sum()) == matrix.keep.numel() for matrix in matrices.values())
 
@@ -43,7 +43,7 @@ def test_narrow_sums_are_uploads_of_fewer_bytes(tmp_path, small):
     group = ground.group(ground.blocks[0])
     assert (group.sum_size, group.count_size) == (wide.sum_size // 2, wide.count_size)
     ours = ground.released(ground.blocks[0])
-    assert ours.violations == 0 and ours.survivors == 8
+    assert ours.figures.violations == 0 and ours.survivors == 8
 
 
 @pytest.mark.slow

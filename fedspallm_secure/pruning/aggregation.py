@@ -81,9 +81,10 @@ class SummedTensors:
         return rows, columns
 
     @property
-    def members(self) -> int:
-        """How many were added up."""
-        return self.sums.members
+    def histogram(self) -> NDArray[np.int64]:
+        """How many weights have each C: (members + 1,)."""
+        found: NDArray[np.int64] = torch.bincount(self.sums.count.reshape(-1), minlength=self.sums.members + 1).numpy()
+        return found
 
     def rows(self, rows: slice) -> "_TensorRows":
         """Some of its rows."""

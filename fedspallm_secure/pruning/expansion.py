@@ -2,7 +2,7 @@
 
 The weights that go are those with the smallest (C, importance, index).  What is asked for is one boundary in that
 order, and it is found by counting: how many weights have each C, then, of those with the C at the boundary, how many
-have the upper half of its importance, then how many the lower half.  So the sums are read tile by tile, up to four
+have the upper half of its importance, then how many the lower half.  So the sums are read tile by tile, up to three
 times, and memory holds a tile and some histograms, whatever the matrix is.
 """
 
@@ -76,12 +76,15 @@ class SummedRows(Protocol):
 
 
 class SummedMatrix(Protocol):
-    """What was summed of one matrix.  shape: (out, in); members: how many were added up."""
+    """What was summed of one matrix.
+
+    shape: (out, in); histogram: how many weights have each C, from 0 to the number of members, (members + 1,) int64.
+    """
 
     @property
     def shape(self) -> tuple[int, int]: ...  # noqa: D102
     @property
-    def members(self) -> int: ...  # noqa: D102
+    def histogram(self) -> NDArray[np.int64]: ...  # noqa: D102
 
     def rows(self, rows: slice) -> SummedRows:
         """Some of its rows, in memory from now on."""
@@ -114,16 +117,21 @@ def expand_rows(matrix: SummedMatrix, pattern: Pattern, group: Group) -> Expansi
     """The server's choice, exactly: `aggregation.expand` says by which rule."""
     if isinstance(pattern, NofM) or group is Group.ROW:
         return _row_by_row(matrix, pattern)
-    counts = np.zeros(matrix.members + 1, np.int64)
-    frozen = counts.copy()  # of them that are frozen
-    for rows in _each(matrix):
-        counts += _histogram(rows.count, len(counts))
-        if rows.before is not None:
-            frozen += _histogram((rows.count.astype(np.int32) + 1) * ~rows.before, len(counts) + 1)[1:]
-    weights, thawed = int(counts.sum()), counts - frozen
-    drop = max(0, pattern.drop_count(weights) - int(frozen.sum()))  # beyond the frozen ones
+    counts = matrix.histogram
+    thawed = counts - _frozen(matrix, len(counts))
+    drop = max(0, pattern.drop_count(int(counts.sum())) - int((counts - thawed).sum()))  # beyond the frozen ones
     boundary, kept = _find(matrix, thawed, drop), int(thawed.sum()) - drop
     return Expansion(matrix, counts.tolist(), kept, max(0, int(thawed[0]) - drop), boundary)
+
+
+def _frozen(matrix: SummedMatrix, length: int) -> NDArray[np.int64]:
+    """How many weights that an earlier round dropped have each C: (length,)."""
+    found = np.zeros(length + 1, np.int64)  # one more to the left, for those that it kept
+    for rows in _each(matrix):
+        if rows.before is None:
+            break
+        found += np.bincount(((rows.count.astype(np.int32) + 1) * ~rows.before).reshape(-1), minlength=length + 1)
+    return found[1:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +196,6 @@ def _thawed(rows: SummedRows, where: Keep) -> Keep:
     return where if rows.before is None else where & rows.before
 
 
-def _histogram(count: NDArray[Any], length: int) -> NDArray[np.int64]:
-    flat = count.reshape(-1)
-    if flat.itemsize > 1 or flat.size % 2:
-        counts: NDArray[np.int64] = np.bincount(flat, minlength=length)
-        return counts
-    pairs = np.bincount(flat.view(np.uint16), minlength=1 << 16).reshape(1 << 8, 1 << 8)  # half of the time
-    folded: NDArray[np.int64] = (pairs.sum(axis=0) + pairs.sum(axis=1))[:length]
-    return folded
-
-
 @dataclass(frozen=True, slots=True)
 class _RowRule:
     """Patterns by which no row depends on another.  Lowest keys go first, and frozen weights never stay."""
@@ -224,13 +222,12 @@ class _RowRule:
 
 
 def _row_by_row(matrix: SummedMatrix, pattern: Pattern) -> Expansion:
-    rule, counts, kept, restored = _RowRule(pattern), np.zeros(matrix.members + 1, np.int64), 0, 0
+    rule, kept, restored = _RowRule(pattern), 0, 0
     for rows in _each(matrix):
         keep, _ = rule.choose(rows)
-        counts += _histogram(rows.count, len(counts))
         kept += int(np.count_nonzero(keep))
         restored += int(np.count_nonzero(keep & (rows.count == 0)))
-    return Expansion(matrix, counts.tolist(), kept, restored, rule)
+    return Expansion(matrix, matrix.histogram.tolist(), kept, restored, rule)
 
 
 def _each(matrix: SummedMatrix) -> Iterator[SummedRows]:

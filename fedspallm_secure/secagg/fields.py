@@ -88,6 +88,16 @@ class CountField:
             return _unpack_halves(packed)[start % 2 :][:weights]
         return packed.view(self.word).copy()
 
+    def histogram(self, counts: Counts) -> NDArray[np.int64]:
+        """How many weights have each count, honest or not: (2^bits,).  counts: as `unpack` gives them."""
+        length = 1 << self.bits
+        if counts.itemsize > 1 or counts.size % 2:
+            found: NDArray[np.int64] = np.bincount(counts, minlength=length)
+            return found
+        pairs = np.bincount(counts.view(np.uint16), minlength=1 << 16).reshape(1 << 8, 1 << 8)  # half of the time
+        both: NDArray[np.int64] = (pairs.sum(axis=0) + pairs.sum(axis=1))[:length]
+        return both
+
     def write(self, counts: Counts, out: NDArray[np.uint8], start: int = 0) -> None:
         """Write counts, the inverse of `unpack`.
 

@@ -158,7 +158,9 @@ def noticed(width: Width, streams: tuple[bytearray, bytearray], survivors: int) 
         return check_range(counts, sums, survivors, word)
     cohort = tuple(f"m{number:05d}" for number in range(n))
     group = GroupPlan(0, "ba" * 32, (MatrixShape("vector", 1, WEIGHTS),), cohort, n, n, 0, field, word)
-    return Released.of(group, Streams(*(np.frombuffer(stream, np.uint8) for stream in streams)), survivors).violations
+    return Released.of(
+        group, Streams(*(np.frombuffer(stream, np.uint8) for stream in streams)), survivors
+    ).figures.violations
 
 
 def errors(width: Width, injections: int, seed: int) -> dict[str, int]:

@@ -1,5 +1,7 @@
 """Count fields and sum words: packed as Python's integers say, wide enough for every honest sum, and for no more."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from fedspallm_secure.errors import CapacityExceeded
 from fedspallm_secure.secagg import fields
-from fedspallm_secure.secagg.fields import CountField, SumWord, check_range
+from fedspallm_secure.secagg.fields import COUNT_BITS, CountField, SumWord, check_range
 
 MEMBERS = [1, 2, 15, 16, 255, 256, 65_535]  # the smallest and the largest cohorts of each width
 FIELDS = [CountField.for_cohort(members) for members in MEMBERS]
@@ -196,6 +198,19 @@ def test_what_is_no_row_of_bools_is_refused(field):
 @given(st.sampled_from(FIELDS), st.integers(0, 10**12))
 def test_sizes_are_whole_bytes(field, weights):
     assert 0 <= 8 * field.size(weights) - field.bits * weights < 8
+
+
+@pytest.mark.parametrize("bits", COUNT_BITS)
+@given(st.data())
+def test_a_histogram_counts_every_weight_once(bits, data):
+    """An odd number of them, and those that begin within a byte, too."""
+    field = CountField(bits, (1 << bits) - 1)
+    given = data.draw(st.lists(st.integers(0, (1 << bits) - 1), max_size=40))
+    counts = np.array(given, np.uint16 if bits == 16 else np.uint8)
+    start = data.draw(st.integers(0, len(given)))
+    found = field.histogram(counts[start:])
+    assert found.shape == (1 << bits,) and found.dtype == np.int64
+    assert {int(count): int(found[count]) for count in np.flatnonzero(found)} == dict(Counter(given[start:]))
 
 
 # Sums

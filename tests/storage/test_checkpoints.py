@@ -576,6 +576,14 @@ def test_a_layer_is_written_and_read_in_pieces(tmp_path, monkeypatch, tile):
     assert same(loaded(tmp_path / "pieces")[0], layer)
 
 
+@pytest.mark.parametrize("kept", [2, 4])
+def test_a_part_brings_the_values_that_it_says(tmp_path, kept):
+    tile = np.array([True, False, True, True]), np.ones(3, np.float32)
+    with pytest.raises(RecordDamaged, match=f"w does not keep the {kept} weights that were counted"):
+        layers.write_layer(tmp_path / "a", [layers.LayerPart("w", (2, 2), kept, lambda: [tile])], {})
+    assert listing(tmp_path) == []
+
+
 def test_each_tensor_of_a_layer_begins_at_a_multiple_of_its_width(tmp_path):
     layer = {"a": matrix(3, 3, torch.bfloat16, share=0.4), "b": matrix(5, 5), "c": matrix(7, 3, torch.float64)}
     save_layer(tmp_path / "a", layer, {"some": "text"})

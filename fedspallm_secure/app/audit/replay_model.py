@@ -38,9 +38,9 @@ class ModelReplay:
 
         Raises ForeignFile where the weights to start from are not those of the plan, MissingInput, RecordDamaged.
         """
-        group, shown = summed.group, summed.figures
+        group = summed.group
         self._check_base(group)
-        released = Released(group, summed.streams, summed.survivors, shown.violations, shown.unanimous, shown.single)
+        released = Released(group, summed.streams, summed.survivors, summed.figures)
         digest = self._server.layer(self._logged.plan, released)
         path = layer_file(layers_folder(self._work, self._logged.number), group.gid)
         with disk_errors(path):

@@ -148,13 +148,14 @@ class ServerParty(Correspondent):
         results, out_of_range = [], {}
         for gid, unmasking in unmaskings.items():
             found = self._release(unmasking)
-            if found.violations:
-                out_of_range[gid] = found.violations
+            shown = found.figures
+            if shown.violations:
+                out_of_range[gid] = shown.violations
                 continue
             self.released[gid] = found
             counts, sums = found.streams.tile_hashes.roots
             weights, survivors = found.group.weights, found.survivors
-            results.append(GroupResult(gid, weights, survivors, counts, sums, found.unanimous, found.single))
+            results.append(GroupResult(gid, weights, survivors, counts, sums, shown.unanimous, shown.single))
         self.say(self.machine.finish(results, out_of_range))
 
     def _release(self, unmasking: Unmasking) -> Released:

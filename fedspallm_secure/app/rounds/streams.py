@@ -80,12 +80,14 @@ def word_sizes(group: GroupPlan) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class SumFigures:
-    """What unmasked sums show, in numbers of weights.
+    """What unmasked sums show.
 
-    violations: of check R6; unanimous: with C = 0 or C = |U|; single: with C = 1.
+    violations: weights that violate check R6; histograms: of every matrix in the order of the group, how many weights
+    have each C; unanimous, single: how many in all have C = 0 or C = |U|, and C = 1.
     """
 
     violations: int
+    histograms: tuple[NDArray[np.int64], ...]
     unanimous: int
     single: int
 
@@ -95,12 +97,17 @@ class SumFigures:
         spare = group.counts.bits == 4 and group.weights % 2 and int(streams.count[-1]) >> 4
         words = None if streams.total is None or group.sums is None else streams.total.view(group.sums.signed)
         violations = int(bool(spare))  # nobody counts in the half byte after the last weight
-        unanimous = single = 0
-        for start in range(0, group.weights, _TILE):
-            length = min(_TILE, group.weights - start)
-            counts = group.counts.unpack(streams.count[group.counts.piece(start, length)], length, start)
-            totals = None if words is None else words[start : start + length]
-            violations += check_range(counts, totals, survivors, group.sums)
-            unanimous += int(np.count_nonzero((counts == 0) | (counts == survivors)))
-            single += int(np.count_nonzero(counts == 1))
-        return cls(violations, unanimous, single)
+        histograms, begin = [], 0
+        for shape in group.matrices:
+            histogram, end = np.zeros(1 << group.counts.bits, np.int64), begin + shape.weights
+            for start in range(begin, end, _TILE):
+                length = min(_TILE, end - start)
+                counts = group.counts.unpack(streams.count[group.counts.piece(start, length)], length, start)
+                totals = None if words is None else words[start : start + length]
+                violations += check_range(counts, totals, survivors, group.sums)
+                histogram += group.counts.histogram(counts)
+            histograms.append(histogram)
+            begin = end
+        whole = np.sum(histograms, axis=0)
+        unanimous = sum(int(whole[count]) for count in {0, survivors})
+        return cls(violations, tuple(histograms), unanimous, int(whole[1]))

@@ -55,20 +55,17 @@ def layer_streams(
 
 @dataclass(slots=True)
 class Released:
-    """What a group's sums gave.  survivors: how many members are in them; violations: of check R6."""
+    """What a group's sums gave.  survivors: how many members are in them; figures: what they show."""
 
     group: GroupPlan
     streams: Streams
     survivors: int
-    violations: int
-    unanimous: int
-    single: int
+    figures: SumFigures
 
     @classmethod
     def of(cls, group: GroupPlan, streams: Streams, survivors: int) -> "Released":
         """Check the range of unmasked sums and count what they show."""
-        shown = SumFigures.of(group, streams, survivors)
-        return cls(group, streams, survivors, shown.violations, shown.unanimous, shown.single)
+        return cls(group, streams, survivors, SumFigures.of(group, streams, survivors))
 
     def totals(self) -> dict[str, Tensor]:
         """The sums of every matrix as they came out, (out, in) in quantisation steps; nothing under `votes`."""
@@ -87,12 +84,14 @@ class Released:
 
         Raises SumOutOfRange when the sums cannot be those of honest members.
         """
-        if self.violations:
-            raise SumOutOfRange(f"group {self.group.gid}: {self.violations} sums are out of range", check="R6")
+        if violations := self.figures.violations:
+            raise SumOutOfRange(f"group {self.group.gid}: {violations} sums are out of range", check="R6")
         found: dict[str, Callable[[BaseMatrix], ReleasedMatrix]] = {}
         start = 0
-        for shape in self.group.matrices:
-            found[shape.name] = partial(ReleasedMatrix, self, (shape.rows, shape.columns), start)
+        for shape, histogram in zip(self.group.matrices, self.figures.histograms, strict=True):
+            # Nothing lies above the survivors, where no sum is out of range.
+            counts = histogram[: self.survivors + 1]
+            found[shape.name] = partial(ReleasedMatrix, self, (shape.rows, shape.columns), start, counts)
             start += shape.weights
         return found
 
@@ -118,26 +117,21 @@ class Released:
 class ReleasedMatrix:
     """One matrix of unmasked sums, as `expansion.SummedMatrix`.
 
-    shape: (out, in); start: number of its first weight in the group; base: the matrix that the round started from.
+    shape: (out, in); start: number of its first weight in the group; histogram: how many weights have each C; base: the
+    matrix that the round started from.
     """
 
     released: Released
     shape: tuple[int, int]
     start: int
+    histogram: NDArray[np.int64]
     base: BaseMatrix
-
-    @property
-    def members(self) -> int:
-        """How many were added up."""
-        return self.released.survivors
 
     def rows(self, rows: slice) -> "_ReleasedRows":
         """Some of its rows."""
         group, streams, columns = self.released.group, self.released.streams, self.shape[1]
         start, weights = self.start + rows.start * columns, (rows.stop - rows.start) * columns
-        count: NDArray[Any] = group.counts.unpack(streams.count[group.counts.piece(start, weights)], weights, start)
-        if count.dtype != np.uint8:
-            count = count.astype(np.int32)  # torch does little with uint16
+        count = group.counts.unpack(streams.count[group.counts.piece(start, weights)], weights, start)
         sums = None
         if group.sums is not None and streams.total is not None:
             sums = streams.total.view(group.sums.signed)[start : start + weights]

@@ -231,15 +231,22 @@ class ServerStation:
         else:
             streams = self.vault.decrypted(unmasking.group)
             found = Released.of(unmasking.group, streams, len(unmasking.survivors))
-        if found.violations:
-            return found.violations
+        if found.figures.violations:
+            return found.figures.violations
         group, hashes = found.group, found.streams.tile_hashes
         counts, sums = hashes.roots
         if self.post.archive is not None:
             keep_tile_hashes(self.post.archive / f"round-{self.plan.round}", group.gid, hashes)
         layer = self.finisher.layer(self.plan, found)
         return GroupResult(
-            group.gid, group.weights, found.survivors, counts, sums, found.unanimous, found.single, layer
+            group.gid,
+            group.weights,
+            found.survivors,
+            counts,
+            sums,
+            found.figures.unanimous,
+            found.figures.single,
+            layer,
         )
 
     def publish(self, without: Collection[Party] = ()) -> None:

@@ -86,9 +86,10 @@ class LayerPart:
 
 
 def write_layer(path: Path, parts: Sequence[LayerPart], metadata: Mapping[str, str]) -> None:
-    """Write one layer durably under `path`, complete or not at all.  Raises StorageError or DiskFull.
+    """Write one layer durably under `path`, complete or not at all.
 
-    Memory holds a tile, and the keep-masks as bits.
+    Memory holds a tile, and the keep-masks as bits.  Raises StorageError, DiskFull, or RecordDamaged for a part that
+    does not bring the values that it says.
     """
     parts = sorted(parts, key=lambda part: -part.dtype.itemsize)
     tensors = [(f"{part.name}.shape", "I64", (2,)) for part in parts]  # the widest stand first
@@ -104,9 +105,13 @@ def write_layer(path: Path, parts: Sequence[LayerPart], metadata: Mapping[str, s
                     file.write(np.array(part.shape, "<i8").data)
                 keeps = []
                 for part in parts:
+                    left = part.kept
                     for keep, values in part.tiles():
                         keeps.append(np.packbits(keep, bitorder="little"))
                         file.write(values.data)
+                        left -= values.size
+                    if left:
+                        raise RecordDamaged(f"{part.name} does not keep the {part.kept} weights that were counted")
                 for bits in keeps:
                     file.write(bits.data)
                 file.flush()

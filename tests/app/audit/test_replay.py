@@ -16,6 +16,7 @@ from fedspallm_secure.app.audit import replay_log
 from fedspallm_secure.app.audit.replay_book import Finding
 from fedspallm_secure.app.audit.sampling import Sample
 from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.rounds.vectors import Released
 from fedspallm_secure.app.stations.server_station import ServerStation
 from fedspallm_secure.crypto.signing import Ed25519Signer
 from fedspallm_secure.errors import FormatError, MissingInput, ReplayFailed, UsageError
@@ -260,6 +261,7 @@ def test_a_server_that_takes_another_step(tmp_path, monkeypatch):
         def lying(plan, released):
             if released.group.gid == 1:
                 released.streams.count[:40] = 0x11
+                released = Released.of(released.group, released.streams, released.survivors)
             return layer(plan, released)
 
         monkeypatch.setattr(found.server.model, "layer", lying)

@@ -158,7 +158,7 @@ def test_sums_give_the_plain_counts_and_means_within_half_a_step(seed):
     plan, base = group(), made_base(seed)
     layers = [made_layer(base, 100 * seed + number, 0.05) for number in range(len(NAMES))]
     released = Released.of(plan, add_up(plan, layers, base), len(layers))
-    assert released.violations == 0
+    assert released.figures.violations == 0
     sums, totals = released.matrix_sums(base), released.totals()
     counts = []
     for shape in SHAPES:
@@ -177,8 +177,8 @@ def test_sums_give_the_plain_counts_and_means_within_half_a_step(seed):
         assert bool((apart[kept] <= step[kept] / 2 + rounding).all())
         assert bool((totals[shape.name][~kept] == 0).all())
         counts += plain.count.reshape(-1).tolist()
-    assert released.unanimous == sum(c in (0, len(layers)) for c in counts)
-    assert released.single == counts.count(1)
+    assert released.figures.unanimous == sum(c in (0, len(layers)) for c in counts)
+    assert released.figures.single == counts.count(1)
 
 
 @pytest.mark.parametrize("strategy", list(Strategy))
@@ -223,10 +223,10 @@ def test_what_honest_members_cannot_add_up_to_is_noticed(where):
     plan, base = group(), made_base()
     layers = [made_layer(base, number, 0.05) for number in (1, 2)]
     streams = add_up(plan, layers, base)
-    assert Released.of(plan, streams, 2).violations == 0
+    assert Released.of(plan, streams, 2).figures.violations == 0
     spoil(streams, plan, where)
     released = Released.of(plan, streams, 2)
-    assert released.violations == 1
+    assert released.figures.violations == 1
     with pytest.raises(SumOutOfRange, match="R6: group 0: 1 sums are out of range"):
         released.matrix_sums(base)
 
@@ -241,7 +241,7 @@ def test_a_change_within_the_range_is_not_noticed_here_and_changes_the_mean():
     assert streams.total is not None
     streams.total.view(word(plan.sums).signed)[counts.index(3)] += 1 << 20
     released = Released.of(plan, streams, 3)
-    assert released.violations == 0
+    assert released.figures.violations == 0
     after = released.matrix_sums(base)
     assert any(not torch.equal(before[name].kept, after[name].kept) for name in before)  # type: ignore[arg-type]
 
@@ -251,9 +251,9 @@ def test_tiles_change_nothing(monkeypatch, strategy):
     plan, base = group(strategy=strategy), made_base()
     layers = [made_layer(base, number, 0.05) for number in range(len(NAMES))]
     streams = add_up(plan, layers, base)
-    whole = Released.of(plan, streams, len(layers))
+    whole = Released.of(plan, streams, len(layers)).figures
     monkeypatch.setattr(module, "_TILE", 2)
-    tiled = Released.of(plan, streams, len(layers))
+    tiled = Released.of(plan, streams, len(layers)).figures
     assert (tiled.violations, tiled.unanimous, tiled.single) == (0, whole.unanimous, whole.single)
     assert whole.unanimous > 0 and whole.single > 0
     counts, _ = read(plan, streams)
@@ -261,7 +261,7 @@ def test_tiles_change_nothing(monkeypatch, strategy):
         byte, shift = place // 2, 4 * (place % 2)
         old = int(streams.count[byte])
         streams.count[byte] = old & ~(15 << shift) & 255 | 15 << shift
-        assert Released.of(plan, streams, len(layers)).violations == 1, place
+        assert Released.of(plan, streams, len(layers)).figures.violations == 1, place
         streams.count[byte] = old
     assert counts == read(plan, streams)[0]
 
@@ -280,7 +280,9 @@ def test_rows_are_what_the_sums_come_to_and_weights_are_read_when_asked_for(stra
 
     for name, made in released.matrices().items():
         matrix = made(Asked(base[name].numpy()))
-        assert matrix.shape == tuple(base[name].shape) and matrix.members == len(layers)
+        assert matrix.shape == tuple(base[name].shape) and np.array_equal(
+            matrix.histogram, np.bincount(sums[name].count.reshape(-1), minlength=len(layers) + 1)
+        )
         count = sums[name].count
         for span in [slice(start, start + 1) for start in range(matrix.shape[0])] + [slice(0, matrix.shape[0])]:
             asked.clear()
