@@ -139,7 +139,8 @@ def _check_once(matrix: str, history: list[Release], base: str, epochs: int) -> 
     """Rules 1 and 2: one release for each base revision, and no more than `epochs` of them."""
     for release in history:
         if release.base == base:
-            raise DisclosureRefused(f"{matrix} was released at this base revision before, in round {release.round}")
+            before = f"in round {release.round}, whatever became of it"
+            raise DisclosureRefused(f"{matrix} was given into a sum from these weights before, {before}")
     if len(history) >= epochs:
         raise DisclosureRefused(f"{matrix} was released {len(history)} times, and the policy allows {epochs}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fedspallm_secure.crypto.encoding import canonical_json, fields, parse_canonical_json
-from fedspallm_secure.errors import FormatError, MissingInput
+from fedspallm_secure.errors import FormatError, MissingInput, UsageError
 from fedspallm_secure.storage.documents import read_own
 from fedspallm_secure.storage.files import disk_errors, is_folder, replace_private
 from fedspallm_secure.storage.home_folder import Identity, own_record
@@ -112,13 +112,24 @@ def anchor_folder(named: Path | None) -> Path:
         ) from None
 
 
-def prepare_anchors(named: Path | None) -> Path:
+def check_apart(folder: Path, *places: Path) -> None:
+    """Raise UsageError for a folder of anchors within one of these places: home and work folder."""
+    for place in places:
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise UsageError(
+                f"the folder for the anchor, {folder}, is in {place}: whoever puts that back puts back the anchor, too",
+                hint="name another folder under anchor in the configuration file, best on another disk",
+            )
+
+
+def prepare_anchors(named: Path | None, home: Path, data: Path) -> Path:
     """As `anchor_folder`; the usual one is made where it is not there yet, one that was named never is.
 
     It may be on a disk that is not there now, and what would then be made in its place would be on another one.
-    Raises MissingInput, DiskFull or StorageError.
+    Raises UsageError for one within home or work folder; MissingInput, DiskFull or StorageError.
     """
     folder = anchor_folder(named)
+    check_apart(folder, home, data)
     if named is None:
         with disk_errors(folder):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -146,7 +146,7 @@ def _where(error: RolledBack) -> str:
         return "noticed by P5"
     if "the server says" in text:
         return "noticed by the greeting"
-    return "noticed by the anchor" if "says that package" in text else "noticed at the start"
+    return "noticed by the anchor" if "and its anchor" in text else "noticed at the start"
 
 
 def _plays_on(found: Stations, party: str) -> str:

@@ -106,7 +106,7 @@ def test_a_base_revision_is_released_once():
     cohort = people("abcdefgh")
     ledger = Ledger((Release(MATRIX, base(1), 4, cohort),))
     for again in (cohort, people("stuvwxyz")):
-        with pytest.raises(DisclosureRefused, match="at this base revision before, in round 4"):
+        with pytest.raises(DisclosureRefused, match="from these weights before, in round 4"):
             check(ledger, again, number=1)
     check(ledger, cohort, number=2)
     ledger.check(OTHER, base(1), cohort, 0, epochs=MANY)

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import DiskFull, HostileFile, LimitExceeded, MissingInput, RecordDamaged, StorageError
+from fedspallm_secure.errors import (
+    DiskFull,
+    HostileFile,
+    LimitExceeded,
+    MissingInput,
+    RecordDamaged,
+    StorageError,
+    UsageError,
+)
 from fedspallm_secure.storage.anchor import Anchor, anchor_folder, prepare_anchors
 from fedspallm_secure.storage.home_folder import Identity, prepare_home
 from fedspallm_secure.storage.register import open_register
@@ -16,6 +24,11 @@ from tests.faults import count_points, every_point, failing, run_and_kill
 
 NORTH = Identity("lungs.example", Party("member", "north"))
 SOUTH = Identity("lungs.example", Party("member", "south"))
+
+
+def apart(folder: Path) -> tuple[Path, Path]:
+    """Home and work folder."""
+    return folder / "home", folder / "data"
 
 
 @pytest.fixture
@@ -113,9 +126,9 @@ def test_it_is_the_old_one_or_the_new_one_wherever_it_is_killed(anchor):
 
 def test_the_usual_place(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    assert prepare_anchors(None) == tmp_path / "state/fedprune/anchors"
+    assert prepare_anchors(None, *apart(tmp_path)) == tmp_path / "state/fedprune/anchors"
     assert (tmp_path / "state/fedprune/anchors").stat().st_mode & 0o777 == 0o700
-    assert prepare_anchors(None).is_dir()
+    assert prepare_anchors(None, *apart(tmp_path)).is_dir()
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     for nothing in ("", "relative"):  # the XDG specification: a relative one is ignored
         monkeypatch.setenv("XDG_STATE_HOME", nothing)
@@ -137,18 +150,18 @@ def test_a_place_that_cannot_be_made(tmp_path, monkeypatch):
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(StorageError):
-        prepare_anchors(None)
+        prepare_anchors(None, *apart(tmp_path))
 
 
 def test_a_place_that_was_named_is_never_made(tmp_path):
     """Its disk may not be there: then an anchor would be made beside it, and the home be taken for a new one."""
     named = tmp_path / "stick"
     with pytest.raises(MissingInput, match="is not there") as caught:
-        prepare_anchors(named)
+        prepare_anchors(named, *apart(tmp_path))
     assert "mounted" in caught.value.hint
     assert not named.exists()
     named.mkdir()
-    assert prepare_anchors(named) == anchor_folder(named) == named
+    assert prepare_anchors(named, *apart(tmp_path)) == anchor_folder(named) == named
 
 
 # The number that tells homes apart
@@ -186,3 +199,12 @@ def test_it_says_what_it_is(anchor):
         "home": "0000000000001234",
         "sequence": 7,
     }
+
+
+@pytest.mark.parametrize("inside", ["home", "data", "home/anchors", "link"])
+def test_an_anchor_is_not_where_it_would_be_put_back_with_the_home(tmp_path, inside):
+    for folder in ("home/anchors", "data"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data")
+    with pytest.raises(UsageError, match="whoever puts that back puts back the anchor, too"):
+        prepare_anchors(tmp_path / inside, *apart(tmp_path))

@@ -51,7 +51,7 @@ def import_from(post: Post, medium: Medium, progress: Progress) -> list[Imported
     outcomes = [_one(post, medium, found, progress) for found in medium.found]
     if all(outcome.state in {"other", "own"} for outcome in outcomes):
         others = sorted({str(outcome.bundle.recipient) for outcome in outcomes if outcome.bundle is not None})
-        raise ForeignBundle(f"nothing on {medium.name} is for {post.party}, but for {', '.join(others)}"[:1000])
+        raise ForeignBundle(f"{medium.name} is for {', '.join(others)}, and nothing on it for {post.party}"[:1000])
     return outcomes
 
 

@@ -1,12 +1,10 @@
 """A check of where the anchor of a home lies: apart from what it is held against, and where it can be written."""
 
-from pathlib import Path
-
 from fedspallm_secure.app.configuration.either import anchor_of
 from fedspallm_secure.app.service.doctor_machine import existing, is_writable
 from fedspallm_secure.app.service.findings import Findings, Patient, bad, good, note
 from fedspallm_secure.app.stations.anchoring import Anchoring
-from fedspallm_secure.storage.anchor import Anchor, anchor_folder, prepare_anchors
+from fedspallm_secure.storage.anchor import Anchor, anchor_folder, check_apart, prepare_anchors
 
 _FIRST = "the next start makes it; if home and work folder were put back from a copy, do not start, but enrol anew"
 
@@ -14,13 +12,9 @@ _FIRST = "the next start makes it; if home and work folder were put back from a 
 def anchor(patient: Patient) -> Findings:
     """Whether the anchor lies apart from home and work folder, can be written, and is not ahead of the home."""
     home, data, named = patient.home, patient.data, anchor_of(patient.config)
-    folder = anchor_folder(None) if named is None else prepare_anchors(named)
+    folder = anchor_folder(named) if named is None else prepare_anchors(named, home.path, data)
+    check_apart(folder, home.path, data)
     other = f"name another folder under anchor in {patient.config.file}"
-    inside = [what for what, place in (("home", home.path), ("data", data)) if _is_within(folder, place)]
-    if inside:
-        text = f"{folder} is in {' and '.join(inside)}: whoever puts that back puts back the anchor, too"
-        yield bad("anchor", text, other)
-        return
     if not is_writable(existing(folder)):
         yield bad("anchor", f"{existing(folder)} cannot be written", f"chown or chmod it, or {other}")
         return
@@ -35,7 +29,3 @@ def anchor(patient: Patient) -> Findings:
         shared = existing(folder).stat().st_dev == home.path.stat().st_dev
         aside = "; it is on the disk of the home, and of no use where the whole disk is put back" if shared else ""
         yield good("anchor", f"{found.path} can be written{aside}")
-
-
-def _is_within(folder: Path, place: Path) -> bool:
-    return folder.resolve().is_relative_to(place.resolve())

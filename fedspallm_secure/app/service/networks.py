@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -136,6 +137,7 @@ class Visiting(Network):
         self._once = once
         self._post, self._spool, self._server = post, post.spool, route.server
         self._live = live
+        self._heard = partial(live.contact, str(route.server))  # it has said something, if only that it refuses
         self._troubles: dict[str, FedSpaError] = {}  # by what cannot be done
         self._after = 0
         self._roster = post.home.trust.roster.hash  # under which packages are fetched
@@ -189,6 +191,7 @@ class Visiting(Network):
 
     async def _greet(self, courier: Courier) -> None:
         hello = await courier.hello()
+        self._heard()
         trust = self._post.home.trust
         if hello.roster_hash != trust.roster.hash:
             tell_rosters(hello.roster_version, trust.roster.version)
@@ -208,6 +211,7 @@ class Visiting(Network):
                 self.refused.tell(f"the server refused the {listed.type}", error)
             finally:
                 self._live.done(listed.digest)
+            self._heard()
             self._spool.departed(self._server, listed.digest)
         self._succeed("bring")
         self._brought = wanted
@@ -222,6 +226,7 @@ class Visiting(Network):
             self._roster, self._after, self._looked, self.refused = roster, 0, False, Refused()
         began, wait = time.monotonic(), _LONG_POLL if self._looked else 0
         listing = await courier.listing(self._after, wait)
+        self._heard()
         for digest in listing.again:
             if self._spool.undeparted(self._server, digest):
                 self.notify()
@@ -243,6 +248,7 @@ class Visiting(Network):
         show = self._shower("down", listed.type, listed.round, listed.group, listed.digest, listed.size)
         try:
             await courier.pull(listed, arrival, show)
+            self._heard()
         except PackageRefused as error:
             self.refused.tell(f"a package of type {listed.type} was refused", error)
             if isinstance(error, WrongRoster):
@@ -291,4 +297,3 @@ class Visiting(Network):
             reached = isinstance(gone, TransportError | TrustError)
             _log.info("the server is reached again" if reached else "the server takes and gives packages again")
             self._live.trouble("")
-        self._live.contact(str(self._server))

@@ -34,15 +34,16 @@ class Anchoring:
         self._compare(found, self._known)
         if not sole or found == self._known:
             return
+        anchor.write(self._known)
         if found is None and self._known:
             _log.warning(
-                "there was no anchor of this home at %s, though it has counted to %d: so it is after an upgrade, or "
-                "on a machine that it has moved to; but if home and work folder were put back from a copy, stop now, "
-                "have its certificate withdrawn, and enrol again in a new --home",
+                "there was no anchor of this home at %s, though it has counted to %d: so it is after an upgrade, on "
+                "a machine that it has moved to, for another user, or after `anchor`, HOME or XDG_STATE_HOME changed; "
+                "but if home and work folder were put back from a copy, stop now, have its certificate withdrawn, and "
+                "enrol again in a new --home",
                 anchor.path,
                 self._known,
             )
-        anchor.write(self._known)
 
     def check(self) -> None:
         """Raise RolledBack if the anchor is ahead, or was moved by somebody else; RecordDamaged, MissingInput."""
@@ -62,5 +63,7 @@ class Anchoring:
     def _compare(self, found: int | None, own: int) -> None:
         if found is not None and found > own:
             raise RolledBack(
-                f"{self._anchor.path} says that package {found} was made here; this home has made {own}", hint=_OLD
+                f"this home is older than what it has sent: it has counted to {own}, and its anchor, "
+                f"{self._anchor.path}, to {found}",
+                hint=_OLD,
             )

@@ -73,7 +73,7 @@ def open_station(
         if sole:
             stack.enter_context(sole_writer(home.path, _SERVICE_LOCK, _RUNS))
             stack.enter_context(sole_writer(data, hint=_RUNS))
-        apart = prepare_anchors(anchors)
+        apart = prepare_anchors(anchors, home.path, data)
         password = unlock(f"the keys of {home.party}")
         keys = Unlocking(password)
         signer = home.signer(keys.key(home.path / folder.SIGNING_KEY))

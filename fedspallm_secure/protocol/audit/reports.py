@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 TITLES: Final = {
     "V1": "root, policy, rosters and the log's key belong together",
-    "V2": "checkpoints are signed, cosigned and of one history",
+    "V2": "checkpoints are signed, cosigned as the policy asks, if there is one, and of one history",
     "V3": "all entries are there",
     "V4": "every entry is signed by who acted",
     "V5": "rounds follow the rules of order",

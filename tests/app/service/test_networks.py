@@ -17,7 +17,7 @@ from fedspallm_secure.app.service.server import _Loop as ServerLoop
 from fedspallm_secure.app.service.shelf import Shelf
 from fedspallm_secure.app.service.visits import Visits
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import LimitExceeded, Unreachable, WrongRoster
+from fedspallm_secure.errors import ConnectionBroken, LimitExceeded, Unreachable, WrongRoster
 from fedspallm_secure.storage.home import Unlocking, open_home
 from fedspallm_secure.storage.home_folder import TLS_KEY
 from fedspallm_secure.transport.client import Manners
@@ -179,6 +179,19 @@ def test_trouble_with_one_thing_stays_while_another_goes_well(visiting, monkeypa
     visiting.start()
     until(lambda: len(visiting.courier.listings) > 5)
     assert isinstance(visiting.trouble, LimitExceeded)
+
+
+def test_a_look_at_an_empty_outbox_is_no_contact(visiting, monkeypatch):
+    """While the server is away, though nothing is to be brought."""
+    monkeypatch.setattr(networks, "_POLL", 0.02)
+    visiting.start()
+    until(lambda: visiting.idle)
+    assert visiting._live.snapshot()["contacts"].keys() == {str(SERVER)}
+    visiting.courier.fail["listing"] = ConnectionBroken("it is away")
+    until(lambda: visiting.trouble)
+    last = visiting._live.snapshot()["contacts"]
+    time.sleep(0.3)  # fifteen looks
+    assert visiting._live.snapshot()["contacts"] == last
 
 
 def test_a_server_that_does_not_wait_is_not_asked_all_the_time(visiting):
