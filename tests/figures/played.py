@@ -62,10 +62,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Before:
-    """How everything was before an action.  points: the calls in it."""
+    """How everything was before an action.  now: the time then; points: the calls in it."""
 
     action: Action
     folder: Path
+    now: int
     carried: tuple[Carried, ...]
     points: tuple[Point, ...]
 
@@ -83,6 +84,7 @@ class Recording:
         _copy(one.folder, folder)
         found = Stations(folder, new=False, setting=self.scene.setting)
         found.carried = list(one.carried)
+        found.now = one.now  # and not the time of this copy: a figure may take longer than a stage does
         try:
             yield found
         finally:
@@ -103,10 +105,11 @@ def record(folder: Path, scene: Scene, seed: int, parties: Collection[str] | Non
                 if scene.abort and abort < 0 and played.server.station is not None:
                     abort, action = 1 << 30, Action(HUB, "abort")
                 one = _keep(folder, played, action, len(found.before)) if action.party in kept else None
+                now = played.now
                 points, acted = _act(played, action)
                 done += acted
                 if one is not None and points:
-                    found.before.append(Before(action, one, tuple(played.carried), points))
+                    found.before.append(Before(action, one, now, tuple(played.carried), points))
                 elif one is not None:
                     shutil.rmtree(one)
                 played.see(action)

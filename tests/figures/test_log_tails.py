@@ -30,6 +30,7 @@ class Eager(Writing):
         super().run(report)
 
 
+@pytest.mark.slow
 def test_who_acknowledges_too_early_fails_the_figure(monkeypatch):
     monkeypatch.setattr(log_tails, "Writing", Eager)
     assert run(Task(SERVICE, 0, 6))[1]

@@ -6,6 +6,7 @@ from tests.app.audit.forgeries import CASES, FORGERIES
 from tests.figures.planted import figures
 
 
+@pytest.mark.slow
 def test_forgeries_are_found_by_the_commands():
     found = figures([(step, forgeries[0]) for step, forgeries in FORGERIES.items()])
     assert found["failures"] == [] and found["counts"]["forgeries"] == 8

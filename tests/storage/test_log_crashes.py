@@ -86,7 +86,8 @@ def scene(request, tmp_path):
     return Scene(tmp_path / "scene", request.param)
 
 
-@pytest.mark.parametrize("scene", ["first", pytest.param("a full one", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("scene", ["first", "a full one"], indirect=True)
 def test_publishing_killed_at_every_call(scene):
     points = every_point(scene.publishing())
     assert {call for _, call, _ in points} >= {"open", "write", "fsync", "replace"}
