@@ -27,8 +27,7 @@ _MAGNITUDE: Final = 0x7FFFFFFF  # 31 bits of a float32, in the order of the numb
 _LOWER: Final = 16
 COUNT_SHIFT: Final = 1 << 32  # all magnitudes lie below it, so C always outranks the importance
 
-
-Tile = tuple[Keep, NDArray[np.float32]]
+Tile = tuple[Keep, NDArray[np.float32]]  # the keep-mask of some rows, and the values of what stays in them
 
 
 class BaseMatrix(Protocol):
@@ -36,11 +35,9 @@ class BaseMatrix(Protocol):
 
     def weights(self, rows: slice) -> NDArray[np.float32]:
         """Some of its rows: (rows, in)."""
-        ...
 
     def kept(self, rows: slice) -> Keep | None:
         """Which weights of these rows earlier rounds kept, (rows, in); None where they kept all."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,35 +57,33 @@ class BaseArrays:
 
 
 class SummedRows(Protocol):
-    """Some rows of what was summed.
-
-    count: (rows, columns) integers, C; before: (rows, columns), False where an earlier round dropped a weight, or None.
-    """
+    """Some rows of what was summed."""
 
     @property
-    def count(self) -> NDArray[Any]: ...  # noqa: D102
+    def count(self) -> NDArray[Any]:
+        """C: (rows, columns) integers."""
+
     @property
-    def before(self) -> Keep | None: ...  # noqa: D102
+    def before(self) -> Keep | None:
+        """(rows, columns), False where an earlier round dropped a weight; None where none did."""
 
     def average(self, places: Places) -> NDArray[np.float32]:
         """W_g, and W_dense where C = 0, of the weights at these places, ascending, of the rows in row-major order."""
-        ...
 
 
 class SummedMatrix(Protocol):
-    """What was summed of one matrix.
-
-    shape: (out, in); histogram: how many weights have each C, from 0 to the number of members, (members + 1,) int64.
-    """
+    """What was summed of one matrix."""
 
     @property
-    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
+
     @property
-    def histogram(self) -> NDArray[np.int64]: ...  # noqa: D102
+    def histogram(self) -> NDArray[np.int64]:
+        """How many weights have each C, from 0 to the number of members: (members + 1,)."""
 
     def rows(self, rows: slice) -> SummedRows:
         """Some of its rows, in memory from now on."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -407,6 +407,27 @@ def test_tensors_of_any_kind_are_copied_piece_by_piece(tmp_path, monkeypatch, pi
         assert torch.equal(copy.reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8)), name
 
 
+def test_every_shard_is_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.add(os.fstat(file).st_ino))
+    publish = files.publish
+
+    def published(work: Path, path: Path) -> None:
+        if path.name == "out":
+            shards = list(work.glob("*.safetensors"))
+            assert len(shards) > 1 and {shard.stat().st_ino for shard in shards} <= flushed
+        publish(work, path)
+
+    monkeypatch.setattr(files, "publish", published)
+    assert (written(tmp_path, 100) / INDEX).exists()
+
+
+def test_a_dtype_that_nobody_knows_the_width_of_is_refused(tmp_path, monkeypatch):
+    monkeypatch.delitem(reader.BITS, "F32")
+    with pytest.raises(ForeignFile, match="has an unknown dtype, F32"):
+        Checkpoint.open(model(tmp_path))
+
+
 @pytest.mark.parametrize("more", [-1, 1])
 def test_too_few_or_too_many_values_are_no_tensor(tmp_path, more):
     source = Checkpoint.open(model(tmp_path / "source"))

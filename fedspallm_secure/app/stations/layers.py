@@ -22,14 +22,14 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.pruning.keepmasks import unpack_bits
 from fedspallm_secure.pruning.patterns import NofM, Pattern, parse_target
 from fedspallm_secure.pruning.strategies import Group
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, Pruned
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, PackedMatrix
 from fedspallm_secure.storage.files import disk_errors
 
 _TILE = 1 << 18  # weights that are read at once
 _WORD = np.dtype("<f4")
 
 
-def encode_layer(group: GroupPlan, matrices: Mapping[str, Pruned]) -> Iterator[memoryview]:
+def encode_layer(group: GroupPlan, matrices: Mapping[str, PackedMatrix]) -> Iterator[memoryview]:
     """The body of a package `layer`, in parts that are used up before the next one is made.
 
     matrices: by checkpoint name, each asked for once, of the shapes of the group; what stands where a weight is dropped
@@ -93,12 +93,12 @@ def _fill(source: BinaryIO, array: NDArray[Any], shape: MatrixShape) -> None:
         rest = rest[len(part) :]
 
 
-def digest_of(group: GroupPlan, matrices: Mapping[str, Pruned]) -> str:
+def digest_of(group: GroupPlan, matrices: Mapping[str, PackedMatrix]) -> str:
     """The layer digest, hex (SPEC section 16.4).  matrices: as for `encode_layer`."""
     return layer_digest((shape, *_hashes(_of_shape(matrices[shape.name], shape))) for shape in group.matrices)
 
 
-def _hashes(matrix: Pruned) -> tuple[bytes, bytes]:
+def _hashes(matrix: PackedMatrix) -> tuple[bytes, bytes]:
     hasher = hashlib.sha256()
     for keep, kept in matrix.tiles():
         values = np.zeros(keep.size, _WORD)
@@ -150,7 +150,7 @@ def _is_pruned(keep: Tensor, pattern: Pattern, compare: Group, frozen: Tensor | 
     return bool((kept == (size - frozen.reshape(-1, size).sum(dim=1)).clamp(max=most)).all())
 
 
-def _of_shape(matrix: Pruned, shape: MatrixShape) -> Pruned:
+def _of_shape(matrix: PackedMatrix, shape: MatrixShape) -> PackedMatrix:
     """The matrix.  Raises ValueError for one of another shape."""
     if matrix.shape != (shape.rows, shape.columns):
         raise ValueError(f"{shape.name} is {shape.rows} x {shape.columns}, and not {matrix.shape}")

@@ -53,21 +53,21 @@ class LayerMatrix:
 
     def tiles(self) -> Iterator[tuple[Keep, NDArray[np.float32]]]:
         """Up to TILE weights after the other: which of them are kept, and the values of those."""
-        keep, weight = self.keep.cpu().reshape(-1).numpy(), self.weight.detach().cpu().float().reshape(-1).numpy()
-        for start in range(0, keep.size, TILE):
-            some = keep[start : start + TILE]
-            yield some, weight[start : start + TILE][np.flatnonzero(some)]
+        return _tiles(self.keep, self.weight.detach().cpu().float().reshape(-1).numpy())
 
 
-class Pruned(Protocol):
-    """A pruned matrix, in memory or on disk, as `LayerMatrix` describes it."""
+class PackedMatrix(Protocol):
+    """A pruned matrix to be sent or hashed, in memory or on disk."""
 
     @property
-    def shape(self) -> tuple[int, int]: ...  # noqa: D102
+    def shape(self) -> tuple[int, int]:
+        """(out, in)."""
 
-    def bits(self) -> NDArray[np.uint8]: ...  # noqa: D102
+    def bits(self) -> NDArray[np.uint8]:
+        """The keep-mask, eight weights a byte."""
 
-    def tiles(self) -> Iterator[tuple[Keep, NDArray[np.float32]]]: ...  # noqa: D102
+    def tiles(self) -> Iterator[tuple[Keep, NDArray[np.float32]]]:
+        """Some weights after the other: which of them are kept, and the values of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +129,20 @@ def save_layer(path: Path, matrices: Mapping[str, LayerMatrix], metadata: Mappin
 
 def _part(name: str, matrix: LayerMatrix) -> LayerPart:
     def tiles() -> Iterator[tuple[Keep, NDArray[Any]]]:
-        keep = matrix.keep.cpu().reshape(-1).numpy()
         if matrix.weight.device.type == "cpu":
-            words = _words(matrix.weight)
-            for start in range(0, keep.size, TILE):
-                some = keep[start : start + TILE]
-                yield some, words[start : start + TILE][np.flatnonzero(some)]
-        else:
-            yield keep, _words(matrix.weight[matrix.keep].cpu())  # half the bytes to move, and no search on the CPU
+            yield from _tiles(matrix.keep, _words(matrix.weight))
+        else:  # half the bytes to move, and no search on the CPU
+            yield matrix.keep.cpu().reshape(-1).numpy(), _words(matrix.weight[matrix.keep].cpu())
 
     return LayerPart(name, matrix.shape, count_kept(matrix.keep), tiles, matrix.weight.dtype)
+
+
+def _tiles(keep: Tensor, values: NDArray[Any]) -> Iterator[tuple[Keep, NDArray[Any]]]:
+    """Up to TILE weights after the other: which of them are kept, and those of the values.  values: flat, of all."""
+    bits = keep.cpu().reshape(-1).numpy()
+    for start in range(0, bits.size, TILE):
+        some = bits[start : start + TILE]
+        yield some, values[start : start + TILE][np.flatnonzero(some)]
 
 
 def _words(weight: Tensor) -> NDArray[Any]:

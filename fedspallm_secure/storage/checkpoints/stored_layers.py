@@ -17,7 +17,7 @@ from fedspallm_secure.storage.checkpoints.pieces import DTYPES, StoredTensor, st
 
 @dataclass(frozen=True)
 class StoredMatrix:
-    """One pruned matrix on disk: `layers.Pruned`.  shape: (out, in)."""
+    """One pruned matrix on disk: `layers.PackedMatrix`.  shape: (out, in)."""
 
     shape: tuple[int, int]
     _keep: StoredTensor
