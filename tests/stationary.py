@@ -30,6 +30,7 @@ from fedspallm_secure.app.stations.witness_station import WitnessStation
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FedSpaError, PackageRefused, TrustError
 from fedspallm_secure.protocol.offers import Offer
+from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.rounds.groups import GroupPlan, MatrixShape
 from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan
@@ -81,6 +82,9 @@ class TinyModel:
     def bases(self, gids):
         return tiny_bases(gids, len(self.done))
 
+    def origin(self):
+        return DIGEST
+
     def layer(self, plan: Plan, released: Released) -> str:
         counts = released.group.counts.unpack(released.streams.count, released.group.weights)
         keep(self.folder / f"sum-{plan.round}-{released.group.gid}.json", counts.tolist())
@@ -96,6 +100,18 @@ class TinyModel:
 
     def files(self):
         return [{"name": path.name, "size": 1, "sha256": DIGEST} for path in sorted(self.folder.glob("body-*"))]
+
+
+def an_offer(
+    bundle: Prekeys | str,
+    policy: Policy | None = None,
+    layers: int = 0,
+    software: str = "test/1",
+    model: str = DIGEST,
+) -> Offer:
+    """What a member offers, with the tiny model unless it is another.  bundle: of prekeys, or its digest, hex."""
+    digest = bundle if isinstance(bundle, str) else bundle.statement.digest.hex()
+    return Offer(software, layers, digest, model, policy or Policy(SERVER, 1))
 
 
 def tiny_bases(gids, done: int) -> dict[int, LayerBase]:
@@ -309,7 +325,7 @@ class Stations:
         bundle = station.bundle
         with station.post.at_once():
             station.post.send("prekeys", SERVER, [bundle.encode()])
-            station.post.send("offer", SERVER, [Offer("test/1", 0, bundle.statement.digest.hex()).encode()])
+            station.post.send("offer", SERVER, [an_offer(bundle, station.policy, model=self.model.origin()).encode()])
 
     # What happens
 

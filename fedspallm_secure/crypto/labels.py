@@ -45,6 +45,7 @@ class Label(Enum):
     DIGEST_NOTE_KEY = "fsps/1/digest/note-key"
     DIGEST_CIPHER_KEY = "fsps/1/digest/cipher-key"
     DIGEST_BASE = "fsps/1/digest/base"
+    DIGEST_MODEL = "fsps/1/digest/model"
     DIGEST_LAYER = "fsps/1/digest/layer"
     DIGEST_SAMPLING = "fsps/1/digest/sampling"
     DIGEST_SIGNING_KEY = "fsps/1/digest/signing-key"

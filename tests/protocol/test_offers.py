@@ -1,12 +1,14 @@
 """Offers, and the names of programs (SPEC sections 16, 16.2 and 17, P14)."""
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedspallm_secure import SOFTWARE
 from fedspallm_secure.crypto.encoding import canonical_json
-from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import FormatError, UsageError
 from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.policy import Policy
@@ -14,17 +16,86 @@ from fedspallm_secure.protocol.software import is_software, is_trusted
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.protocol.rounds.altering import HEX, faults, near, refuses
 
-VALUE = {"v": 1, "software": "fedspallm-secure/0.1.0", "layers": 12, "bundle": HEX}
 SERVER = Party.parse("server/hub")
+POLICY = {
+    "colluders": 2,
+    "profiles": ["three-trip", "two-trip-witnessed"],
+    "least_cohort": 4,
+    "witnesses": ["notary", "registrar"],
+    "dishonest": 1,
+    "beacons": ["notary"],
+    "upload_limit": 1 << 40,
+    "horizon": 86_400,
+    "counts_to": ["auditor", "server"],
+    "pinned_base": True,
+    "epochs": 16,
+    "software": ["fedspallm-secure/0.1"],
+    "pruners": ["sparsegpt", "wanda"],
+    "key_holders": ["vault"],
+    "sample": [1, 10],
+}
+VALUE = {
+    "v": 1,
+    "software": "fedspallm-secure/0.1.0",
+    "layers": 12,
+    "bundle": HEX,
+    "model": "cd" * 32,
+    "spent": False,
+    "policy": POLICY,
+}
+
+
+def parse(body):
+    return Offer.parse(body, SERVER)
 
 
 def test_an_offer_says_what_the_specification_lists_and_reads_back():
-    offer = Offer("fedspallm-secure/0.1.0", 12, HEX)
-    expected = b'{"bundle":"%s","layers":12,"software":"fedspallm-secure/0.1.0","v":1}' % HEX.encode()
-    assert offer.encode() == expected == canonical_json(VALUE)
-    assert Offer.parse(expected) == offer
+    policy = Policy(
+        SERVER,
+        2,
+        profiles=frozenset({Profile.THREE_TRIP, Profile.WITNESSED}),
+        least_cohort=4,
+        witnesses=("notary", "registrar"),
+        dishonest=1,
+        beacons=("notary",),
+        horizon=86_400,
+        counts_to=frozenset({Role.SERVER, Role.AUDITOR}),
+        software=frozenset({"fedspallm-secure/0.1"}),
+        pruners=frozenset({"wanda", "sparsegpt"}),
+        key_holders=frozenset({"vault"}),
+    )
+    offer = Offer("fedspallm-secure/0.1.0", 12, HEX, "cd" * 32, policy)
+    assert offer.encode() == canonical_json(VALUE)
+    assert parse(offer.encode()) == offer
     for layers in (0, 4_096):
-        assert Offer.parse(canonical_json({**VALUE, "layers": layers})).layers == layers
+        assert parse(canonical_json({**VALUE, "layers": layers})).layers == layers
+
+
+def test_every_rule_of_a_policy_is_in_the_offer_but_whom_it_obeys():
+    assert {field.name for field in dataclasses.fields(Policy)} - {"server"} == POLICY.keys()
+    assert Policy.from_dict(Policy(SERVER, 1).to_dict(), SERVER) == Policy(SERVER, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "bad"),
+    [
+        ("profiles", ["none"]),
+        ("profiles", [[]]),
+        ("counts_to", ["everybody"]),
+        ("witnesses", ["registrar", "notary"]),
+        ("dishonest", 3),
+        ("software", ["fedspallm-secure"]),
+        ("pruners", ["wanda", "wanda"]),
+        ("pruners", ["magnitude of them"]),
+        ("sample", [1]),
+        ("sample", [1, 2, 3]),
+        ("sample", ["1", "10"]),
+        ("horizon", -1),
+    ],
+)
+def test_another_policy_is_refused(rule, bad):
+    with pytest.raises(FormatError):
+        parse(canonical_json({**VALUE, "policy": {**POLICY, rule: bad}}))
 
 
 @pytest.mark.parametrize(
@@ -43,24 +114,24 @@ def test_an_offer_says_what_the_specification_lists_and_reads_back():
 )
 def test_other_offers_are_refused(value):
     with pytest.raises(FormatError):
-        Offer.parse(canonical_json(value))
+        parse(canonical_json(value))
 
 
 def test_one_spelling():
     for body in (canonical_json(VALUE) + b"\n", canonical_json(VALUE).replace(b":", b": "), b"", b"\xff"):
         with pytest.raises(FormatError):
-            Offer.parse(body)
+            parse(body)
 
 
 @given(near(VALUE))
 def test_any_json_is_an_offer_or_refused(value):
-    refuses(Offer.parse, canonical_json(value))
+    refuses(parse, canonical_json(value))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused(data):
     with pytest.raises(FormatError):
-        Offer.parse(data)
+        parse(data)
 
 
 def test_what_this_program_calls_itself_has_the_form():

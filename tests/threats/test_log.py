@@ -17,7 +17,6 @@ from fedspallm_secure.protocol.audit.policies import make_policy
 from fedspallm_secure.protocol.audit.reports import Given
 from fedspallm_secure.protocol.audit.verification import verify_log
 from fedspallm_secure.protocol.limits import CLOCK_SKEW
-from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.protocol.rounds.survivors import ListedGroup, SurvivorList
@@ -26,7 +25,7 @@ from fedspallm_secure.storage.home import open_home
 from fedspallm_secure.storage.log_folder import FolderLog
 from tests.app.audit.real_log import played, read
 from tests.app.service.stages import drive
-from tests.stationary import HUB, SERVER, Action, stations
+from tests.stationary import HUB, SERVER, Action, an_offer, stations
 from tests.threats.test_real_rounds import bundle_of
 
 WITNESSES = ("wyn", "xan", "yva")
@@ -378,7 +377,7 @@ def test_prekeys_that_come_again_after_they_were_dropped(tmp_path):
         with station.post.at_once():
             for bundle in (*others, first):
                 station.post.send("prekeys", SERVER, [bundle.encode()])
-                offer = Offer("test/1", 0, bundle.statement.digest.hex())
+                offer = an_offer(bundle, station.policy)
                 station.post.send("offer", SERVER, [offer.encode()])
         found.wait()
         assert failures(found) == []

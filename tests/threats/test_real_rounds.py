@@ -24,7 +24,6 @@ from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.key_records import prekeys_from
 from fedspallm_secure.errors import DiskFull, LimitExceeded, PlanDeclined, RunLocked
-from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.protocol.rounds.member_own import PrivacyLeft
 from fedspallm_secure.protocol.rounds.member_state import State
@@ -42,7 +41,7 @@ from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.wire import Hello, Listing
 from tests.ceremony import FEDERATION, PASSWORD
 from tests.ground import make_ground
-from tests.stationary import DIGEST, HUB, SERVER, Action, Stations, keep, stations
+from tests.stationary import DIGEST, HUB, SERVER, Action, Stations, an_offer, keep, stations
 
 NORTH = Party("member", "north")
 
@@ -50,7 +49,7 @@ NORTH = Party("member", "north")
 def offer(found, name, layers=0, bundle=""):
     station = found.members[name]
     with station.post.at_once():
-        body = Offer("test/1", layers, bundle or station.bundle.statement.digest.hex()).encode()
+        body = an_offer(bundle or station.bundle, station.policy, layers).encode()
         station.post.send("offer", SERVER, [body])
 
 
@@ -115,7 +114,7 @@ def loop_of(found, name):
         for group in due:
             contribute(group)
 
-    bench = SimpleNamespace(layers_offered=lambda: 0, prune=prune)
+    bench = SimpleNamespace(offer=an_offer, prune=prune)
     station = found.members[name]
     return _Loop(station.post, station, bench, None, Live(found.folder / f"{name}.live"), Stop(), False)
 

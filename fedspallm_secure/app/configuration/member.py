@@ -87,7 +87,8 @@ class Budget(Section):
 
 
 class Policy(Section):
-    """What you insist on. A plan that breaks a rule is declined, and nothing of yours is sent."""
+    """What you insist on. A plan that breaks a rule is declined, and nothing of yours is sent. The server is told these
+    rules when you offer to take part, so that it begins no round that you would decline."""
 
     colluders: Annotated[int, by(whole(0, PARTIES_LIMIT))] = said(
         1, "Members, of the whole federation, that may work with the server unnoticed."

@@ -6,7 +6,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.configuration.member import MemberConfig, read_member
 from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.progress import Progress
@@ -34,7 +33,6 @@ from fedspallm_secure.app.stations.opening import Unlock, check_role, open_stati
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError, PlanRefused, UsageError
-from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
@@ -221,10 +219,12 @@ class _Loop:
         renewed(post, self._watch)
         station.renew()
         bundle = station.bundles.newest
-        offer = Offer(SOFTWARE, self._bench.layers_offered(), bundle.statement.digest.hex())
-        roster = post.trust.roster.hash  # an offer that was made under another one does not open any more
-        made = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software, "roster": roster}
-        made["config"] = self._config  # a server that waits for a declined plan to be mended learns it by that
+        offer = self._bench.offer(bundle.statement.digest.hex(), station.policy)
+        made = {
+            "offer": hashlib.sha256(offer.encode()).hexdigest(),
+            "roster": post.trust.roster.hash,  # an offer that was made under another one does not open any more
+            "config": self._config,  # a server that waits for a declined plan to be mended learns it by that
+        }
         if post.journal.recall("offered", "*") == made:
             return
         with post.at_once():

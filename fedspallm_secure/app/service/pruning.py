@@ -4,12 +4,14 @@ Models and texts are opened when they are needed first, and stay open.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.calibration import Tokenizer, Tokens, calibration_windows, check_seqlen
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.inspection import estimate_cost, measure_rate
@@ -24,9 +26,11 @@ from fedspallm_secure.app.stations.revisions import Revisions
 from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
 from fedspallm_secure.crypto.draws import seed_bytes
 from fedspallm_secure.errors import OutOfMemory, PlanRefused, UsageError
+from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.pruning.patterns import parse_target
 from fedspallm_secure.pruning.pruners import LocalSpec, Pruner
 from fedspallm_secure.storage.checkpoints.noised import NoisedStatistic
@@ -85,6 +89,16 @@ class Bench:
             if budget.minutes:
                 layers = max(1, min(layers, int(most * budget.minutes * _SECONDS / max(cost.seconds, 1e-9))))
         return 0 if layers == most else layers
+
+    def offer(self, bundle: str, policy: Policy) -> Offer:
+        """What the server is told of this member.  bundle: digest of the prekeys to use, hex.
+
+        The first time the whole model is read.  Raises OutOfMemory where not even one layer fits.
+        """
+        spent = False
+        if self.model.privacy is not None:
+            spent, policy = self.model.privacy().releases < 1, replace(policy, pruners=frozenset({PRIVATE_PRUNER}))
+        return Offer(SOFTWARE, self.layers_offered(), bundle, self.model.revisions.origin(), policy, spent)
 
     @staticmethod
     def task(round: int) -> str:

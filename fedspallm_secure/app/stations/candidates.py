@@ -61,8 +61,16 @@ class Candidates:
     def on_offer(self, sender: Party, offer: Offer) -> None:
         """The newest offer of a member counts."""
         count = self._post.journal.recall("offer", sender.id, {}).get("count", 0) + 1
-        value = {"layers": offer.layers, "bundle": offer.bundle, "software": offer.software, "at": self._post.now()}
-        value["count"] = count  # so that a later one is known, also in the same second
+        value = {
+            "layers": offer.layers,
+            "bundle": offer.bundle,
+            "software": offer.software,
+            "model": offer.model,
+            "spent": offer.spent,
+            "policy": offer.policy.to_dict(),
+            "at": self._post.now(),
+            "count": count,  # so that a later one is known, also in the same second
+        }
         self._post.remember("offer", sender.id, value)
 
     def on_prekeys(self, sender: Party, bundle: Prekeys) -> None:

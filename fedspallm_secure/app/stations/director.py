@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from fedspallm_secure.app.rounds.costs import cost_of
 from fedspallm_secure.app.rounds.wire import Parcel
-from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
-from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
+from fedspallm_secure.app.stations.agenda import Agenda
+from fedspallm_secure.app.stations.candidates import Candidates
 from fedspallm_secure.app.stations.cipher_keys import drop_keys, keep_key, use_key
-from fedspallm_secure.app.stations.declines import decline_text, declines_kind, note_decline, nothing_more_comes
-from fedspallm_secure.app.stations.encrypted_rounds import find_key
+from fedspallm_secure.app.stations.convening import Ready, Waiting, convene
+from fedspallm_secure.app.stations.declines import note_decline, nothing_more_comes
 from fedspallm_secure.app.stations.finishing import Model
-from fedspallm_secure.app.stations.handed_in import note_handed_in, why_no_sum
-from fedspallm_secure.app.stations.holding_back import go_on, hold_back, why_held_back
+from fedspallm_secure.app.stations.handed_in import note_handed_in
+from fedspallm_secure.app.stations.holding_back import go_on, hold_back
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
 from fedspallm_secure.app.stations.scribe import Scribe
@@ -30,9 +30,7 @@ from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.prekeys import Prekeys
 from fedspallm_secure.protocol.receiving import Awaited
-from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.messages import Incoming
-from fedspallm_secure.protocol.rounds.openings import PrekeyUse
 from fedspallm_secure.protocol.rounds.plan_bodies import PastDeal
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.server import Server
@@ -113,7 +111,7 @@ class Director:
             sender, body = opened.head.context.sender, bytes(opened.body)
             match parcel.type:
                 case "offer":
-                    self.candidates.on_offer(sender, Offer.parse(body))
+                    self.candidates.on_offer(sender, Offer.parse(body, self.post.party))
                 case "prekeys":
                     self.candidates.on_prekeys(sender, Prekeys.parse(body))
                 case "cipher-key":
@@ -230,30 +228,11 @@ class Director:
             return self._wait(f"no round can begin: {error}; {error.hint}")
 
     def _try(self) -> bool:
-        agenda, progress, layers = self.agenda, self._progress, self.model.layers
-        budgets = self.candidates.budgets(layers)
-        if budgets is None:
-            return self._wait(self.candidates.waiting)
-        draft = draft_of(agenda, progress["number"] + 1, layers, budgets, self.model.bases)
-        if draft is None:
-            self.done = True
-            return self._wait("all rounds are done")
-        if reason := why_no_sum(self.post, draft.groups):
-            return self._wait(reason, given_up=True)
-        if progress["failed"] >= agenda.attempts:
-            last = decline_text(self.post.journal.recall_all(declines_kind(self.post.journal.last_round())))
-            text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
-            text += f"; {last}" if last else ""
-            return self._wait(text, given_up=True)
-        if reason := why_held_back(self.post, agenda):
-            return self._wait(reason)
-        key = find_key(self.post, agenda, draft.groups) if agenda.key_holder else None
-        if isinstance(key, str):
-            return self._wait(key)
-        bundles, absent = self.candidates.survey(budgets)
-        if absent:
-            return self._wait(absence_text(absent))
-        self._begin(agenda if key is None else agenda.encrypted(key), draft, bundles, key)
+        found = convene(self.post, self.agenda, self.model, self.candidates, self._progress)
+        if isinstance(found, Waiting):
+            self.done = self.done or found.done
+            return self._wait(found.text, found.given_up)
+        self._begin(found)
         return True
 
     def _wait(self, text: str, given_up: bool = False) -> bool:
@@ -270,31 +249,30 @@ class Director:
         found: dict[str, Any] = self.post.journal.recall("progress", "*", _BEGINNING)
         return found
 
-    def _begin(self, agenda: Agenda, draft: Draft, bundles: Bundles, key: CipherKey | None) -> None:
-        now, journal, progress = self.post.now(), self.post.journal, self._progress
-        uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
-        previous = None if progress["previous"] == NONE else progress["previous"]
-        plan = plan_of(agenda, draft, journal.last_round() + 1, uses, self.post.trust, previous, now, key)
+    def _begin(self, ready: Ready) -> None:
+        journal, plan, key = self.post.journal, ready.plan, ready.key
         cost = cost_of(plan.groups)
         history = {
             id: [PastDeal.from_dict(deal) for deal in deals] for id, deals in journal.recall_all("deals").items()
         }
         with self.post.at_once():
-            for bundle, _ in bundles.values():
+            for bundle, _ in ready.bundles.values():
                 self.scribe.prekeys(bundle)
             vault = self._vault(plan.round)
             station = ServerStation.open(self.post, self._own, plan, vault, self.model, self.scribe)
-            mine = {id: bundle for id, (bundle, _) in bundles.items()}
+            mine = {id: bundle for id, (bundle, _) in ready.bundles.items()}
             station.say(station.machine.invite(mine, history=history, cipher_key=key))
             if key is not None:
                 use_key(self.post, key)
             for use in plan.prekeys:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
-            self.post.remember("opened", str(plan.round), now)
+            self.post.remember("opened", str(plan.round), self.post.now())
             if journal.recall("members", "*") is None:
-                self.post.remember("members", "*", dict(draft.sampling.budgets))
+                self.post.remember("members", "*", dict(plan.sampling.budgets))
             self.post.forget("given up", "*")
             go_on(self.post)
         self.station, self.waiting = station, ""
         self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
-        self.post.spool.discard(progress["round"] or plan.round - 1)  # who was away may still fetch the last result
+        self.post.spool.discard(
+            self._progress["round"] or plan.round - 1
+        )  # who was away may still fetch the last result

@@ -37,6 +37,9 @@ class Model(Finisher, Protocol):
     def bases(self, gids: Collection[int]) -> Mapping[int, LayerBase]:
         """The layers as the next round starts from them."""
 
+    def origin(self) -> str:
+        """Digest of the model before any round, hex.  The first time the whole model is read."""
+
     def complete(self, plan: Plan, result: Result, proof: Mapping[str, object]) -> None:
         """A round has its result: its layers are what the next one starts from.  Again for the same round: nothing.
 

@@ -4,7 +4,8 @@ An end that the server announces proves nothing to them, so a round that failed 
 had no part in it.  What is kept here saves everybody a round that cannot give a sum.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from fedspallm_secure.app.stations.post import Post
@@ -35,6 +36,13 @@ def note_handed_in(post: Post, machine: ServerState) -> None:
                 "named": [] if end is None else list(end.named),
             }
             post.remember(_KIND, group.base, value)
+
+
+def times_handed_in(post: Post) -> Callable[[int, str], int]:
+    """How often a member has handed in a layer, each time from other weights: (layer, id) -> times."""
+    past = post.journal.recall_all(_KIND).values()
+    counted = Counter((found["layer"], id) for found in past for id in found["members"])
+    return lambda layer, id: counted[layer, id]
 
 
 def why_no_sum(post: Post, groups: Sequence[GroupPlan]) -> str:

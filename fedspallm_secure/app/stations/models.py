@@ -36,6 +36,10 @@ class ServerModel:
         """The layers as the next round starts from them."""
         return self.revisions.bases(gids)
 
+    def origin(self) -> str:
+        """Digest of the model before any round, hex."""
+        return self.revisions.origin()
+
     def layer(self, plan: Plan, released: Released) -> str:
         """Take the server step on the sums of one group; the layer's digest, hex."""
         gid, folder = released.group.gid, layers_folder(self.revisions.folder, plan.round)

@@ -21,7 +21,7 @@ from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block, Skeleton
 from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.protocol.packages import NONE
-from fedspallm_secure.protocol.rounds.groups import MatrixShape
+from fedspallm_secure.protocol.rounds.groups import MatrixShape, model_digest
 from fedspallm_secure.pruning.expansion import row_tiles
 from fedspallm_secure.storage.files import publish, read_json, write_json
 
@@ -76,21 +76,29 @@ class Revisions:
 
     def bases(self, gids: Collection[int]) -> dict[int, LayerBase]:
         """Layers as the next round starts from them; a digest is computed once for each state of a layer."""
-        found, missing = {}, [gid for gid in gids if self._key(gid) not in self._bases]
+        return {gid: LayerBase(base, self.shapes(gid)) for gid, base in self._digests(self.revision, gids).items()}
+
+    def origin(self) -> str:
+        """Digest of the model before any round, hex; the first time all of it is read."""
+        return model_digest(
+            self._digests(Revision(self.skeleton.checkpoint), range(len(self.skeleton.blocks))).values()
+        )
+
+    def _digests(self, revision: Revision, gids: Collection[int]) -> dict[int, str]:
+        keys = {gid: self._key(revision, gid) for gid in gids}
+        missing = [gid for gid, key in keys.items() if key not in self._bases]
         for number, gid in enumerate(missing, start=1):
             linears = self.skeleton.blocks[gid].linears
-            weights = zip(self.shapes(gid), (self._rows(gid, linear) for linear in linears), strict=True)
-            self._bases[self._key(gid)] = base_of(weights)
+            weights = zip(self.shapes(gid), (self._rows(revision, gid, linear) for linear in linears), strict=True)
+            self._bases[keys[gid]] = base_of(weights)
             self._progress.update("read the model", number, len(missing), "layers")
         if missing:
             write_json(self.folder / _BASES, self._bases)
-        for gid in gids:
-            found[gid] = LayerBase(self._bases[self._key(gid)], self.shapes(gid))
-        return found
+        return {gid: self._bases[key] for gid, key in keys.items()}
 
-    def _rows(self, gid: int, linear: Linear) -> Iterator[NDArray[np.float32]]:
-        """One matrix as the next round starts from it, some rows after the other."""
-        matrix = self.revision.base(self.skeleton.blocks[gid], linear)
+    def _rows(self, revision: Revision, gid: int, linear: Linear) -> Iterator[NDArray[np.float32]]:
+        """One matrix of a revision, some rows after the other."""
+        matrix = revision.base(self.skeleton.blocks[gid], linear)
         return (matrix.weights(rows) for rows in row_tiles(linear.shape))
 
     def base(self, gid: int) -> dict[str, Any]:
@@ -98,9 +106,9 @@ class Revisions:
         matrices = self.revision.matrices(self.skeleton.blocks[gid])
         return {name: matrix.weight.float() for name, matrix in matrices.items()}
 
-    def _key(self, gid: int) -> str:
+    def _key(self, revision: Revision, gid: int) -> str:
         """What the digest of a layer depends on: the file that holds it, or the shards of the model."""
-        path = self.revision.layers.get(gid)
+        path = revision.layers.get(gid)
         checkpoint = self.skeleton.checkpoint
         names = {checkpoint.tensors[linear.name].shard for linear in self.skeleton.blocks[gid].linears}
         files = [path] if path is not None else sorted(checkpoint.path / name for name in names)

@@ -15,8 +15,8 @@ from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_own import Own
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plan_checks import declining as declining_plan
-from fedspallm_secure.protocol.rounds.plans import KeyUse, Plan
-from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.rounds.plans import Plan
+from fedspallm_secure.protocol.rounds.policy_checks import check_key_holder, check_sample
 from fedspallm_secure.protocol.rounds.sealed_seeds import check_seed
 from fedspallm_secure.protocol.rounds.survivors import ListedGroup, SurvivorList
 from fedspallm_secure.protocol.rounds.unmask_checks import declining
@@ -25,15 +25,13 @@ from fedspallm_secure.secagg.context import GroupContext
 
 def check_cipher_key(body: PlanBody, own: Own, now: int) -> None:
     """P15: vectors are encrypted to a key holder of my policy, with its own key, whose sums cannot overflow."""
-    plan, key, policy = body.plan, body.cipher_key, own.policy
+    plan, key = body.plan, body.cipher_key
     use = plan.key_holder
     if use is None:
         if key is not None:
             raise PlanDeclined("nothing is encrypted in this round, and here is a key for it", check="P15")
         return
-    if use.id not in policy.key_holders:
-        raise PlanDeclined(f"{use.party} would decrypt the sums, and I trust no such key holder", check="P15")
-    _check_sample(use, policy, "P15")
+    check_key_holder(use, own.policy)
     if key is None or key.hash != use.key:
         raise PlanDeclined("the key that vectors are to be encrypted with is not there", check="P15")
     with declining_plan("P15"):
@@ -60,15 +58,8 @@ def check_key_use(plan: Plan, key: CipherKey, own: Own, used: Collection[str] = 
         raise PlanDeclined("the plan does not ask me to decrypt with this key", check="K2")
     if key.hash in used:
         raise PlanDeclined("another round has this key, and each has its own", check="K2")
-    _check_sample(use, own.policy, "K2")
+    check_sample(use, own.policy, "K2")
     check_capacity(plan, key)
-
-
-def _check_sample(use: KeyUse, policy: Policy, check: str) -> None:
-    """The more is sampled, the less a server can slip in, and the more of single vectors the key holder could read."""
-    least, most = policy.sample
-    if not least <= use.sample <= most:
-        raise PlanDeclined(f"{use.sample} thousandths would be sampled; I allow {least} to {most}", check=check)
 
 
 def check_challenge(plan: Plan, group: GroupPlan, body: bytes, root: str) -> Challenge:

@@ -202,6 +202,11 @@ def base_digest(matrices: Iterable[tuple[MatrixShape, bytes]]) -> str:
     return digest(Label.DIGEST_BASE, *parts).hex()
 
 
+def model_digest(bases: Iterable[str]) -> str:
+    """Digest of a model before any round, hex (SPEC section 16).  bases: of all its groups, in order, hex."""
+    return digest(Label.DIGEST_MODEL, *map(bytes.fromhex, bases)).hex()
+
+
 def layer_digest(matrices: Iterable[tuple[MatrixShape, bytes, bytes]]) -> str:
     """Digest of the pruned weights of a group, hex (SPEC section 16.4).
 

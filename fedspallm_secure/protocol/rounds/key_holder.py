@@ -22,6 +22,7 @@ from fedspallm_secure.protocol.rounds.member_own import Own
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.outcomes import Abort, Result
 from fedspallm_secure.protocol.rounds.plans import KeyUse, Plan
+from fedspallm_secure.protocol.rounds.policy_checks import check_terms
 from fedspallm_secure.protocol.rounds.records import Record, read_record
 from fedspallm_secure.protocol.rounds.sealed_seeds import opened_key
 from fedspallm_secure.protocol.rounds.survivors import ListedGroup, SurvivorList
@@ -149,7 +150,7 @@ class KeyHolder:
         cipher_checks.check_key_use(plan, key, own, used_keys)  # K2
         plan_checks.check_protection(plan, own)
         plan_checks.check_cohorts(plan)
-        plan_checks.check_terms(plan, own.policy, now)
+        check_terms(plan, own.policy, now)
         for group in plan.groups:  # K3
             if len(group.cohort) < own.policy.least_cohort:
                 few = f"the cohort of group {group.gid} has {len(group.cohort)} members"

@@ -23,6 +23,7 @@ from fedspallm_secure.protocol.rounds.member_state import Answer, Ending, Event,
 from fedspallm_secure.protocol.rounds.messages import Incoming, Outgoing, Step
 from fedspallm_secure.protocol.rounds.outcomes import Abort, Result
 from fedspallm_secure.protocol.rounds.plan_key_checks import check_prekeys, check_seed
+from fedspallm_secure.protocol.rounds.policy_checks import check_terms
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_member import (
     Aborted,
@@ -83,7 +84,7 @@ class Member(MemberState):
         plan_checks.check_base(plan, own, model)  # P10
         plan_checks.check_load(plan, own, model)  # P11
         plan_checks.check_disclosure(plan, own, ledger)  # P13
-        plan_checks.check_terms(plan, own.policy, now)  # P14
+        check_terms(plan, own.policy, now)  # P14
         plan_checks.check_privacy(plan, own, model)  # P14
         cipher_checks.check_cipher_key(body, own, now)  # P15
         key = b"" if body.cipher_key is None else body.cipher_key.encode()

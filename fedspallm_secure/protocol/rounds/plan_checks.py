@@ -10,17 +10,16 @@ from contextlib import contextmanager
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import BadSignature, CapacityExceeded, FedSpaError, PlanDeclined
 from fedspallm_secure.protocol.packages import NONE
-from fedspallm_secure.protocol.rounds.deals import check_deal, deal_digest, handover_size
+from fedspallm_secure.protocol.rounds import policy_checks
+from fedspallm_secure.protocol.rounds.deals import check_deal, deal_digest
 from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER, LocalModel, Own, Situation
 from fedspallm_secure.protocol.rounds.messages import Incoming
 from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
-from fedspallm_secure.protocol.software import is_trusted
 from fedspallm_secure.pruning.patterns import spell_target
 from fedspallm_secure.secagg.disclosure import Ledger
 from fedspallm_secure.secagg.graphs import group_thresholds
-from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
 
 
 @contextmanager
@@ -93,30 +92,17 @@ def check_groups(plan: Plan, own: Own) -> None:
     """P7: whom the plan brings together, and how many of them have to work together to open anything."""
     if not plan.groups_of(own.party.id):
         raise PlanDeclined("I am in no cohort", check="P7")
-    for group in plan.groups_of(own.party.id):
-        if len(group.cohort) < own.policy.least_cohort:
-            few = (
-                f"the cohort of group {group.gid} has {len(group.cohort)} members; I ask for {own.policy.least_cohort}"
-            )
-            raise PlanDeclined(few, check="P7")
+    policy_checks.check_cohorts(plan, own.party.id, own.policy)
     check_protection(plan, own)
 
 
 def check_protection(plan: Plan, own: Own) -> None:
     """P7 but for what concerns me alone: who may be in a cohort, colluders, profile and thresholds."""
-    policy = own.policy
     members = {entry.party.id for entry in own.trust.roster.entries if entry.party.role is Role.MEMBER}
     for group in plan.groups:
         if not members.issuperset(group.cohort):
             raise PlanDeclined(f"the cohort of group {group.gid} has somebody who is not in the roster", check="P7")
-    if plan.colluders < policy.colluders:
-        few = f"the plan assumes {plan.colluders} colluders, and I assume {policy.colluders}"
-        raise PlanDeclined(few, check="P7")
-    if plan.profile not in policy.profiles:
-        raise PlanDeclined(f"I do not take part in rounds of the profile {plan.profile}", check="P7")
-    with declining("P7"):
-        if plan.profile is Profile.WITNESSED:
-            witness_quorum(len(policy.witnesses), policy.dishonest)
+    policy_checks.check_protection(plan, own.policy)
     check_thresholds(plan)
 
 
@@ -149,22 +135,17 @@ def check_base(plan: Plan, own: Own, model: LocalModel) -> None:
         mine = model.groups.get(group.gid)
         if mine is None or mine.base != group.base:
             raise PlanDeclined(f"the base weights of group {group.gid} are not those of my files", check="P10")
-    if plan.previous == NONE:
-        if not own.policy.pinned_base:
-            raise PlanDeclined("the round begins from a public model, which I do not allow", check="P10")
-    elif plan.previous != model.previous:
+    policy_checks.check_beginning(plan, own.policy)
+    if plan.previous not in (NONE, model.previous):
         raise PlanDeclined("the round starts from another result than the last one that I verified", check="P10")
 
 
 def check_load(plan: Plan, own: Own, model: LocalModel) -> None:
     """P11: the vector is about my model's matrices, and not too long to send."""
-    groups = plan.groups_of(own.party.id)
-    for group in groups:
+    for group in plan.groups_of(own.party.id):
         if group.matrices != model.groups[group.gid].matrices:
             raise PlanDeclined(f"the matrices of group {group.gid} are not those of my model", check="P11")
-    sent = sum(handover_size(*group.deal_form) + group.upload_size for group in groups)
-    if sent >= own.policy.upload_limit:
-        raise PlanDeclined(f"I would have to send {sent} bytes; my limit is {own.policy.upload_limit}", check="P11")
+    policy_checks.check_upload(plan, own.party.id, own.policy)
 
 
 def check_disclosure(plan: Plan, own: Own, ledger: Ledger) -> None:
@@ -173,22 +154,6 @@ def check_disclosure(plan: Plan, own: Own, ledger: Ledger) -> None:
         names = [matrix.name for matrix in group.matrices]
         epochs, split = own.policy.epochs, plan.split
         ledger.check(names, group.base, group.cohort, plan.colluders, epochs=epochs, split=split, step="P13")
-
-
-def check_terms(plan: Plan, policy: Policy, now: int) -> None:
-    """P14: there is time, not too much of it; nobody is told the counts who should not be; I trust the programs."""
-    if plan.deadlines.contribution < now:
-        raise PlanDeclined("the time to contribute is over", check="P14")
-    if plan.deadlines.abort > now + policy.horizon:
-        raise PlanDeclined(f"the round may last longer than {policy.horizon} seconds from now", check="P14")
-    told = set(plan.counts_to) - policy.counts_to
-    if told:
-        roles = ", ".join(sorted(role.value for role in told))
-        raise PlanDeclined(f"the counts would be told to others than I allow: {roles}", check="P14")
-    if policy.software is not None and not is_trusted(plan.software, policy.software):
-        raise PlanDeclined(f"the server runs {plan.software}, which I do not trust", check="P14")
-    if policy.pruners is not None and plan.pruner not in policy.pruners:
-        raise PlanDeclined(f"I do not prune with {plan.pruner}", check="P14")
 
 
 def check_privacy(plan: Plan, own: Own, model: LocalModel) -> None:

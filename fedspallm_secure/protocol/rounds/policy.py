@@ -1,13 +1,35 @@
 """What a member insists on, whatever a plan says (SPEC section 17)."""
 
+import re
 from dataclasses import dataclass, field
+from typing import Any, Final
 
+from fedspallm_secure.crypto.encoding import fields
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import UsageError
+from fedspallm_secure.errors import FormatError, UsageError
 from fedspallm_secure.protocol.software import is_software
 from fedspallm_secure.secagg.thresholds import Profile
 
 DAY = 86_400  # seconds
+_WHAT: Final = "the policy"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9./+-]{0,63}")  # of parties, pruners and programs
+_SCHEMA: Final = {
+    "colluders": int,
+    "profiles": list,
+    "least_cohort": int,
+    "witnesses": list,
+    "dishonest": int,
+    "beacons": list,
+    "upload_limit": int,
+    "horizon": int,
+    "counts_to": list,
+    "pinned_base": bool,
+    "epochs": int,
+    "software": list,
+    "pruners": list,
+    "key_holders": list,
+    "sample": list,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +76,67 @@ class Policy:
         for names in (self.witnesses, self.beacons):
             if tuple(sorted(set(names))) != names:
                 raise UsageError("witnesses are listed in order, each once")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for canonical JSON, as an offer has it (SPEC section 16): all but the server, which reads it."""
+        return {
+            "colluders": self.colluders,
+            "profiles": sorted(profile.value for profile in self.profiles),
+            "least_cohort": self.least_cohort,
+            "witnesses": list(self.witnesses),
+            "dishonest": self.dishonest,
+            "beacons": list(self.beacons),
+            "upload_limit": self.upload_limit,
+            "horizon": self.horizon,
+            "counts_to": sorted(role.value for role in self.counts_to),
+            "pinned_base": self.pinned_base,
+            "epochs": self.epochs,
+            "software": sorted(self.software or ()),
+            "pruners": sorted(self.pruners or ()),
+            "key_holders": sorted(self.key_holders),
+            "sample": list(self.sample),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Any, server: Party) -> "Policy":
+        """Read it back.  Raises FormatError for anything but the one form that `to_dict` gives."""
+        found = fields(value, _SCHEMA, _WHAT)
+        if any(type(number) is int and number < 0 for number in (*found.values(), *found["sample"])):
+            raise FormatError(f"{_WHAT} has a number below zero")
+        try:
+            policy = cls(
+                server,
+                found["colluders"],
+                profiles=frozenset(map(Profile, found["profiles"])),
+                least_cohort=found["least_cohort"],
+                witnesses=tuple(_names(found["witnesses"])),
+                dishonest=found["dishonest"],
+                beacons=tuple(_names(found["beacons"])),
+                upload_limit=found["upload_limit"],
+                horizon=found["horizon"],
+                counts_to=frozenset(map(Role, found["counts_to"])),
+                pinned_base=found["pinned_base"],
+                epochs=found["epochs"],
+                software=frozenset(_names(found["software"])) or None,
+                pruners=frozenset(_names(found["pruners"])) or None,
+                key_holders=frozenset(_names(found["key_holders"])),
+                sample=_pair(found["sample"]),
+            )
+        except (ValueError, TypeError, UsageError) as error:
+            raise FormatError(f"{_WHAT}: {error}") from None
+        if policy.to_dict() != value:
+            raise FormatError(f"{_WHAT} is out of order, or names something twice")
+        return policy
+
+
+def _names(found: list[Any]) -> list[str]:
+    for name in found:
+        if type(name) is not str or not _NAME.fullmatch(name):
+            raise FormatError(f"{_WHAT}: {str(name)[:64]!r} names nobody and nothing")
+    return found
+
+
+def _pair(found: list[Any]) -> tuple[int, int]:
+    if len(found) != 2 or any(type(number) is not int for number in found) or found[0] > found[1]:
+        raise FormatError(f"{_WHAT}: sample has a least and a most")
+    return found[0], found[1]

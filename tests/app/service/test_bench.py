@@ -6,14 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from fedspallm_secure import SOFTWARE
 from fedspallm_secure.app.configuration.member import read_member
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.ranks import join_ranks
 from fedspallm_secure.app.service import pruning
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, limit_gpu
-from fedspallm_secure.app.states import layer_file
+from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.labels import Label
+from fedspallm_secure.crypto.labels import digest as digest_of
 from fedspallm_secure.errors import OutOfMemory
+from fedspallm_secure.protocol.rounds.member_own import PrivacyLeft
+from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.storage.checkpoints.layers import load_layer
 from tests.ground import Ground, make_ground
 
@@ -21,6 +28,15 @@ from tests.ground import Ground, make_ground
 @pytest.fixture
 def ground(tmp_path: Path) -> Ground:
     return make_ground(tmp_path)
+
+
+def bench_of(ground: Ground, more: str = "") -> Bench:
+    path = ground.folder / "offers.toml"
+    path.write_text(
+        f'[member]\nhome = "home"\ndata = "offers"\n[server]\nid = "hub"\n[model]\npath = "{ground.model}"\n'
+        f'[texts]\nfiles = ["{ground.silos[0].path}"]\nsamples = 6\nseqlen = 32\n[compute]\ndevice = "cpu"\n{more}'
+    )
+    return Bench(read_member(path), "north", join_ranks(), Silent(), lambda: None)
 
 
 def prune(ground: Ground, data: str, *steps: set[int]) -> dict[int, str]:
@@ -100,3 +116,35 @@ def test_a_budget_of_gpu_memory_says_nothing_about_a_cpu(ground):
         patch.setattr(pruning, "measure_rate", lambda device, dtype: 1e9)
         with pytest.raises(OutOfMemory, match="allows 0 MiB"):
             bench.layers_offered()
+
+
+def test_an_offer_names_the_model_and_the_policy(ground):
+    policy = Policy(Party("server", "hub"), 1, horizon=7, pruners=frozenset({"sparsegpt"}))
+    bench = bench_of(ground)
+    offer = bench.offer("ab" * 32, policy)
+    bases = bench.model.revisions.bases(range(3))
+    parts = [bytes.fromhex(bases[gid].base) for gid in range(3)]
+    assert offer.model == digest_of(Label.DIGEST_MODEL, *parts).hex()
+    assert (offer.software, offer.layers, offer.bundle, offer.policy, offer.spent) == (
+        SOFTWARE,
+        0,
+        "ab" * 32,
+        policy,
+        False,
+    )
+    bench.model.revisions.revision = Revision(bench.model.revisions.skeleton.checkpoint, {1: ground.model / "gone"})
+    assert bench.offer("ab" * 32, policy).model == offer.model, "what rounds make of a model is not asked"
+    (shard,) = ground.model.glob("*.safetensors")
+    tensors = load_file(shard)
+    name = next(name for name in sorted(tensors) if "layers.2" in name and "proj" in name)
+    tensors[name][0, 0] += 1
+    save_file(tensors, shard, metadata={"format": "pt"})
+    assert bench_of(ground).offer("ab" * 32, policy).model != offer.model
+
+
+@pytest.mark.parametrize(("left", "spent"), [(0, True), (1, False)])
+def test_an_offer_with_noise_is_for_wanda_and_says_when_the_budget_is_spent(ground, left, spent):
+    bench = bench_of(ground)
+    bench.model.privacy = lambda: PrivacyLeft(left)
+    offer = bench.offer("ab" * 32, Policy(Party("server", "hub"), 1))
+    assert (offer.spent, offer.policy.pruners) == (spent, frozenset({"wanda"}))

@@ -12,7 +12,7 @@ from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.storage.home import open_home
-from tests.stationary import HUB, SERVER, stations
+from tests.stationary import HUB, SERVER, an_offer, stations
 
 NORTH = "member/north"
 
@@ -23,8 +23,8 @@ class Bench:
     def __init__(self, before=lambda gid: None):
         self.before, self.pruned = before, []
 
-    def layers_offered(self):
-        return 0
+    def offer(self, bundle, policy):
+        return an_offer(bundle, policy)
 
     def task(self, round):
         return f"prune, round {round}"

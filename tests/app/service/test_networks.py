@@ -26,7 +26,7 @@ from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.tls import Credentials
 from fedspallm_secure.transport.wire import Hello, Listing
 from tests.ceremony import FEDERATION, PASSWORD
-from tests.stationary import HUB, SERVER, Action, stations
+from tests.stationary import HUB, SERVER, Action, an_offer, stations
 
 NORTH, SOUTH = Party("member", "north"), Party("member", "south")
 
@@ -218,7 +218,7 @@ def test_what_is_no_error_of_ours_ends_the_network_and_is_raised(visiting, what)
 def test_a_member_without_a_network_does_not_go_on(found, visiting, what):
     visiting.courier.fail[what] = OverflowError("a defect")
     station = found.members["north"]
-    bench = SimpleNamespace(layers_offered=lambda: 0)
+    bench = SimpleNamespace(offer=an_offer)
     loop = ClientLoop(station.post, station, bench, visiting, Live(found.folder / "live.json"), Stop(), False)
     with pytest.raises(OverflowError):
         loop.run()

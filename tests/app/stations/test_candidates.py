@@ -4,12 +4,11 @@ import pytest
 
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.crypto.key_records import prekeys_from
-from fedspallm_secure.protocol.offers import Offer
 from fedspallm_secure.protocol.prekeys import Prekey, Prekeys
 from fedspallm_secure.protocol.rounds.plans import Sampling
 from fedspallm_secure.storage.home import open_home
 from tests.ceremony import FEDERATION
-from tests.stationary import HUB, SERVER, Stations
+from tests.stationary import HUB, SERVER, Stations, an_offer
 
 
 def federation(tmp_path, **setting):
@@ -68,7 +67,7 @@ def test_an_offer_without_its_bundle_is_none(tmp_path):
         found.silent.clear()
         post = found.members["north"].post
         with post.at_once():
-            post.send("offer", SERVER, [Offer("test/2", 0, "cd" * 32).encode()])
+            post.send("offer", SERVER, [an_offer("cd" * 32).encode()])
         found.run()
         assert "north" in found.server.waiting
         found.offer("north")
@@ -218,7 +217,7 @@ def test_a_better_offer_heals_a_bad_one(tmp_path):
     with federation(tmp_path) as found:
         north = found.members["north"].post
         with north.at_once():
-            body = Offer("test/2", 1, found.members["north"].bundle.statement.digest.hex()).encode()
+            body = an_offer(found.members["north"].bundle, layers=1).encode()
             north.send("offer", SERVER, [body])
         found.run()
         assert "of 2 layers are offered: east 2, north 1, south 2, west 2" in found.server.waiting

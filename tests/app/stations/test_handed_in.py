@@ -87,7 +87,7 @@ def test_what_a_draft_is_refused_for_is_told(tmp_path, monkeypatch, error):
         raise error
 
     with federation(tmp_path) as found:
-        monkeypatch.setattr("fedspallm_secure.app.stations.director.plan_of", refuse)
+        monkeypatch.setattr("fedspallm_secure.app.stations.convening.plan_of", refuse)
         found.run()
         assert found.server.waiting.startswith("no round can begin: x; ")
         assert found.server.post.spool.outgoing() == []

@@ -4,9 +4,8 @@ import pytest
 
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import DiskFull, FedSpaError, MissingInput
-from fedspallm_secure.protocol.offers import Offer
 from tests.station_faults import failing, tellable, watching
-from tests.stationary import HUB, SERVER, Stations
+from tests.stationary import HUB, SERVER, Stations, an_offer
 
 NORTH = Party.parse("member/north")
 
@@ -124,7 +123,7 @@ def test_what_is_refused_is_refused_for_good_and_the_others_count(found):
     post = found.members["north"].post
     with post.at_once():
         post.send("prekeys", SERVER, [b"no bundle"])
-        post.send("offer", SERVER, [Offer("test/2", 1, "cd" * 32).encode()])
+        post.send("offer", SERVER, [an_offer("cd" * 32, layers=1, software="test/2").encode()])
     found.run()
     assert [(one.type, isinstance(error, FedSpaError)) for one, error in found.server.told] == [("prekeys", True)]
     assert found.server.post.journal.recall("offer", "north")["software"] == "test/2"
@@ -135,12 +134,12 @@ def test_one_number_on_two_packages_is_proved_before_it_is_settled(found):
     post = found.members["north"].post
     sent = len(post.spool.outgoing())
     with post.at_once():
-        post.send("offer", SERVER, [Offer("test/2", 0, "ab" * 32).encode()])
+        post.send("offer", SERVER, [an_offer("ab" * 32, software="test/2").encode()])
     found.carry()
     found.server.work_through()
     post.journal.connection.execute("UPDATE counters SET value = value - 1 WHERE name = 'sequence'")
     with post.at_once():
-        post.send("offer", SERVER, [Offer("test/3", 0, "ab" * 32).encode()])
+        post.send("offer", SERVER, [an_offer("ab" * 32, software="test/3").encode()])
     found.carry()
     evidence = found.server.post.home.evidence
     assert not list(evidence.glob("*.json"))

@@ -77,9 +77,12 @@ def test_too_few_witnesses_end_the_round(tmp_path):
 
 @pytest.mark.parametrize(("witnesses", "dishonest"), [(("zed",), 0), (("wyn", "xan", "yva", "zed"), 2)])
 def test_members_believe_the_witnesses_of_their_own_policy(tmp_path, witnesses, dishonest):
-    made = Stations(tmp_path, **SETTING)
-    made.policy = replace(made.policy, witnesses=witnesses, dishonest=dishonest)
-    with made as found:
+    """What they say in their offers the server asks before; here they change their minds after it."""
+    with stations(tmp_path, **SETTING) as found:
+        found.carry()
+        for member in found.members.values():
+            member.policy = replace(member.policy, witnesses=witnesses, dishonest=dishonest)
+            member.renew()
         found.run()
         assert not found.model.done
         for member in found.members.values():

@@ -1,0 +1,73 @@
+"""Whether the next round can begin, and with which plan; or why it cannot (SPEC section 21.3)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedspallm_secure.app.stations.agenda import Agenda, draft_of, plan_of
+from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
+from fedspallm_secure.app.stations.declines import decline_text, declines_kind
+from fedspallm_secure.app.stations.encrypted_rounds import find_key
+from fedspallm_secure.app.stations.finishing import Model
+from fedspallm_secure.app.stations.handed_in import why_no_sum
+from fedspallm_secure.app.stations.holding_back import why_held_back
+from fedspallm_secure.app.stations.objections import why_declined
+from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.protocol.packages import NONE
+from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
+from fedspallm_secure.protocol.rounds.openings import PrekeyUse
+from fedspallm_secure.protocol.rounds.plans import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A round that can begin.  bundles: of everybody in it; key: what vectors are encrypted with, if they are."""
+
+    plan: Plan
+    bundles: Bundles
+    key: CipherKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Why no round can begin, in words.  given_up: waiting changes nothing; done: all rounds are."""
+
+    text: str
+    given_up: bool = False
+    done: bool = False
+
+
+def convene(
+    post: Post, agenda: Agenda, model: Model, candidates: Candidates, progress: Mapping[str, Any]
+) -> Ready | Waiting:
+    """The next round, if everything that it takes is there.  progress: as the director keeps it.
+
+    Raises PlanRefused, CapacityExceeded where the offers allow no round; RecordDamaged, StorageError.
+    """
+    budgets = candidates.budgets(model.layers)
+    if budgets is None:
+        return Waiting(candidates.waiting)
+    draft = draft_of(agenda, progress["number"] + 1, model.layers, budgets, model.bases)
+    if draft is None:
+        return Waiting("all rounds are done", done=True)
+    if reason := why_no_sum(post, draft.groups):
+        return Waiting(reason, given_up=True)
+    if progress["failed"] >= agenda.attempts:
+        last = decline_text(post.journal.recall_all(declines_kind(post.journal.last_round())))
+        text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
+        return Waiting(f"{text}; {last}" if last else text, given_up=True)
+    if reason := why_held_back(post, agenda):
+        return Waiting(reason)
+    key = find_key(post, agenda, draft.groups) if agenda.key_holder else None
+    if isinstance(key, str):
+        return Waiting(key)
+    bundles, absent = candidates.survey(budgets)
+    if absent:
+        return Waiting(absence_text(absent))
+    uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
+    previous = None if progress["previous"] == NONE else progress["previous"]
+    number, terms = post.journal.last_round() + 1, agenda if key is None else agenda.encrypted(key)
+    plan = plan_of(terms, draft, number, uses, post.trust, previous, post.now(), key)
+    if reason := why_declined(post, plan, agenda.witnesses, model.origin, again=progress["failed"] > 0):
+        return Waiting(reason)
+    return Ready(plan, bundles, key)

@@ -1,0 +1,119 @@
+"""Plans that members would decline by what they offered: no round begins that could not give a sum."""
+
+from dataclasses import replace
+
+import pytest
+
+from fedspallm_secure.secagg.thresholds import Profile
+from tests.stationary import DIGEST, HOUR, SERVER, Stations, an_offer
+
+RULES = [
+    ({"least_cohort": 6}, "P7: the cohort of group 0 has 5 members; I ask for 6"),
+    ({"beacons": ("notary",)}, "P8: the seed was not drawn by the beacons of my policy"),
+    ({"upload_limit": 100}, "P11: I would have to send"),
+    ({"horizon": HOUR}, "P14: the round may last longer than 3600 seconds"),
+    ({"pruners": frozenset({"wanda"})}, "P14: I do not prune with sparsegpt"),
+]
+NEEDED = ("north", "south", "west")  # of five, two could be missing
+
+
+def open_federation(tmp_path, **setting):
+    return Stations(tmp_path / "federation", **{"members": 5, "layers": 1, **setting})
+
+
+def offers(found, names, rules):
+    """These have such policies, and offer so."""
+    for name in names:
+        found.members[name].policy = replace(found.policy, **rules)
+        found.members[name].renew()
+        found.offer(name)
+
+
+def say(found, name, *, model=DIGEST, spent=False):
+    station = found.members[name]
+    offer = replace(an_offer(station.bundle, station.policy), model=model, spent=spent)
+    with station.post.at_once():
+        station.post.send("offer", SERVER, [offer.encode()])
+
+
+def prekeys_used(found):
+    journal = found.server.post.journal
+    return sum(journal.recall_all("next prekey").values()) - sum(
+        member.bundle.first for member in found.members.values()
+    )
+
+
+def test_no_round_begins_that_those_who_are_needed_would_decline(tmp_path):
+    with open_federation(tmp_path) as found:
+        for rules, text in RULES:
+            offers(found, NEEDED, rules)
+            found.run()
+            assert found.server.station is None and found.server.post.journal.last_round() == 0
+            assert f"north, south, west would decline it by {text}" in found.server.waiting
+        assert prekeys_used(found) == 0
+        assert found.server.post.journal.recall("given up", "*") is None
+        offers(found, NEEDED, {})
+        found.run()
+        assert found.model.done == [1]
+        assert all(not member.told for member in found.members.values())
+
+
+def test_who_is_not_needed_stops_nobody(tmp_path):
+    with open_federation(tmp_path) as found:
+        offers(found, ("north",), {"pruners": frozenset({"wanda"})})
+        found.wait()
+        assert found.model.done == [1]
+        assert [error.check for _, error in found.members["north"].told] == ["P14"]
+
+
+def test_another_model_is_noticed_before_anybody_prunes(tmp_path):
+    with open_federation(tmp_path) as found:
+        for name in NEEDED:
+            say(found, name, model="cd" * 32)
+        found.run()
+        assert "north, south, west would decline it by P10: its model is another one, cdcdcdcd" in found.server.waiting
+        assert prekeys_used(found) == 0
+        for name in NEEDED:
+            say(found, name)
+        found.run()
+        assert found.model.done == [1]
+
+
+def test_a_privacy_budget_that_is_spent_begins_no_round_and_does_not_end_one_that_was_begun(tmp_path):
+    with open_federation(tmp_path) as found:
+        for name in NEEDED:
+            say(found, name, spent=True)
+        found.run()
+        assert found.server.post.journal.last_round() == 0
+        assert "north, south, west would decline it by P14: its privacy budget is spent" in found.server.waiting
+        for name in NEEDED:
+            say(found, name)
+        found.carry()
+        found.server.work_through()
+        assert found.server.tick()
+        found.server.abort()
+        for name in NEEDED:
+            say(found, name, spent=True)
+        found.run()
+        assert found.model.done == [2], "what was paid for may be used when a round is tried again"
+
+
+def test_a_layer_is_not_released_more_often_than_a_policy_has_it(tmp_path):
+    with open_federation(tmp_path, schedule=("1/4", "1/2"), prekeys=4) as found:
+        offers(found, NEEDED, {"epochs": 1})
+        found.run()
+        assert found.model.done == [1]
+        assert "by P13: its policy has epochs = 1, and layer 0 was released so often" in found.server.waiting
+        offers(found, NEEDED, {"epochs": 2})
+        found.run()
+        assert found.model.done == [1, 2]
+
+
+@pytest.mark.parametrize(("believed", "begins"), [(("wyn", "yva"), True), (("yva", "zed"), False)])
+def test_witnesses_of_a_policy_have_to_be_those_of_the_server(tmp_path, believed, begins):
+    setting = {"profile": Profile.WITNESSED, "witnesses": ("wyn", "xan", "yva"), "dishonest": 0}
+    with open_federation(tmp_path, **setting) as found:
+        offers(found, found.names, {"witnesses": believed, "dishonest": 1})
+        found.run()
+        assert (found.model.done == [1]) is begins
+        assert ("by Q2: 2 of its witnesses, yva, zed, would have to endorse" in found.server.waiting) is not begins
