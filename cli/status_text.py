@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 _TINY = 1 << 20  # bytes
 _STATES = {
     "not begun": "nothing has run here yet",
-    "offers": "waiting for members to offer to take part",
+    "offers": "the first round has not begun",
     "collecting": "members prune and send their contributions",
     "endorsing": "the list of those who sent is being signed",
     "unmasking": "members help to open the sum",
@@ -103,7 +103,8 @@ def _waiting(found: Facts) -> list[str]:
         return [f"for {listed(sorted(awaited), 8)}"] if awaited else []
     if found["role"] == "server" and found["state"] == "offers":
         missing = [row["member"] for row in found["members"] if row["offered"] is None]
-        return [f"for offers of {listed(missing, 8)}"] if missing else []
+        if missing:
+            return [f"for offers of {listed(missing, 8)}"]
     said = found.get("phase") or ""
     return [said] if said and said != found["state"] and found["role"] == "server" else []
 

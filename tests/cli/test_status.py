@@ -8,6 +8,7 @@ from fedprune_cli import status as command
 from fedprune_cli.main import cli, run
 from fedprune_cli.spelling import ago, listed, moment, numbers, span
 from fedprune_cli.status import lasting, print_rounds, status_text
+from fedprune_cli.status_text import _waiting as waits
 from rich.console import Console
 
 from fedspallm_secure.app.service import status as service
@@ -108,6 +109,15 @@ def test_what_is_on_the_way(place):
     ):  # fmt: skip
         assert words in text
     assert max(map(len, text_of(found).splitlines())) <= 80
+
+
+def test_a_server_that_waits_to_begin_says_for_what():
+    row = {"member": "north", "offered": None}
+    found = {"role": "server", "state": "offers", "round": None, "members": [row], "phase": "the server's own words"}
+    assert waits(found) == ["for offers of north"]
+    row["offered"] = 1
+    assert waits(found) == ["the server's own words"], "everybody is there, and still no round begins"
+    assert waits({**found, "phase": "offers"}) == waits({**found, "phase": ""}) == []
 
 
 @pytest.mark.parametrize("state", ["done", "given up", "between rounds"])
