@@ -106,7 +106,8 @@ def _waiting(found: Facts) -> list[str]:
         if missing:
             return [f"for offers of {listed(missing, 8)}"]
     said = found.get("phase") or ""
-    return [said] if said and said != found["state"] and found["role"] == "server" else []
+    known = said in ("", found["state"], _STATES[found["state"]])
+    return [said] if not known and found["role"] == "server" else []
 
 
 def _box(box: Facts) -> str:
