@@ -109,11 +109,13 @@ def member_facts(
     last = max(watched.heard().get(server, 0), watched.departed_last())
     left = watched.fact("left", "*")
     state = "waiting for a plan" if part is None else part.state(me, _has(outbox, "unmask-response"))
+    round = None if part is None else _round(part, me, state, inbox, outbox, lost)
     return {
         "state": "left" if left is not None else state,
         "server": server,
         "by_hand": not config.server.url,
-        "round": None if part is None else _round(part, me, state, inbox, outbox, lost),
+        "round": round,
+        "lost": _lost(round),
         "follows": _follows(watched, following),
         "model": str(config.member.data / "model") if (config.member.data / "model").exists() else None,
         "prekeys": _prekeys_left(watched, home),
@@ -186,6 +188,14 @@ def _layers(
             state = "due" if gid not in part.frozen else "sealing" if at_work else "lost"
         layers.append({"layer": gid, "cohort": len(group.cohort), "state": state, "code": code})
     return layers
+
+
+def _lost(round: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Layers of the round under way that a kill has lost; nothing of one that is over."""
+    if round is None or round["state"] == "closed":
+        return {}
+    layers = [one["layer"] for one in round["layers"] if one["state"] == "lost"]
+    return {"round": round["round"], "layers": layers} if layers else {}
 
 
 def _has(outbox: list[Sent], type: str) -> bool:
