@@ -69,6 +69,7 @@ def facts(found: Facts) -> RenderableType:
             ("Asked for", f"{wish}; {'' if found['running'] else 'obeyed when the service starts'}".rstrip("; "))
         )
     lines += [("Trouble", found["trouble"])] if found.get("trouble") else []
+    lines += [("Trouble", found["lacking"])] if found.get("lacking") else []
     lines += [("Mind", text) for text in found.get("warnings", ())]
     boxes = [f"{name} {_box(found[name])}" for name in ("inbox", "outbox")]
     lines.append(("Packages", ", ".join(boxes)))

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fedspallm_secure.app.configuration.asking import asked_members
 from fedspallm_secure.app.expiry import home_warnings, list_is_old
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note
-from fedspallm_secure.app.service.log_policies import read_log_policy
+from fedspallm_secure.app.service.member_policies import read_log_policy
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import JOURNAL_KEY, NOTE_KEYS

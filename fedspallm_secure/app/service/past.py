@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
-from fedspallm_secure.app.service.status_member import Part, part_of, result_of
+from fedspallm_secure.app.service.status_member import Part, part_of
 from fedspallm_secure.app.service.status_server import Round, round_of
 from fedspallm_secure.app.service.watched import Watched
 from fedspallm_secure.app.stations.declines import declines_kind
+from fedspallm_secure.app.stations.kept_results import result_of
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.pruning.patterns import parse_target
 
@@ -68,7 +69,7 @@ def member_rounds(watched: Watched, me: str) -> list[dict[str, Any]]:
         part = part_of(watched, number)
         if part is None:
             continue
-        result = result_of(watched, number)
+        result = result_of(watched.fact, number)
         layers = [group.gid for group in part.plan.groups_of(me)]
         rows.append(
             {

@@ -127,6 +127,14 @@ class Watched:
         )
         return [Seen(*row).refusal() for row in rows]
 
+    def refused_plans(self) -> Mapping[int, Seen]:
+        """The plan that was refused last in each round in which one was."""
+        rows = self._all(
+            "SELECT sender, type, round, grp, size, at, state, reason FROM inbox "
+            "WHERE type = 'plan' AND state = 'refused' ORDER BY at, sequence"
+        )
+        return {seen.round: seen for seen in (Seen(*row) for row in rows)}
+
     def names(self, kind: str) -> list[str]:
         """Names of everything of a kind."""
         return [name for (name,) in self._all("SELECT name FROM facts WHERE kind = ? ORDER BY name", kind)]
