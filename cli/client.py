@@ -176,7 +176,7 @@ def status(config: Path | None, watch: bool, as_json: bool) -> None:
 @config_option(FILE)
 @json_option
 def rounds(config: Path | None, as_json: bool) -> None:
-    """List all rounds that you took part in, and how each ended.  Needs no password and disturbs nothing."""
+    """List all rounds that you took part in or declined, and how each ended.  Needs no password and disturbs nothing."""
     from fedspallm_secure.app.configuration.reading import MEMBER, find
 
     show_rounds(find(config, MEMBER), as_json)

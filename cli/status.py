@@ -141,7 +141,8 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
         when = [moment(one[name], 0) if one[name] else "" for name in ("opened", "over")]
         layers = [f"{one['layers']}", one["cohorts"], _took_part(one)] if at_server else [_own(one)]
         ended = [_ended(one), (one["result"] or "")[:12]]
-        rows.append([f"{one['round']}", f"{one['step']}", one["target"], *layers, *when, *ended])
+        step = ["" if one[name] is None else f"{one[name]}" for name in ("round", "step", "target")]
+        rows.append([*step, *layers, *when, *ended])
     layers = ["layers", "cohort", "in the sum"] if at_server else ["your layers"]
     columns = ["round", "step", "target", *layers, "opened", "over", "ended with", "result"]
     console.printer().print(titled("Rounds", columns, rows))
@@ -150,7 +151,8 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
 def _ended(one: Mapping[str, Any]) -> str:
     told = [one["reason"]] if one.get("reason") else []
     told += [f"{found['member']} declined by {found['check']}" for found in one.get("declined", ())]
-    return f"{one['ended']}{': ' if told else ''}{'; '.join(told)}"
+    check = f" by {one['check']}" if one.get("check") else ""
+    return f"{one['ended']}{check}{': ' if told else ''}{'; '.join(told)}"
 
 
 def _took_part(one: Mapping[str, Any]) -> str:
@@ -160,6 +162,8 @@ def _took_part(one: Mapping[str, Any]) -> str:
 
 
 def _own(one: Mapping[str, Any]) -> str:
+    if one["ended"] == "declined":
+        return numbers(one["layers"])
     summed = numbers(one["in_the_sum"]) or "none"
     return f"{numbers(one['layers'])}; in the sum: {'all' if one['in_the_sum'] == one['layers'] else summed}"
 

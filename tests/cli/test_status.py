@@ -70,6 +70,11 @@ def test_a_member_at_80_columns(place):
     assert "server/hub, carried by hand: last contact" in text
 
 
+def test_a_member_whose_work_folder_lacks_something(place):
+    text = " ".join(text_of(status_of(place / "north.toml") | {"lacking": "/data/model is gone: copy it"}).split())
+    assert "Trouble /data/model is gone: copy it" in text and "Trouble" not in text_of(status_of(place / "north.toml"))
+
+
 def test_a_member_with_a_privacy_budget_at_80_columns(place):
     path = place / "north.toml"
     assert status_of(path)["privacy"] is None and "Privacy" not in text_of(status_of(path))
@@ -168,6 +173,15 @@ def test_rounds(place, capfd):
     out = capfd.readouterr().out
     assert "collecting" in out
     assert "0-3; in the sum: none" in out
+
+
+def test_a_round_that_was_declined(place, capfd):
+    (row,) = rounds_of(place / "north.toml")
+    told = {"ended": "declined", "check": "P14", "reason": "I do not trust it", "over": 0, "in_the_sum": []}
+    print_rounds([row | told, row | told | {"round": 2, "step": None, "target": None, "layers": []}])
+    first, second = [line.split() for line in capfd.readouterr().out.splitlines()[2:]]
+    assert first[:5] == ["1", "1", "50", "%", "0-3"] and "declined by P14: I do not trust it" in " ".join(first)
+    assert "sum:" not in first and second[0] == "2" and "None" not in second
 
 
 @pytest.mark.parametrize(
