@@ -20,6 +20,7 @@ from fedprune_cli.doctor import doctor
 from fedprune_cli.main import cli, run
 
 from fedspallm_secure.app.configuration import asking
+from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
 from fedspallm_secure.app.privacy.releases import MemberLedger
@@ -28,6 +29,7 @@ from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.service import doctor_anchor, doctor_machine, doctor_network
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.doctor import examine
+from fedspallm_secure.app.service.doctor_cohorts import dropouts
 from fedspallm_secure.app.service.doctor_model import Demand
 from fedspallm_secure.app.service.findings import Finding, State, amount
 from fedspallm_secure.app.states import layer_file
@@ -157,8 +159,8 @@ def test_a_healthy_server(place):
     found = findings(server(place), quick=False)
     assert {one.check for one in found if one.state is State.BAD} == set(), found
     assert [one.check for one in found] == [
-        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "anchor",
-        "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
+        "configuration", "home", "certificates", "roster", "cohorts", "revocation list", "key files", "keys", "journal",
+        "anchor", "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
     ]  # fmt: skip
     assert of(found, "roster").text == "version 1, 4 parties, 3 members"
     assert "all covered" in of(found, "model").text
@@ -247,6 +249,44 @@ def test_rosters(place):
     path = server(place, rounds={"members": ["north", "south", "east"], "witnesses": ["wyn"]})
     assert "member/east, witness/wyn" in problems(path)["roster"]
     assert "cannot make a cohort of 4" in problems(server(place, rounds={"min_cohort": 4}))["roster"]
+
+
+@pytest.mark.parametrize(
+    ("members", "rounds", "words"),
+    [
+        (
+            4,
+            {"colluders": 1, "min_cohort": 4},
+            "tolerated: 0, in cohorts of 4 members with 1 colluder under three-trip:",
+        ),
+        (
+            5,
+            {"colluders": 1, "min_cohort": 4},
+            "tolerated: 1, in cohorts of 5 members with 1 colluder under three-trip",
+        ),
+        (7, {"profile": "two-trip"}, "tolerated: 1, in cohorts of 7 members with 2 colluders under two-trip"),
+        (
+            7,
+            {"spread": True, "min_cohort": 4},
+            "tolerated: 0, in cohorts of 4 members with 1 colluder under three-trip:",
+        ),
+        (4, {"colluders": 0}, "tolerated: 1, in cohorts of 4 members with 0 colluders under three-trip"),
+    ],
+)
+def test_how_many_may_fall_silent(place, members, rounds, words):
+    found = dropouts(read_federation(server(place, rounds=rounds)), members)
+    assert f"dropouts {words}" in found.text and "second step" not in found.text
+    if " 0, in" in words:
+        assert found.state is State.NOTE and found.text.endswith(": whoever declines or is lost ends the round for all")
+        where = "under [rounds] min_cohort" if "spread" in rounds else "in the roster"
+        assert found.fix == f"before the first round, have 5 members {where}; later who takes part is fixed"
+    else:
+        assert found.state is State.GOOD
+
+
+def test_how_many_may_fall_silent_with_several_steps(place):
+    found = dropouts(read_federation(server(place, pruning={"schedule": ["0.3", "0.5"]})), 5)
+    assert "dropouts tolerated: 1" in found.text and "; fewer from the second step on" in found.text
 
 
 def test_a_roster_without_this_party(place, monkeypatch):
