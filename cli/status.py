@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 from fedprune_cli import console
 from fedprune_cli.parameters import json_option
-from fedprune_cli.spelling import listed, moment, numbers
+from fedprune_cli.spelling import alike, listed, moment, numbers
 from fedprune_cli.status_key_holder import key_holder_blocks
 from fedprune_cli.status_member import member_blocks
 from fedprune_cli.status_server import server_blocks
@@ -150,7 +150,8 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
 
 def _ended(one: Mapping[str, Any]) -> str:
     told = [one["reason"]] if one.get("reason") else []
-    told += [f"{found['member']} declined by {found['check']}" for found in one.get("declined", ())]
+    declined = alike(one.get("declined", ()), "check")
+    told += [f"{listed(members, 6)} declined by {check}" for (check,), members in declined.items()]
     check = f" by {one['check']}" if one.get("check") else ""
     return f"{one['ended']}{check}{': ' if told else ''}{'; '.join(told)}"
 

@@ -256,6 +256,9 @@ class _Loop:
             text = f"the plan of round {declined} was declined"
         elif machine.accepted is None:
             text = "waiting for a plan"
+        elif machine.state is State.CLOSED and machine.result is None:
+            codes = ", ".join(sorted({*machine.ended.values()}))
+            text = f"round {machine.round.plan.round} ended without a result: {codes}"
         elif machine.state is State.CLOSED and (missing := self._station.results.missing()):
             text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
         else:
