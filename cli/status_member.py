@@ -61,7 +61,8 @@ def _more(found: Facts) -> RenderableType:
         )
         lines.append(f"You have: {', '.join(said)}; {result}")
     if follows and follows["result"]:
-        missing = f"{numbers(follows['missing'])} missing" if follows["missing"] else "all here"
+        here = "all came" if found["lacking"] else "all here"
+        missing = f"{numbers(follows['missing'])} missing" if follows["missing"] else here
         lines.append(f"Layers of round {follows['round']}: {follows['layers']} in the result, {missing}")
     if found["prekeys"] is not None:
         lines.append(f"Prekeys: {found['prekeys']} left")

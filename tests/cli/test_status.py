@@ -78,8 +78,10 @@ def test_a_member_at_80_columns(place):
 
 
 def test_a_member_whose_work_folder_lacks_something(place):
-    text = " ".join(text_of(status_of(place / "north.toml") | {"lacking": "/data/model is gone: copy it"}).split())
-    assert "Trouble /data/model is gone: copy it" in text and "Trouble" not in text_of(status_of(place / "north.toml"))
+    found = status_of(place / "north.toml") | {"follows": {"round": 1, "result": "ab", "layers": 4, "missing": []}}
+    assert "Trouble" not in text_of(found) and "4 in the result, all here" in text_of(found)
+    text = " ".join(text_of(found | {"lacking": "/data/model is gone: copy it"}).split())
+    assert "Trouble /data/model is gone: copy it" in text and "4 in the result, all came" in text
 
 
 def test_a_member_with_a_privacy_budget_at_80_columns(place):
