@@ -29,19 +29,44 @@ def server_options(command: Command) -> Command:
     return command
 
 
+def place_options(data: str, what: str) -> Callable[[Command], Command]:
+    """Add --data and --anchor.  data: the folder that is taken otherwise; what: is put into it."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option(
+                "--anchor",
+                type=click.Path(path_type=Path),
+                help="Folder for the anchor, apart from home and data, best on another disk.  "
+                "[default: ~/.local/state/fedprune/anchors]",
+            ),
+            click.option("--data", type=click.Path(path_type=Path), help=f"Folder for {what}.  [default: {data}]"),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def places(out: Path, options: dict[str, Any]) -> dict[str, str]:
+    """What the file `out` says of the folders of `place_options`."""
+    from fedspallm_secure.app.configuration import preparing
+
+    said = {name: options[name] for name in ("data", "anchor") if options[name] is not None}
+    return {name: preparing.seen_from(out, path) for name, path in said.items()}
+
+
 def who_and_where(own: str, home: Path, out: Path, server: str, options: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What the file `out` says under [own], of whoever writes it, and under [server], of the one that is followed.
 
-    options: those of `server_options`, and --data.  Raises UsageError where nobody says how the server is reached.
+    options: those of `server_options` and `place_options`.  Raises UsageError if nobody says how to reach the server.
     """
     from fedspallm_secure.app.configuration import preparing
 
     filled: dict[str, dict[str, Any]] = {
-        own: {"home": preparing.seen_from(out, home)},
+        own: {"home": preparing.seen_from(out, home), **places(out, options)},
         "server": {"id": server, "url": _url(options["url"], options["by_hand"], server)},
     }
-    if options["data"] is not None:
-        filled[own]["data"] = preparing.seen_from(out, options["data"])
     if options["proxy"] is not None:
         filled["server"]["proxy"] = options["proxy"]
     return filled

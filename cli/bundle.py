@@ -94,7 +94,7 @@ def _tell_export(one: "Exported") -> None:
     line = (
         f"Exported: bundle {facts['number']} for {facts['recipient']}, {_count(facts['packages'], 'package')}, {size}"
     )
-    line += f", {_count(facts['received'], 'receipt')}" if facts["received"] else ""
+    line += f"; it tells that {_count(facts['received'], 'package')} arrived the other way" if facts["received"] else ""
     click.echo(line + (", the same as before" if one.again else ""))
     if one.left:
         click.echo(f"  {_count(one.left, 'more package')} had no room in it: export again once these have arrived")

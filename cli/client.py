@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
+from fedprune_cli.beginning import file_facts, next_steps, place_options, server_options, tell_written, who_and_where
 from fedprune_cli.documents import next_step
 from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
@@ -18,15 +18,15 @@ FILE = "member.toml"
 _GROUPS = {
     "What has to be there": ("home", "model", "texts"),
     "The server": ("server", "url", "by_hand", "proxy", "upload_rate", "download_rate"),
-    "Pruning": ("field", "samples", "seqlen", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
+    "Pruning": ("field", "samples", "seqlen", "seed", "layers", "gpu_memory", "minutes", "device", "dtype", "blocks"),
     "What you insist on": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
     "Differential privacy of your text": ("epsilon", "delta", "rounds", "clip"),
-    "This machine": ("data", "metrics", "out"),
+    "This machine": ("data", "anchor", "metrics", "out"),
 }
 _KEYS = {
     "member": ("metrics",),
     "server": ("upload_rate", "download_rate"),
-    "texts": ("field", "samples", "seqlen"),
+    "texts": ("field", "samples", "seqlen", "seed"),
     "budget": ("layers", "gpu_memory", "minutes"),
     "policy": ("colluders", "least_cohort", "profiles", "witnesses", "key_holders", "pruners"),
     "privacy": ("epsilon", "delta", "rounds", "clip"),
@@ -69,6 +69,7 @@ def client() -> None:
 @click.option("--field", help="Field or column that holds the text.  [default: text]")
 @click.option("--samples", type=int, help="Calibration windows.  [default: 32]")
 @click.option("--seqlen", type=int, help="Tokens per window.  [default: min(2048, the model's limit)]")
+@click.option("--seed", type=int, help="Decides which windows of your texts are taken.  [default: 0]")
 @click.option("--layers", type=int, help="Layers you prune in a round at most.  [default: all]")
 @click.option("--gpu-memory", metavar="SIZE", help="Memory of the GPU that may be used, for example 20 GiB.")
 @click.option("--minutes", type=int, help="Minutes that pruning may take.")
@@ -100,7 +101,7 @@ def client() -> None:
 @click.option("--dp-delta", "delta", metavar="D", help="Chance that the promise does not hold.  [default: 1e-6]")
 @click.option("--dp-rounds", "rounds", type=int, help="Rounds that epsilon has to be enough for.  [default: 1]")
 @click.option("--dp-clip", "clip", metavar="C", help="Longest vector of one record.  [default: 1]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and layers.  [default: pruning]")
+@place_options("pruning", "packages and layers")
 @click.option("--metrics", metavar="ADDRESS:PORT", help="Figures for Prometheus, on this machine alone.")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option
@@ -176,7 +177,10 @@ def status(config: Path | None, watch: bool, as_json: bool) -> None:
 @config_option(FILE)
 @json_option
 def rounds(config: Path | None, as_json: bool) -> None:
-    """List all rounds that you took part in, and how each ended.  Needs no password and disturbs nothing."""
+    """List all rounds that you took part in or declined, and how each ended.
+
+    Needs no password and disturbs nothing.
+    """
     from fedspallm_secure.app.configuration.reading import MEMBER, find
 
     show_rounds(find(config, MEMBER), as_json)

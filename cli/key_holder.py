@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
+from fedprune_cli.beginning import file_facts, next_steps, place_options, server_options, tell_written, who_and_where
 from fedprune_cli.documents import check_free
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
@@ -40,7 +40,7 @@ def key_holder() -> None:
 @click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
 @click.option("--colluders", type=int, help="Members that may work with the server.  [default: 1]")
 @click.option("--least-cohort", type=int, help="Fewest members in any cohort.  [default: 3]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and sums.  [default: decrypting]")
+@place_options("decrypting", "packages and sums")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @json_option
 def init(home: Path, out: Path, as_json: bool, **options: Any) -> None:

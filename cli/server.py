@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.beginning import next_steps
+from fedprune_cli.beginning import next_steps, place_options, places
 from fedprune_cli.grouped import grouped
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
@@ -29,10 +29,10 @@ _GROUPS = {
     "What has to be there": ("home", "model"),
     "Pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
     "Rounds": _ROUNDS,
-    "This server": ("data", "listen", "metrics", "by_hand", "out"),
+    "This server": ("data", "anchor", "listen", "metrics", "by_hand", "out"),
 }
 _KEYS = {
-    "server": ("data", "listen", "metrics"),
+    "server": ("listen", "metrics"),
     "pruning": ("sparsity", "pattern", "schedule", "pruner", "strategy", "compare"),
     "rounds": _ROUNDS,
 }  # section -> options that go into it as they were typed
@@ -80,7 +80,7 @@ def server() -> None:
 @click.option("--key-holder", metavar="NAME", help="Who decrypts the sums of one-trip rounds.")
 @click.option("--sum-bits", type=click.Choice(["32", "16"]), help="Bits of a kept sum.  [default: 32]")
 @click.option("--seed", type=int, help="Decides who prunes which layers.  [default: drawn anew]")
-@click.option("--data", type=click.Path(path_type=Path), help="Folder for packages and results.  [default: rounds]")
+@place_options("rounds", "packages and results")
 @click.option("--listen", multiple=True, metavar="ADDRESS:PORT", help="[default: port 8443 of all networks]")
 @click.option("--metrics", metavar="ADDRESS:PORT", help="Figures for Prometheus, on this machine alone.")
 @click.option("--by-hand", is_flag=True, help="Packages are carried by hand: deadlines in days.")
@@ -111,9 +111,7 @@ def init(home: Path, model: Path, by_hand: bool, out: Path, as_json: bool, **opt
         "model": {"path": preparing.seen_from(out, model)},
         "deadlines": preparing.deadlines(by_hand),
     }
-    filled["server"] = {"home": preparing.seen_from(out, home), **filled["server"]}
-    if options["data"] is not None:
-        filled["server"]["data"] = preparing.seen_from(out, options["data"])
+    filled["server"] = {"home": preparing.seen_from(out, home), **places(out, options), **filled["server"]}
     made = write_federation_template(out, filled)
     if as_json:
         console.print_json({"config": str(out), "home": str(home), "roster": roster.version})

@@ -1,6 +1,7 @@
 """What commands that run as services have in common: `run` without being said, options, tables of texts."""
 
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,6 +10,8 @@ import click
 from fedprune_cli import console
 from fedprune_cli.documents import next_step
 from fedprune_cli.fingerprints import at_terminal
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -52,13 +55,39 @@ def run_options(command: Command) -> Command:
     return command
 
 
+class Cell:
+    """Text in a table: broken between words, and a path that is longer than a line behind one of its separators."""
+
+    def __init__(self, text: str) -> None:
+        self.text = console.shown(text)
+
+    def __rich_measure__(self, out: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(out, options, Text(self.text))
+
+    def __rich_console__(self, out: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text("\n".join(broken(self.text, options.max_width)), overflow="fold")
+
+
+def broken(text: str, width: int) -> Iterator[str]:
+    """Lines of at most `width` characters, but for a piece of a path that is longer by itself.  width: at least 1."""
+    line = ""
+    for word in re.findall(r"\s*\S+", text):
+        pieces = [word] if len(word.strip()) <= width else re.findall(r"\s*/*[^/]+/*|/+", word)
+        for piece in pieces:
+            if line and len(line + piece) > width:
+                yield line
+                line, piece = "", piece.lstrip()
+            line += piece
+    yield line
+
+
 def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]], strong: Collection[int] = ()) -> Table:
     """A table of texts, left-aligned, broken between words where the terminal is narrow.  strong: rows in bold."""
     made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(column, overflow="fold")
     for number, row in enumerate(rows):
-        made.add_row(*(Text(console.shown(cell)) for cell in row), style="bold" if number in strong else None)
+        made.add_row(*map(Cell, row), style="bold" if number in strong else None)
     return made
 
 

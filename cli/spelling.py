@@ -1,7 +1,8 @@
 """Times, spans, and lists of names and numbers, as people read them."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -42,6 +43,14 @@ def listed(names: Sequence[str], most: int) -> str:
         return "nobody"
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def alike(rows: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[str]]:
+    """The members of rows that have the same under these keys, in the order of the rows."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[key] for key in keys), []).append(row["member"])
+    return found
 
 
 def numbers(found: Sequence[int]) -> str:

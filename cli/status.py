@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 from fedprune_cli import console
 from fedprune_cli.parameters import json_option
-from fedprune_cli.spelling import listed, moment, numbers
+from fedprune_cli.spelling import alike, listed, moment, numbers
 from fedprune_cli.status_key_holder import key_holder_blocks
 from fedprune_cli.status_member import member_blocks
 from fedprune_cli.status_server import server_blocks
@@ -141,7 +141,8 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
         when = [moment(one[name], 0) if one[name] else "" for name in ("opened", "over")]
         layers = [f"{one['layers']}", one["cohorts"], _took_part(one)] if at_server else [_own(one)]
         ended = [_ended(one), (one["result"] or "")[:12]]
-        rows.append([f"{one['round']}", f"{one['step']}", one["target"], *layers, *when, *ended])
+        step = ["" if one[name] is None else f"{one[name]}" for name in ("round", "step", "target")]
+        rows.append([*step, *layers, *when, *ended])
     layers = ["layers", "cohort", "in the sum"] if at_server else ["your layers"]
     columns = ["round", "step", "target", *layers, "opened", "over", "ended with", "result"]
     console.printer().print(titled("Rounds", columns, rows))
@@ -149,8 +150,10 @@ def print_rounds(rounds: Sequence[Mapping[str, Any]]) -> None:
 
 def _ended(one: Mapping[str, Any]) -> str:
     told = [one["reason"]] if one.get("reason") else []
-    told += [f"{found['member']} declined by {found['check']}" for found in one.get("declined", ())]
-    return f"{one['ended']}{': ' if told else ''}{'; '.join(told)}"
+    declined = alike(one.get("declined", ()), "check")
+    told += [f"{listed(members, 6)} declined by {check}" for (check,), members in declined.items()]
+    check = f" by {one['check']}" if one.get("check") else ""
+    return f"{one['ended']}{check}{': ' if told else ''}{'; '.join(told)}"
 
 
 def _took_part(one: Mapping[str, Any]) -> str:
@@ -160,6 +163,8 @@ def _took_part(one: Mapping[str, Any]) -> str:
 
 
 def _own(one: Mapping[str, Any]) -> str:
+    if one["ended"] == "declined":
+        return numbers(one["layers"])
     summed = numbers(one["in_the_sum"]) or "none"
     return f"{numbers(one['layers'])}; in the sum: {'all' if one['in_the_sum'] == one['layers'] else summed}"
 

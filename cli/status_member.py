@@ -55,9 +55,14 @@ def _more(found: Facts) -> RenderableType:
         said = [name if done else f"not {name}" if name != "list" else "no list yet" for name, done in steps]
         if part["profile"] != "three-trip":
             said.pop(1)
-        lines.append(f"You have: {', '.join(said)}; {'a result' if part['result'] else 'no result yet'}")
+        code = part["ended"].get("*")
+        result = (
+            "a result" if part["result"] else f"no result, for the round ended: {code}" if code else "no result yet"
+        )
+        lines.append(f"You have: {', '.join(said)}; {result}")
     if follows and follows["result"]:
-        missing = f"{numbers(follows['missing'])} missing" if follows["missing"] else "all here"
+        here = "all came" if found["lacking"] else "all here"
+        missing = f"{numbers(follows['missing'])} missing" if follows["missing"] else here
         lines.append(f"Layers of round {follows['round']}: {follows['layers']} in the result, {missing}")
     if found["prekeys"] is not None:
         lines.append(f"Prekeys: {found['prekeys']} left")

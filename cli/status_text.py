@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedprune_cli.console import megabytes, rate, share, shown
-from fedprune_cli.services import text_table
-from fedprune_cli.spelling import ago, listed, moment, numbers, span
+from fedprune_cli.services import Cell, text_table
+from fedprune_cli.spelling import ago, alike, listed, moment, numbers, span
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -48,8 +48,7 @@ def facts(found: Facts) -> RenderableType:
     lines = [("Round", _round(found))] if part else []
     if found["role"] == "server" and not part and found.get("rounds"):
         lines.append(("Rounds", f"none yet of {found['rounds']['of'] or 'as many as budgets need'}"))
-    decrypting = found["state"] == "unmasking" and part and part["profile"] == "one-trip"
-    lines.append(("State", f"{found['state']}: {_DECRYPTS if decrypting else _STATES[found['state']]}"))
+    lines.append(("State", f"{found['state']}: {_state(found['state'], part)}"))
     if part and part.get("since") and not part.get("over"):
         lines.append(("Since", f"{moment(part['since'], now)}, {ago(part['since'], now)}"))
     if part and part.get("deadline") and not part.get("over"):
@@ -57,8 +56,8 @@ def facts(found: Facts) -> RenderableType:
     lines += [("Waiting", text) for text in _waiting(found)]
     if part and part.get("cost"):
         lines.append(("Cost", part["cost"]["text"]))
-    for one in part.get("declined", ()) if part else ():
-        lines.append(("Declined", f"{one['member']} declined the plan by {one['check']}: {one['reason']}"))
+    for (check, reason), members in alike(part.get("declined", ()) if part else (), "check", "reason").items():
+        lines.append(("Declined", f"{listed(members, 8)} declined the plan by {check}: {reason}"))
     if declined := found.get("declined"):
         lines.append(("Declined", f"the plan of round {declined['round']} by {declined['reason']}"))
     lines += [("Result", part["result"])] if part and part.get("result") else []
@@ -69,14 +68,24 @@ def facts(found: Facts) -> RenderableType:
             ("Asked for", f"{wish}; {'' if found['running'] else 'obeyed when the service starts'}".rstrip("; "))
         )
     lines += [("Trouble", found["trouble"])] if found.get("trouble") else []
+    lines += [("Trouble", found["lacking"])] if found.get("lacking") else []
     lines += [("Mind", text) for text in found.get("warnings", ())]
     boxes = [f"{name} {_box(found[name])}" for name in ("inbox", "outbox")]
     lines.append(("Packages", ", ".join(boxes)))
     lines.append(("Disk", f"{megabytes(found['disk_free'])} free at {found['data']}"))
     table = Table.grid(padding=(0, 2, 0, 0))
     for name, value in lines:
-        table.add_row(Text(name, style="bold"), Text(shown(value)))
+        table.add_row(Text(name, style="bold"), Cell(value))
     return table
+
+
+def _state(state: str, part: Facts | None) -> str:
+    """What a state means."""
+    if state == "unmasking" and part and part["profile"] == "one-trip":
+        return _DECRYPTS
+    if state == "finished" and part and not part["result"]:
+        return f"the round is over, without a result: {', '.join(sorted({group['ended'] for group in part['groups']}))}"
+    return _STATES[state]
 
 
 def _round(found: Facts) -> str:
@@ -129,7 +138,9 @@ def moving(found: Facts) -> list[RenderableType]:
         amount = f"{megabytes(one['done'])} of {megabytes(one['size'])}"
         left = "standing still" if one["left"] is None else f"{span(one['left'])} left"
         speed = f"{megabytes(one['rate'])}/s"
-        if one["left"] is None and one["size"] < _TINY:  # over before it could be measured
+        if one["done"] >= one["size"]:  # the other end has not said yet that it is whole
+            speed, left = "", "complete"
+        elif one["left"] is None and one["size"] < _TINY:  # over before it could be measured
             speed = left = ""
         rows.append([one["direction"], one["peer"], what, amount, speed, left])
     blocks = [titled("On the way", ["", "with", "package", "moved", "rate", "about"], rows)] if rows else []

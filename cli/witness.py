@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 from fedprune_cli import console, logs
-from fedprune_cli.beginning import file_facts, next_steps, server_options, tell_written, who_and_where
+from fedprune_cli.beginning import file_facts, next_steps, place_options, server_options, tell_written, who_and_where
 from fedprune_cli.documents import check_free, next_step, write
 from fedprune_cli.homes import home_option, open_warned
 from fedprune_cli.parameters import json_option
@@ -33,7 +33,7 @@ def witness() -> None:
 @witness.command(epilog="Example: fedprune witness init --home wyn --url https://hub.example.org:8443")
 @home_option
 @server_options
-@click.option("--data", type=click.Path(path_type=Path), help="Folder for packages.  [default: witnessing]")
+@place_options("witnessing", "packages")
 @click.option("--out", type=click.Path(path_type=Path), default=FILE, show_default=True, help="File to write.")
 @password_options
 @json_option

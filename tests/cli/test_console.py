@@ -4,6 +4,7 @@ import io
 
 import pytest
 from fedprune_cli import console
+from fedprune_cli.services import broken, text_table
 from rich.console import Console
 
 
@@ -107,3 +108,39 @@ def test_lines_say_bytes_as_people_read_them(capsys):
     lines.update("read", 1, 1, "files")
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith("mask: 3.0 MiB in ") and said[1].startswith("read: 1 file in ")
+
+
+PATH = "/srv/federations/lungs.example/anchors/member-north-6037b0df01eaab42.json"
+
+
+def test_a_path_in_a_table_is_broken_behind_its_separators():
+    out = Console(width=60, record=True, color_system=None, file=io.StringIO())
+    out.print(text_table(["Check", "Problem"], [["anchor", f"none: {PATH} can be written"]]))
+    found = [line[6:].strip() for line in out.export_text().splitlines()[1:]]
+    assert found == [
+        "none: /srv/federations/lungs.example/anchors/",
+        "member-north-6037b0df01eaab42.json can be written",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "lines"),
+    [
+        ("", 5, [""]),
+        ("one two", 7, ["one two"]),
+        ("one two", 6, ["one", "two"]),
+        ("see /a/b now", 6, ["see", "/a/b", "now"]),  # it fits on a line of its own
+        ("see /a/b/c/d", 6, ["see", "/a/b/", "c/d"]),
+        ("https://hub.example.org:8443", 22, ["https://", "hub.example.org:8443"]),
+        ("abcdefgh", 3, ["abcdefgh"]),  # rich folds it
+    ],
+)
+def test_lines(text, width, lines):
+    assert list(broken(text, width)) == lines
+
+
+def test_a_word_longer_than_a_line_is_folded_and_nothing_is_cut():
+    out = Console(width=20, record=True, color_system=None, file=io.StringIO())
+    out.print(text_table(["digest"], [["ab" * 32], ["\x1b[2J"]]))
+    found = out.export_text().split()
+    assert "".join(found[1:-1]) == "ab" * 32 and found[-1] == "\\x1b[2J"

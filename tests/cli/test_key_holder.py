@@ -85,12 +85,12 @@ def test_a_key_holder_begins(fedprune, place):
 
 def test_what_is_typed_stands_in_the_file(fedprune, place):
     words = "--members 9 --strategy votes --sum-bits 16 --colluders 2 --least-cohort 6 --data other --out vault.toml"
-    facts = told(fedprune, *INIT, *words.split())
+    facts = told(fedprune, *INIT, *words.split(), "--anchor", "far")
     assert (facts["server"], facts["url"], facts["members"]) == ("hub", "", 9)
     found = read_key_holder(place / "vault.toml")
     assert (found.keys.members, found.keys.strategy, found.keys.sum_bits) == (9, Strategy.VOTES, 16)
     assert (found.policy.colluders, found.policy.least_cohort) == (2, 6)
-    assert found.holder.data == place / "other"
+    assert (found.holder.data, found.holder.anchor) == (place / "other", place / "far")
 
 
 @pytest.mark.parametrize(

@@ -108,12 +108,14 @@ def test_a_server_begins_with_everything_said(enrolled, fedprune, place):
         "7",
     ]
     words += ["--profile", "two-trip-witnessed", "--witness", "wyn", "--sum-bits", "16", "--data", "work", "--by-hand"]
+    words += ["--anchor", "far"]
     words += ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:9464", "--out", "etc/rounds.toml", "--json"]
     code, out, _ = fedprune(*SERVER, *words)
     assert code == 0
     assert json.loads(out) == {"config": "etc/rounds.toml", "home": "server-hub", "roster": 1}
     found = read_federation(place / "etc/rounds.toml")
     assert (found.server.home.resolve(), found.server.data.resolve()) == (place / "server-hub", place / "work")
+    assert found.server.anchor.resolve() == place / "far"
     assert [str(target) for target in found.pruning.targets] == ["30 %", "50 %"]
     assert (found.rounds.members, found.rounds.sum_bits) == (("north", "south", "west"), 16)
     assert found.deadlines.contribution == 14 * 86400
@@ -195,7 +197,7 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
         "64",
     ]
     words += ["--profile", "two-trip-witnessed", "--witness", "wyn", "--pruner", "wanda", "--device", "cpu", "--json"]
-    words += ["--metrics", "127.0.0.1:9465"]
+    words += ["--metrics", "127.0.0.1:9465", "--seed", "7", "--anchor", "far"]
     code, out, _ = fedprune(*CLIENT, *words)
     assert code == 0
     assert json.loads(out) == {"config": "member.toml", "home": "member-north", "server": "hub", "url": ""}
@@ -203,6 +205,7 @@ def test_a_member_begins_with_more_said(enrolled, fedprune, place):
     assert (found.budget.layers, found.budget.gpu_memory, found.texts.seqlen) == (8, 20 << 30, 64)
     assert (found.policy.witnesses, found.policy.pruners, found.compute.device) == (("wyn",), ("wanda",), "cpu")
     assert str(found.member.metrics) == "127.0.0.1:9465"
+    assert (found.texts.seed, found.member.anchor) == (7, place / "far")
 
 
 def test_whoever_carries_takes_two_journeys_where_a_matrix_is_released_once(enrolled, place, fedprune):

@@ -7,7 +7,7 @@ import pytest
 from fedprune_cli import status as command
 from fedprune_cli.main import cli, run
 from fedprune_cli.spelling import ago, listed, moment, numbers, span
-from fedprune_cli.status import lasting, print_rounds, status_text
+from fedprune_cli.status import _ended, lasting, print_rounds, status_text
 from fedprune_cli.status_text import _waiting as waits
 from rich.console import Console
 
@@ -59,6 +59,13 @@ def test_plans_that_were_declined(place):
     text = text_of({**found, "round": {**found["round"], "declined": [one]}, "model": "/data/model"}, 120)
     assert "north declined the plan by P14: I do not prune with wanda" in text
     assert "declined: P14" in text and "/data/model" in text
+    others = [one, one | {"member": "south"}, one | {"member": "west", "check": "P13"}]
+    text = text_of({**found, "round": {**found["round"], "declined": others}}, 120)
+    assert text.count("I do not prune with wanda") == 2
+    assert "north, south declined the plan by P14: I" in text and "west declined the plan by P13: I" in text
+    assert _ended({"ended": "no result", "declined": others}) == (
+        "no result: north, south declined by P14; west declined by P13"
+    )
     found = status_of(place / "north.toml")
     declined = {"round": 2, "check": "P14", "reason": "P14: the time to contribute is over"}
     assert "the plan of round 2 by P14: the time" in text_of({**found, "declined": declined}, 120)
@@ -69,6 +76,13 @@ def test_a_member_at_80_columns(place):
     assert max(map(len, text.splitlines())) <= 80
     assert "sent, receipt here" in text
     assert "server/hub, carried by hand: last contact" in text
+
+
+def test_a_member_whose_work_folder_lacks_something(place):
+    found = status_of(place / "north.toml") | {"follows": {"round": 1, "result": "ab", "layers": 4, "missing": []}}
+    assert "Trouble" not in text_of(found) and "4 in the result, all here" in text_of(found)
+    text = " ".join(text_of(found | {"lacking": "/data/model is gone: copy it"}).split())
+    assert "Trouble /data/model is gone: copy it" in text and "4 in the result, all came" in text
 
 
 def test_a_member_with_a_privacy_budget_at_80_columns(place):
@@ -118,6 +132,29 @@ def test_a_server_that_waits_to_begin_says_for_what():
     row["offered"] = 1
     assert waits(found) == ["the server's own words"], "everybody is there, and still no round begins"
     assert waits({**found, "phase": "offers"}) == waits({**found, "phase": ""}) == []
+
+
+def test_what_has_moved_as_a_whole_does_not_stand_still(place):
+    move = {"key": "k", "direction": "up", "peer": "server/hub", "type": "contribution", "round": 1, "group": "2"}
+    rows = [
+        {**move, "done": done << 20, "size": 3 << 20, "rate": 0, "left": left} for done, left in ((2, None), (3, None))
+    ]
+    first, second = text_of(status_of(place / "north.toml") | {"transfers": rows}, 120).splitlines()[-2:]
+    assert first.split()[-2:] == ["standing", "still"]
+    assert second.split()[-4:] == ["of", "3.0", "MiB", "complete"]
+
+
+def test_a_round_that_ended_without_a_result(place):
+    found = status_of(place / "federation.toml")
+    groups = [group | {"ended": "BAD_DEALING"} for group in found["round"]["groups"]]
+    text = text_of(
+        {**found, "state": "finished", "round": {**found["round"], "state": "finished", "groups": groups}}, 120
+    )
+    assert "finished: the round is over, without a result: BAD_DEALING" in text
+    found = status_of(place / "north.toml")
+    assert "no list yet, not endorsed, not answered; no result yet" in text_of(found)
+    text = text_of({**found, "round": {**found["round"], "ended": {"*": "STOPPED"}}}, 120)
+    assert "no result, for the round ended: STOPPED" in text
 
 
 @pytest.mark.parametrize("state", ["done", "given up", "between rounds"])
@@ -178,6 +215,15 @@ def test_rounds(place, capfd):
     out = capfd.readouterr().out
     assert "collecting" in out
     assert "0-3; in the sum: none" in out
+
+
+def test_a_round_that_was_declined(place, capfd):
+    (row,) = rounds_of(place / "north.toml")
+    told = {"ended": "declined", "check": "P14", "reason": "I do not trust it", "over": 0, "in_the_sum": []}
+    print_rounds([row | told, row | told | {"round": 2, "step": None, "target": None, "layers": []}])
+    first, second = [line.split() for line in capfd.readouterr().out.splitlines()[2:]]
+    assert first[:5] == ["1", "1", "50", "%", "0-3"] and "declined by P14: I do not trust it" in " ".join(first)
+    assert "sum:" not in first and second[0] == "2" and "None" not in second
 
 
 @pytest.mark.parametrize(

@@ -96,8 +96,10 @@ def test_init_says_the_same_as_json_and_keeps_the_key(fedprune, place):
     first = told(fedprune, *INIT)
     assert (first["server"], first["url"]) == ("hub", "")
     (place / "witness.toml").unlink()
-    assert told(fedprune, *INIT, "--data", "other", "--out", "wyn.toml")["vkey"] == first["vkey"]
-    assert read_witness(place / "wyn.toml").witness.data == place / "other"
+    (place / "far").mkdir()
+    assert told(fedprune, *INIT, "--data", "other", "--anchor", "far", "--out", "wyn.toml")["vkey"] == first["vkey"]
+    found = read_witness(place / "wyn.toml").witness
+    assert (found.data, found.anchor) == (place / "other", place / "far")
 
 
 @pytest.mark.parametrize(

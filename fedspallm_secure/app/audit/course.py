@@ -1,4 +1,4 @@
-"""The course of a round: its stages, who fell silent at which, and all of it as plain data.
+"""The course of a round: its stages, who was missing at which, and all of it as plain data.
 
 Drawn from a story, so it says what the log says.
 """
@@ -13,7 +13,7 @@ from fedspallm_secure.protocol.audit.entries import EntryType
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A member that did not do what was due.  stage: what; groups: where, empty for everywhere."""
+    """A member that did not do what was due, or not well.  stage: what; groups: where, empty for everywhere."""
 
     member: str
     stage: str
@@ -37,7 +37,7 @@ def stages(found: Round) -> list[tuple[str, int, int | None]]:
 
 
 def silences(found: Round) -> list[Silence]:
-    """Who fell silent at which stage, as far as the log is there: plan, list, endorsements, request, answers."""
+    """Who was missing at which stage, as far as the log is there: plan, list, endorsements, request, answers."""
     return sorted({*_not_sent(found), *_not_counted(found), *_not_signed(found), *_not_answered(found)}, key=_order)
 
 
@@ -53,15 +53,27 @@ def _sent(found: Round) -> dict[str, set[int]]:
 
 
 def _not_sent(found: Round) -> Iterator[Silence]:
-    """Vectors that did not come, once nobody is waited for any more."""
+    """Vectors that did not come, or were refused, once nobody is waited for any more."""
     if found.plan is None or (found.at(EntryType.SURVIVORS) is None and not found.abort):
         return
     sent = _sent(found)
     for member in found.members:
         due = [group.gid for group in found.plan.groups if member in group.cohort]
-        lacking = tuple(gid for gid in due if gid not in sent.get(member, ()))
-        if lacking:
-            yield Silence(member, "sent no vector", () if len(lacking) == len(due) else lacking)
+        lacking: dict[str, list[int]] = {}
+        for gid in due:
+            if gid not in sent.get(member, ()):
+                lacking.setdefault(_why_not(found, member, gid), []).append(gid)
+        for stage, groups in lacking.items():
+            yield Silence(member, stage, () if len(groups) == len(due) else tuple(groups))
+
+
+def _why_not(found: Round, member: str, gid: int) -> str:
+    check = found.refused.get((member, str(gid)))
+    if check is not None:
+        return f"sent a vector that was refused by check {check}" if check else "sent a vector too late"
+    if member in found.declined:
+        return f"declined the plan by check {found.declined[member]}"
+    return "sent no vector"
 
 
 def _not_counted(found: Round) -> Iterator[Silence]:

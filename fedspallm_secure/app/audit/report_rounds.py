@@ -1,6 +1,6 @@
 """What a report shows of each round: facts, tables and charts, ready for the template.  Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from fedspallm_secure.app.audit.charts import MOST_ROWS, course
@@ -93,13 +93,15 @@ def summary(found: Round, silent: Sequence[Silence]) -> str:
     if found.ended is not None:
         told += f" after {lasted(found.ended - found.begun)}"
     missing = {silence.member for silence in silent}
-    quiet = f" {plural(len(missing), 'member')} fell silent at some stage." if missing else ""
+    absent = (
+        f" {plural(len(missing), 'member')} {_are(missing, 'was', 'were')} missing at some stage." if missing else ""
+    )
     inside = plural(len(found.counted), "member") if found.counted else "None"
-    return f"{told}. {inside} of the {len(found.members)} that were asked {_are(found.counted)} in the sums.{quiet}"
+    return f"{told}. {inside} of the {len(found.members)} that were asked {_are(found.counted)} in the sums.{absent}"
 
 
-def _are(ids: Sequence[str]) -> str:
-    return "is" if len(ids) < 2 else "are"
+def _are(ids: Collection[str], one: str = "is", many: str = "are") -> str:
+    return one if len(ids) < 2 else many
 
 
 def facts(found: Round) -> list[tuple[str, str]]:
@@ -128,12 +130,12 @@ def _assumed(plan: Plan) -> str:
 
 
 def silence_texts(silent: Sequence[Silence]) -> list[str]:
-    """What members did not do, and for which layers; those that failed alike in one sentence."""
+    """What members did not do or did in vain, and for which layers; those that failed alike in one sentence."""
     alike: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for one in silent:
         alike.setdefault((one.stage, one.groups), []).append(one.member)
     return [
-        f"{names(members, 20)} {stage}" + (f" for layers {runs(groups)}" if groups else "")
+        f"{names(members, 20)} {stage}" + (f" for layer{'s' * (len(groups) > 1)} {runs(groups)}" if groups else "")
         for (stage, groups), members in alike.items()
     ]
 

@@ -49,7 +49,8 @@ class Round:
     """One round as the log tells it.  What is not there yet, or cannot be read, is None or empty.
 
     hashes: of plan, survivor list and result, hex, by type; files: of the model, `{name, size, sha256}`; abort: why
-    there is no result.
+    there is no result; refused: id of the member and group of a vector that was not taken -> by which check, empty for
+    none; declined: id of a member that declined the plan -> by which check.
     """
 
     number: int
@@ -61,6 +62,8 @@ class Round:
     files: list[dict[str, Any]] = field(default_factory=list)
     abort: str = ""
     hashes: dict[EntryType, str] = field(default_factory=dict)
+    refused: dict[tuple[str, str], str] = field(default_factory=dict)
+    declined: dict[str, str] = field(default_factory=dict)
 
     def of(self, type: EntryType) -> list[Line]:
         """Entries of one type, in order."""
@@ -162,6 +165,10 @@ def _take(story: Story, source: LogSource, index: int, entry: Entry) -> None:
             found.asked = tuple(entry.data["recipients"])
         case EntryType.MODEL:
             found.files = list(entry.data["files"])
+        case EntryType.REFUSAL if entry.data["type"] == "contribution":
+            found.refused.setdefault((entry.actor.id, entry.data["group"]), entry.data["check"])
+        case EntryType.REFUSAL if entry.data["type"] == "decline":
+            found.declined[entry.actor.id] = entry.data["check"]
         case EntryType.ABORT:
             found.abort = entry.data["code"]
         case _:

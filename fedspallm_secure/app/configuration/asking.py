@@ -5,6 +5,7 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import MissingInput, UsageError
 from fedspallm_secure.protocol.roster import Roster
 from fedspallm_secure.secagg.graphs import COMPLETE_LIMIT
+from fedspallm_secure.secagg.thresholds import default_colluders
 
 _NO_BEACON = "rounds whose seed witnesses draw are only simulated in this version"
 
@@ -26,3 +27,14 @@ def asked_members(config: FederationConfig, roster: Roster) -> tuple[str, ...]:
             hint=f"name at most {COMPLETE_LIMIT} under [rounds] members",
         )
     return members
+
+
+def smallest_cohort(config: FederationConfig, members: int) -> int:
+    """The fewest members that a layer may have when so many are asked."""
+    return config.rounds.min_cohort if config.rounds.spread else members
+
+
+def assumed_colluders(config: FederationConfig, members: int) -> int:
+    """How many may work with the server, as `[rounds] colluders` says, or else as so many members allow."""
+    said = config.rounds.colluders
+    return default_colluders(smallest_cohort(config, members)) if said is None else said

@@ -11,7 +11,6 @@ from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.ranks import Ranks, join_ranks
 from fedspallm_secure.app.service.live import Live, LiveProgress
-from fedspallm_secure.app.service.log_policies import read_log_policy
 from fedspallm_secure.app.service.loops import (
     Stop,
     Stopped,
@@ -22,12 +21,14 @@ from fedspallm_secure.app.service.loops import (
     tell_refused,
     tell_warnings,
 )
+from fedspallm_secure.app.service.member_policies import policy_of, read_log_policy
 from fedspallm_secure.app.service.metrics import serving_metrics
 from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.status import status_of
-from fedspallm_secure.app.service.visits import Visits, server_of, visiting
+from fedspallm_secure.app.service.visits import Visits, visiting
 from fedspallm_secure.app.stations.candidates import rounds_drawn
+from fedspallm_secure.app.stations.kept_results import lacking
 from fedspallm_secure.app.stations.member_station import MemberStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.app.stations.post import Post
@@ -35,7 +36,6 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError, PlanRefused, UsageError
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
-from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.home import open_home
 
@@ -74,6 +74,8 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
         if post.journal.recall("left", "*") is not None:
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
         live.phase("starting")
+        if (lack := lacking(data, post.journal.recall)) is not None:
+            _log.warning("%s: %s", lack.text, lack.fix)
         ledger = None if config.terms is None else MemberLedger(post.journal, config.terms)
         bench = Bench(config, me.id, ranks, shown, stop.check, ledger)
         log_policy = read_log_policy(config, post.home.identity.federation)
@@ -254,6 +256,9 @@ class _Loop:
             text = f"the plan of round {declined} was declined"
         elif machine.accepted is None:
             text = "waiting for a plan"
+        elif machine.state is State.CLOSED and machine.result is None:
+            codes = ", ".join(sorted({*machine.ended.values()}))
+            text = f"round {machine.round.plan.round} ended without a result: {codes}"
         elif machine.state is State.CLOSED and (missing := self._station.results.missing()):
             text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
         else:
@@ -272,26 +277,3 @@ def _digest(path: Path) -> str:
 def _declines(error: FedSpaError) -> bool:
     """Whether a plan was declined by a check that concerns the operator; an old plan does not."""
     return getattr(error, "check", "") not in ("", "P4")
-
-
-def policy_of(config: MemberConfig) -> Policy:
-    """What the member insists on."""
-    found = config.policy
-    return Policy(
-        server_of(config.server),
-        found.colluders,
-        profiles=frozenset(found.profiles),
-        witnesses=found.witnesses,
-        dishonest=found.dishonest,
-        beacons=found.beacons,
-        upload_limit=found.upload_limit,
-        horizon=found.horizon,
-        counts_to=frozenset(found.counts_to),
-        pinned_base=found.pinned_base,
-        epochs=found.epochs,
-        least_cohort=found.least_cohort,
-        software=frozenset(found.software) or None,
-        pruners=frozenset(found.pruners) or None,
-        key_holders=frozenset(found.key_holders),
-        sample=(found.sample_least, found.sample_most),
-    )

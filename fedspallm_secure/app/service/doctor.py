@@ -15,6 +15,7 @@ from fedspallm_secure.app.service import (
     doctor_model,
     doctor_network,
     doctor_privacy,
+    doctor_results,
 )
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, State, bad, good, looked_at, note
 from fedspallm_secure.crypto.passwords import Password
@@ -36,6 +37,7 @@ _QUICK: tuple[Check, ...] = (
     ("encryption", doctor_encryption.encryption),
     ("clock", doctor_identity.clock),
     ("folders", doctor_machine.folders),
+    ("results", doctor_results.results),
     ("open files", doctor_machine.open_files),
     ("OpenSSL", doctor_machine.openssl),
     ("ports", doctor_machine.ports),

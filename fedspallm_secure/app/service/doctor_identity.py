@@ -6,8 +6,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from fedspallm_secure.app.configuration.asking import asked_members
 from fedspallm_secure.app.expiry import home_warnings, list_is_old
+from fedspallm_secure.app.service.doctor_cohorts import dropouts
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, bad, good, note
-from fedspallm_secure.app.service.log_policies import read_log_policy
+from fedspallm_secure.app.service.member_policies import read_log_policy
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import JOURNAL_KEY, NOTE_KEYS
@@ -93,6 +94,8 @@ def roster(patient: Patient) -> Findings:
         if patient.server is not None:
             asked_members(patient.server, found)
         yield good("roster", f"version {found.version}, {len(parties)} parties, {patient.members} members")
+        if patient.server is not None:
+            yield dropouts(patient.server, patient.members)
 
 
 def _left_out(home: Home, found: Roster) -> Finding:
@@ -207,7 +210,10 @@ def journal(patient: Patient) -> Findings:
         rounds = 0
         if "records" in tables:
             (rounds,) = cursor.execute("SELECT count(DISTINCT round) FROM records WHERE round > 0").fetchone()
-    yield good("journal", f"it is whole, and tells of {rounds} rounds" if rounds else "it is whole, and empty")
+    yield good(
+        "journal",
+        f"it is whole, and tells of {rounds} round{'s' * (rounds > 1)}" if rounds else "it is whole, and empty",
+    )
 
 
 def clock(patient: Patient) -> Findings:

@@ -12,10 +12,12 @@ from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.preparing import check_text
 from fedspallm_secure.app.rounds.costs import foreseen_cost
 from fedspallm_secure.app.rounds.planning import Terms, cipher_for
+from fedspallm_secure.app.service import doctor_results
 from fedspallm_secure.app.service.doctor_machine import existing
 from fedspallm_secure.app.service.findings import Finding, Findings, Patient, amount, bad, good, looked_at, told
 from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.he.parameters import Parameters
+from fedspallm_secure.protocol.rounds.groups import MatrixShape
 from fedspallm_secure.protocol.rounds.member_own import PRIVATE_PRUNER
 from fedspallm_secure.pruning.strategies import Strategy
 from fedspallm_secure.secagg.fields import CountField
@@ -110,6 +112,8 @@ def model(patient: Patient) -> Findings:
         yield from looked_at("pattern", lambda: _pattern(config, workshop))
         yield from looked_at("disk", lambda: _server_disk(patient, config, workshop, weights))
     else:
+        shapes = [[MatrixShape(one.name, *one.shape) for one in block.linears] for block in blocks]
+        yield from looked_at("results", lambda: doctor_results.layers(patient, shapes))
         yield from looked_at("texts", lambda: _texts(config, workshop))
         yield from looked_at("memory", lambda: _member_machine(patient, config, workshop, weights))
 

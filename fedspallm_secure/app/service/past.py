@@ -1,15 +1,19 @@
 """All rounds there were, as one party's journal shows them without a password."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fedspallm_secure.app.configuration.federation import FederationConfig
-from fedspallm_secure.app.service.status_member import Part, part_of, result_of
+from fedspallm_secure.app.service.status_member import Part, part_of
 from fedspallm_secure.app.service.status_server import Round, round_of
 from fedspallm_secure.app.service.watched import Watched
 from fedspallm_secure.app.stations.declines import declines_kind
+from fedspallm_secure.app.stations.kept_results import result_of
+from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.pruning.patterns import parse_target
+
+_NOT_MINE: Final = ("", "P1", "P2", "P4")  # checks of plans that are of no new round of the member's server
 
 
 def server_rounds(watched: Watched, config: FederationConfig) -> list[dict[str, Any]]:
@@ -62,28 +66,44 @@ def _times(watched: Watched, number: int, concluded: Mapping[str, Any] | None) -
 
 
 def member_rounds(watched: Watched, me: str) -> list[dict[str, Any]]:
-    """All rounds that a member took part in, the first one first.  me: its id."""
+    """All rounds that a member took part in, or was asked to and declined, the first one first.  me: its id."""
+    declined = {
+        number: seen for number, seen in watched.refused_plans().items() if seen.refusal()["check"] not in _NOT_MINE
+    }
     rows = []
-    for number in watched.rounds():
+    for number in sorted({*watched.rounds(), *declined}):
         part = part_of(watched, number)
-        if part is None:
-            continue
-        result = result_of(watched, number)
-        layers = [group.gid for group in part.plan.groups_of(me)]
-        rows.append(
-            {
-                "round": number,
-                "step": part.plan.sampling.number,
-                "target": str(parse_target(part.plan.target)),
-                "layers": layers,
-                "in_the_sum": [gid for gid in layers if gid in part.listed_layers(me)],
-                "ended": _member_ending(part),
-                "result": None if result is None else result.hash,
-                "opened": min((seen.at for seen in watched.inbox(number)), default=None),  # when the plan came
-                "over": None,
-            }
-        )
+        if part is not None:
+            rows.append(_row(watched, me, number, part.plan, part))
+        elif number in declined:
+            followed = watched.fact("followed", str(number))
+            plan = None if followed is None else Plan.from_dict(followed["plan"])
+            refusal = declined[number].refusal()
+            check, reason = refusal["check"], refusal["reason"].removeprefix(f"{refusal['check']}: ")
+            told = {"ended": "declined", "check": check, "reason": reason}
+            rows.append(_row(watched, me, number, plan, None) | told)
     return rows
+
+
+def _row(watched: Watched, me: str, number: int, plan: Plan | None, part: Part | None) -> dict[str, Any]:
+    """plan: None where it is not kept any more; part: None where the member takes none."""
+    result, inbox = result_of(watched.fact, number), watched.inbox(number)
+    layers = [] if plan is None else [group.gid for group in plan.groups_of(me)]
+    ends = [seen.at for seen in inbox if seen.type in ("result", "abort") and seen.state == "taken"]
+    over = part is None or part.state(me, False) == "closed"
+    return {
+        "round": number,
+        "step": None if plan is None else plan.sampling.number,
+        "target": None if plan is None else str(parse_target(plan.target)),
+        "layers": layers,
+        "in_the_sum": [] if part is None else [gid for gid in layers if gid in part.listed_layers(me)],
+        "ended": "" if part is None else _member_ending(part),
+        "check": "",
+        "reason": "",
+        "result": None if result is None else result.hash,
+        "opened": min((seen.at for seen in inbox), default=None),  # when the plan came
+        "over": max(ends, default=None) if over else None,
+    }
 
 
 def _member_ending(part: Part) -> str:

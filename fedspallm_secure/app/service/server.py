@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from fedspallm_secure.app.configuration.asking import asked_members
+from fedspallm_secure.app.configuration.asking import asked_members, assumed_colluders
 from fedspallm_secure.app.configuration.federation import FederationConfig, read_federation
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.app.rounds.planning import Terms
@@ -34,8 +34,8 @@ from fedspallm_secure.app.walking.skeleton import Skeleton
 from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.crypto.randomness import random_bytes
 from fedspallm_secure.errors import FedSpaError, MissingInput, RoundAborted
+from fedspallm_secure.protocol.rounds.server_state import ServerState, State
 from fedspallm_secure.pruning.patterns import spell_target
-from fedspallm_secure.secagg.thresholds import default_colluders
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 from fedspallm_secure.transport.guards import Limits
 from fedspallm_secure.transport.tls import Credentials
@@ -153,23 +153,31 @@ class _Loop:
             self._post.later(lambda: journal.forget("control", "abort"))
 
     def _say(self) -> None:
-        station = self._director.station
-        if station is None:
-            text = self._director.waiting
-        else:
-            text = f"round {station.plan.round} is {station.machine.state.name.lower()}"
+        station, waiting = self._director.station, self._director.waiting
+        text = waiting if station is None else f"round {station.plan.round} {_course(station.machine)}"
         if text and text != self._said:
             self._said = text
             _log.info("%s", text)
             self._live.phase(text)
 
 
+def _course(machine: ServerState) -> str:
+    """Where a round is, or how it ended."""
+    if machine.state is not State.FINISHED:
+        return f"is {machine.state.name.lower()}"
+    codes = ", ".join(sorted({end.code.value for end in machine.ended.values()}))
+    if machine.result is None:
+        return f"ended without a result: {codes}"
+    return (
+        f"is finished, without layers {', '.join(map(str, sorted(machine.ended)))}: {codes}" if codes else "is finished"
+    )
+
+
 def agenda_of(config: FederationConfig, post: Post) -> Agenda:
     """What federation.toml asks for, with what has to be the same in every run of the program."""
     rounds, pruning, stages = config.rounds, config.pruning, config.deadlines
     members = asked_members(config, post.trust.roster)
-    smallest = rounds.min_cohort if rounds.spread else len(members)
-    colluders = default_colluders(smallest) if rounds.colluders is None else rounds.colluders
+    colluders = assumed_colluders(config, len(members))
     terms = Terms(
         rounds.profile,
         colluders,

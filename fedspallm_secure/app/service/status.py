@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from fedspallm_secure.app.configuration.either import Either, data_of, home_of, read_either
+from fedspallm_secure.app.configuration.either import Either, anchor_of, data_of, home_of, read_either
 from fedspallm_secure.app.configuration.federation import FederationConfig
 from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig
 from fedspallm_secure.app.configuration.member import MemberConfig
@@ -21,7 +21,10 @@ from fedspallm_secure.app.service.status_member import member_facts
 from fedspallm_secure.app.service.status_server import server_facts
 from fedspallm_secure.app.service.status_witness import witness_facts
 from fedspallm_secure.app.service.watched import watch
+from fedspallm_secure.app.stations.anchoring import Anchoring
+from fedspallm_secure.errors import FedSpaError
 from fedspallm_secure.storage import home_folder as folder
+from fedspallm_secure.storage.anchor import Anchor, anchor_folder
 from fedspallm_secure.storage.files import disk_errors
 from fedspallm_secure.storage.home import Home, open_home
 
@@ -52,6 +55,8 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
         "warnings": home_warnings(home, now),
         **_service(data),
     }
+    if trouble := _old_copy(config, home):
+        found["trouble"] = trouble
     with watch(home.path / folder.REGISTER) as watched:
         if not watched.has_begun():
             return {**found, "state": "not begun", "round": None, **_places(data)}
@@ -66,6 +71,24 @@ def facts_of(path: Path, config: Either, home: Home, now: int) -> dict[str, Any]
             told = witness_facts(watched, config, home, now)
     contacts = read_contacts(data) | found.get("contacts", {})
     return {**found, **told, "untold": untold, **_last_heard(told, contacts), **_places(data), **boxes}
+
+
+def _old_copy(config: Either, home: Home) -> str:
+    """What the anchor says against this home, in words; empty if nothing.  Nothing is written."""
+    register = home.path / folder.REGISTER
+
+    def counted() -> int:
+        with watch(register) as watched:  # a look of its own, after that at the anchor, which never goes ahead of it
+            return watched.counted()
+
+    with watch(register) as watched:
+        mark = watched.mark()
+    try:
+        if mark is not None:
+            Anchoring(Anchor(anchor_folder(anchor_of(config)), home.identity, mark), counted, sole=False)
+    except FedSpaError as error:
+        return f"{error}; {error.hint}"
+    return ""
 
 
 def _last_heard(told: dict[str, Any], contacts: Mapping[str, float]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from fedspallm_secure.app.privacy.releases import KIND
 from fedspallm_secure.app.privacy.standing import standing
 from fedspallm_secure.app.service.watched import Seen, Sent, Watched, layer_of
 from fedspallm_secure.app.stations.candidates import rounds_drawn
-from fedspallm_secure.crypto.encoding import decode_base64, parse_canonical_json
+from fedspallm_secure.app.stations.kept_results import lacking, result_of
+from fedspallm_secure.crypto.encoding import parse_canonical_json
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.protocol.packages import NONE
-from fedspallm_secure.protocol.rounds.outcomes import Result
 from fedspallm_secure.protocol.rounds.plans import Plan, Sampling
 from fedspallm_secure.protocol.rounds.records_member import (
     Aborted,
@@ -88,12 +88,6 @@ def part_of(watched: Watched, number: int) -> Part | None:
     return Part.of(watched.records(number, read_member_record))
 
 
-def result_of(watched: Watched, number: int) -> Result | None:
-    """The verified result of a round that the member followed."""
-    found = watched.fact("result", str(number))
-    return None if found is None else Result.parse(decode_base64(found, "a result"))
-
-
 def member_facts(
     watched: Watched, config: MemberConfig, home: Home, now: int, lost: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -109,11 +103,15 @@ def member_facts(
     last = max(watched.heard().get(server, 0), watched.departed_last())
     left = watched.fact("left", "*")
     state = "waiting for a plan" if part is None else part.state(me, _has(outbox, "unmask-response"))
+    round = None if part is None else _round(part, me, state, inbox, outbox, lost)
+    lack = lacking(config.member.data, watched.fact)
     return {
         "state": "left" if left is not None else state,
         "server": server,
         "by_hand": not config.server.url,
-        "round": None if part is None else _round(part, me, state, inbox, outbox, lost),
+        "round": round,
+        "lost": _lost(round),
+        "lacking": None if lack is None else f"{lack.text}: {lack.fix}",
         "follows": _follows(watched, following),
         "model": str(config.member.data / "model") if (config.member.data / "model").exists() else None,
         "prekeys": _prekeys_left(watched, home),
@@ -188,6 +186,14 @@ def _layers(
     return layers
 
 
+def _lost(round: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Layers of the round under way that a kill has lost; nothing of one that is over."""
+    if round is None or round["state"] == "closed":
+        return {}
+    layers = [one["layer"] for one in round["layers"] if one["state"] == "lost"]
+    return {"round": round["round"], "layers": layers} if layers else {}
+
+
 def _has(outbox: list[Sent], type: str) -> bool:
     return any(sent.type == type for sent in outbox)
 
@@ -196,7 +202,7 @@ def _follows(watched: Watched, number: int | None) -> dict[str, Any] | None:
     """The newest plan of the server that counts, whether the member takes part or not, and what is there of it."""
     if number is None:
         return None
-    result = result_of(watched, number)
+    result = result_of(watched.fact, number)
     named = [] if result is None else [found.gid for found in result.groups if found.layer != NONE]
     got = watched.facts(f"layer {number}")
     return {

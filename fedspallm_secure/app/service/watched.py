@@ -73,6 +73,15 @@ class Watched:
         """Whether rounds have ever been run here."""
         return bool(self._all(_TABLES)[0][0] == 3)
 
+    def counted(self) -> int:
+        """The sequence number that was used up last, 0 if none was."""
+        return int(self._all("SELECT coalesce(max(value), 0) FROM counters WHERE name = 'sequence'")[0][0])
+
+    def mark(self) -> int | None:
+        """The random number of this register, None before anybody has asked for it."""
+        rows = self._all("SELECT value FROM counters WHERE name = 'mark'")
+        return int(rows[0][0]) if rows else None
+
     def last_round(self) -> int:
         """The newest round with records, 0 if there is none."""
         return int(self._all("SELECT coalesce(max(round), 0) FROM records")[0][0])
@@ -117,6 +126,14 @@ class Watched:
             most,
         )
         return [Seen(*row).refusal() for row in rows]
+
+    def refused_plans(self) -> Mapping[int, Seen]:
+        """The plan that was refused last in each round in which one was."""
+        rows = self._all(
+            "SELECT sender, type, round, grp, size, at, state, reason FROM inbox "
+            "WHERE type = 'plan' AND state = 'refused' ORDER BY at, sequence"
+        )
+        return {seen.round: seen for seen in (Seen(*row) for row in rows)}
 
     def names(self, kind: str) -> list[str]:
         """Names of everything of a kind."""

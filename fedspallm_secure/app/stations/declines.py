@@ -45,9 +45,11 @@ def note_decline(post: Post, scribe: Scribe, machine: ServerState, incoming: Inc
 
 
 def decline_text(declined: Mapping[str, Mapping[str, Any]]) -> str:
-    """Who declined a plan and why, in words; empty for nobody."""
-    texts = [f"{id} declined the plan by {one['check']}: {one['reason']}" for id, one in sorted(declined.items())]
-    return "; ".join(texts)
+    """Who declined a plan and why, in words, those for the same reason together; empty for nobody."""
+    alike: dict[str, list[str]] = {}
+    for id, one in sorted(declined.items()):
+        alike.setdefault(f"declined the plan by {one['check']}: {one['reason']}", []).append(id)
+    return "; ".join(f"{', '.join(ids)} {what}" for what, ids in alike.items())
 
 
 def nothing_more_comes(post: Post, machine: ServerState) -> bool:

@@ -4,7 +4,7 @@ Matrices are written and hashed in pieces, so one that is on disk stays there.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -95,7 +95,12 @@ def _fill(source: BinaryIO, array: NDArray[Any], shape: MatrixShape) -> None:
 
 def digest_of(group: GroupPlan, matrices: Mapping[str, PackedMatrix]) -> str:
     """The layer digest, hex (SPEC section 16.4).  matrices: as for `encode_layer`."""
-    return layer_digest((shape, *_hashes(_of_shape(matrices[shape.name], shape))) for shape in group.matrices)
+    return digest_in_shape(group.matrices, matrices)
+
+
+def digest_in_shape(shapes: Iterable[MatrixShape], matrices: Mapping[str, PackedMatrix]) -> str:
+    """As `digest_of`, where no plan is at hand.  Raises KeyError or ValueError for other matrices."""
+    return layer_digest((shape, *_hashes(_of_shape(matrices[shape.name], shape))) for shape in shapes)
 
 
 def _hashes(matrix: PackedMatrix) -> tuple[bytes, bytes]:

@@ -17,15 +17,15 @@ from fedspallm_secure.app.rounds.planning import LayerBase
 from fedspallm_secure.app.rounds.vectors import base_of
 from fedspallm_secure.app.runner import write_revision
 from fedspallm_secure.app.states import Revision, layer_file
+from fedspallm_secure.app.stations.kept_results import REVISION, read_kept
 from fedspallm_secure.app.walking.discovery import Linear
 from fedspallm_secure.app.walking.skeleton import Block, Skeleton
 from fedspallm_secure.errors import RecordDamaged
-from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.groups import MatrixShape, model_digest
 from fedspallm_secure.pruning.expansion import row_tiles
 from fedspallm_secure.storage.files import publish, read_json, write_json
 
-_REVISION, _BASES = "revision.json", "bases.json"
+_BASES = "bases.json"
 
 
 def layers_folder(folder: Path, round: int) -> Path:
@@ -44,9 +44,6 @@ class Revisions:
         self.skeleton = skeleton
         self.folder = folder
         self._progress = progress
-        self.previous = NONE
-        self.round = 0
-        self.revision = Revision(skeleton.checkpoint)
         self._bases: dict[str, str] = {}
         self.reload()
         if (folder / _BASES).exists():
@@ -54,16 +51,9 @@ class Revisions:
 
     def reload(self) -> None:
         """Read what counts from disk, where another process may have written it."""
-        if (self.folder / _REVISION).exists():
-            self._read(read_json(self.folder / _REVISION))
-
-    def _read(self, found: Any) -> None:
-        try:
-            self.round, self.previous = int(found["round"]), str(found["result"])
-            files = {int(gid): self.folder / name for gid, name in found["layers"].items()}
-        except (KeyError, TypeError, ValueError):
-            raise RecordDamaged(f"{self.folder / _REVISION} does not read back as it was written") from None
-        self.revision = Revision(self.skeleton.checkpoint, files)
+        kept = read_kept(self.folder)
+        self.round, self.previous = kept.round, kept.result
+        self.revision = Revision(self.skeleton.checkpoint, kept.layers)
 
     @property
     def blocks(self) -> list[Block]:
@@ -125,7 +115,7 @@ class Revisions:
                 raise RecordDamaged(f"{path} is not there any more")
         layers = {**self.revision.layers, **files}
         names = {str(gid): str(path.relative_to(self.folder)) for gid, path in sorted(layers.items())}
-        write_json(self.folder / _REVISION, {"round": round, "result": result, "layers": names})
+        write_json(self.folder / REVISION, {"round": round, "result": result, "layers": names})
         self.round, self.previous, self.revision = round, result, Revision(self.skeleton.checkpoint, layers)
 
     def write_model(self, proof: Mapping[str, Any] | None) -> Path:

@@ -42,12 +42,35 @@ def test_rounds_and_what_is_outside_of_them(log, story):
 def test_who_fell_silent_where(story):
     assert silences(story.rounds[1]) == [
         Silence("east", "did not sign the list"),
-        Silence("mid", "sent no vector", (4,)),
+        Silence("mid", "sent a vector that was refused by check S4", (4,)),
         Silence("north", "did not help to open the sums"),
         Silence("south", "sent a vector that is in no sum", (3,)),
         Silence("west", "sent no vector"),
     ]
     assert {silence.member for silence in silences(story.rounds[2])} == {"east", "mid", "north", "south", "west"}
+
+
+def test_who_was_refused_or_declined_did_not_just_send_nothing():
+    log = Written()
+    log.begin()
+    log.open_round(1)
+    refused = {"type": "contribution", "package": HASH}
+    for member, group, check in (("east", "3", "S4"), ("east", "4", "S6"), ("mid", "3", ""), ("south", "3", "S2")):
+        shown = head(member, "contribution", group)
+        log.add(EntryType.REFUSAL, f"member/{member}", **refused, group=group, check=check, head=shown)
+    log.hand_in("south", 3)  # once more, whole
+    log.hand_in("south", 4)
+    decline = {"type": "decline", "group": "*", "package": HASH, "head": head("north", "decline")}
+    log.add(EntryType.REFUSAL, "member/north", **decline, check="P14")
+    log.list_up({3: ("south",), 4: ("south",)})
+    assert silences(story_of(log).rounds[1]) == [
+        Silence("east", "sent a vector that was refused by check S4", (3,)),
+        Silence("east", "sent a vector that was refused by check S6", (4,)),
+        Silence("mid", "sent a vector too late", (3,)),
+        Silence("mid", "sent no vector", (4,)),
+        Silence("north", "declined the plan by check P14"),
+        Silence("west", "sent no vector"),
+    ]
 
 
 def test_nobody_is_silent_while_the_round_goes_on():
@@ -153,7 +176,7 @@ def test_plain_data(story):
     assert [one["round"] for one in found["rounds"]] == [1, 2]
     first = found["rounds"][0]
     assert first["counted"] == ["east", "mid", "north"] and first["answered"] == ["east", "mid"]
-    assert {"member": "mid", "stage": "sent no vector", "groups": [4]} in first["silent"]
+    assert {"member": "mid", "stage": "sent a vector that was refused by check S4", "groups": [4]} in first["silent"]
     assert first["entries"][2] | {"bytes": 0} == {
         "index": 3, "at": first["entries"][2]["at"], "who": "member/east", "type": "contribution",
         "text": "east handed in its vector for layer 3 (5.0 MiB)", "bytes": 0, "group": 3,

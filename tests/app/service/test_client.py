@@ -70,6 +70,9 @@ def test_nothing_is_contributed_to_a_round_whose_end_has_arrived(found):
     assert loop_of(found, bench).run() == 0
     member = found.members["north"]
     assert bench.pruned == [0] and set(member.machine.deals) == {0}
+    loop = loop_of(found, Bench())
+    loop._say()
+    assert loop._said == "round 1 ended without a result: STOPPED"
     assert member.machine.state is State.CLOSED and not member.told
 
 

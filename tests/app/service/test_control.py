@@ -5,8 +5,9 @@ import pytest
 from fedspallm_secure.app.service.control import REASON_LIMIT, abort_round, leave, rounds_of
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.errors import OutOfTurn, UsageError
+from fedspallm_secure.protocol.rounds.policy import Policy
 from tests.app.service.stages import open_round, write_configs
-from tests.stationary import Stations, stations
+from tests.stationary import SERVER, Stations, stations
 
 
 @pytest.fixture
@@ -59,6 +60,7 @@ def test_nothing_that_is_over_is_aborted(found, tmp_path):
     (own,) = rounds_of(tmp_path / "north.toml")
     assert (own["ended"], own["layers"], own["in_the_sum"]) == ("result", [0, 1], [0, 1])
     assert own["result"] == one["result"]
+    assert own["over"] >= own["opened"] > 0 and (own["check"], own["reason"]) == ("", "")
 
 
 def test_a_round_that_goes_on_is_listed(found, tmp_path):
@@ -66,7 +68,42 @@ def test_a_round_that_goes_on_is_listed(found, tmp_path):
     open_round(found, ("west",))
     (one,) = rounds_of(tmp_path / "federation.toml")
     assert (one["ended"], one["result"], one["in_the_sum"], one["over"]) == ("collecting", None, [], None)
-    assert rounds_of(tmp_path / "north.toml")[0]["ended"] == "going on"
+    (own,) = rounds_of(tmp_path / "north.toml")
+    assert (own["ended"], own["over"]) == ("going on", None)
+
+
+def test_rounds_that_a_member_declined(tmp_path):
+    with stations(tmp_path, members=5, layers=2, schedule=("1/4", "1/2")) as found:
+        write_configs(tmp_path, found.names)
+        north = found.members["north"]
+        trusting, north.policy = north.policy, Policy(SERVER, 1, software=frozenset({"other/1"}))
+        north.renew()
+        open_round(found, ("west",))
+        (row,) = rounds_of(tmp_path / "north.toml")
+        assert (row["ended"], row["check"], row["target"], row["layers"]) == ("declined", "P14", "25 %", [0, 1])
+        assert row["reason"].startswith("the server runs ") and row["opened"] > 0
+        assert (row["over"], row["result"], row["in_the_sum"]) == (None, None, [])
+        north.policy = trusting
+        north.renew()
+        found.silent, found.now = set(), found.now + 100
+        found.run()
+        first, second = rounds_of(tmp_path / "north.toml")
+        results = [one["result"] for one in rounds_of(tmp_path / "federation.toml")]
+        assert [first["result"], second["result"]] == results
+        assert first["over"] >= first["opened"] and (first["check"], second["check"]) == ("P14", "")
+        assert second["layers"] == [0, 1] and (first["step"], second["step"]) == (1, 2)
+
+
+def test_what_was_no_plan_for_this_member_is_no_round_of_it(found, tmp_path):
+    open_round(found, ("west",))
+    row = "INSERT INTO inbox VALUES (?, 'server/hub', 'a key', 'plan', ?, '*', 9, 10, ?, 'refused', ?)"
+    for number, reason in ((2, "P2: another server"), (3, "P4: an old one"), (4, "no plan"), (5, "P3: a roster")):
+        with found.members["north"].post.journal.transaction():
+            connection = found.members["north"].post.journal.connection
+            connection.execute(row, (f"{number:064x}", number, found.now, reason))
+    rows = rounds_of(tmp_path / "north.toml")
+    assert [(one["round"], one["check"], one["layers"]) for one in rows] == [(1, "", [0, 1]), (5, "P3", [])]
+    assert (rows[1]["step"], rows[1]["target"]) == (None, None)  # the plan was not kept
 
 
 def test_a_member_leaves_and_comes_back(found, tmp_path):

@@ -20,15 +20,23 @@ from fedprune_cli.doctor import doctor
 from fedprune_cli.main import cli, run
 
 from fedspallm_secure.app.configuration import asking
+from fedspallm_secure.app.configuration.federation import read_federation
 from fedspallm_secure.app.configuration.member import MemberConfig
 from fedspallm_secure.app.configuration.templates import write_federation_template, write_member_template
 from fedspallm_secure.app.privacy.releases import MemberLedger
 from fedspallm_secure.app.privacy.settings import MemberTerms, PrivacySettings
+from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.service import doctor_anchor, doctor_machine, doctor_network
+from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.doctor import examine
+from fedspallm_secure.app.service.doctor_cohorts import dropouts
 from fedspallm_secure.app.service.doctor_model import Demand
 from fedspallm_secure.app.service.findings import Finding, State, amount
+from fedspallm_secure.app.states import layer_file
+from fedspallm_secure.app.stations.layers import digest_in_shape
 from fedspallm_secure.app.stations.opening import open_station
+from fedspallm_secure.app.stations.revisions import Revisions, layers_folder
+from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
 from fedspallm_secure.crypto.encoding import encode_base64
 from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.passwords import Password
@@ -38,8 +46,11 @@ from fedspallm_secure.errors import Unhealthy
 from fedspallm_secure.he import parameters
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import make_policy
+from fedspallm_secure.protocol.rounds.outcomes import GroupResult, Result
 from fedspallm_secure.storage.anchor import Anchor
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, save_layer
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
+from fedspallm_secure.storage.checkpoints.stored_layers import stored_layer
 from fedspallm_secure.storage.files import sole_writer
 from fedspallm_secure.storage.home import Unlocking, open_home
 from fedspallm_secure.storage.home_folder import Identity
@@ -148,8 +159,8 @@ def test_a_healthy_server(place):
     found = findings(server(place), quick=False)
     assert {one.check for one in found if one.state is State.BAD} == set(), found
     assert [one.check for one in found] == [
-        "configuration", "home", "certificates", "roster", "revocation list", "key files", "keys", "journal", "anchor",
-        "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
+        "configuration", "home", "certificates", "roster", "cohorts", "revocation list", "key files", "keys", "journal",
+        "anchor", "clock", "folders", "folders", "open files", "OpenSSL", "ports", "model", "pattern", "disk",
     ]  # fmt: skip
     assert of(found, "roster").text == "version 1, 4 parties, 3 members"
     assert "all covered" in of(found, "model").text
@@ -238,6 +249,44 @@ def test_rosters(place):
     path = server(place, rounds={"members": ["north", "south", "east"], "witnesses": ["wyn"]})
     assert "member/east, witness/wyn" in problems(path)["roster"]
     assert "cannot make a cohort of 4" in problems(server(place, rounds={"min_cohort": 4}))["roster"]
+
+
+@pytest.mark.parametrize(
+    ("members", "rounds", "words"),
+    [
+        (
+            4,
+            {"colluders": 1, "min_cohort": 4},
+            "tolerated: 0, in cohorts of 4 members with 1 colluder under three-trip:",
+        ),
+        (
+            5,
+            {"colluders": 1, "min_cohort": 4},
+            "tolerated: 1, in cohorts of 5 members with 1 colluder under three-trip",
+        ),
+        (7, {"profile": "two-trip"}, "tolerated: 1, in cohorts of 7 members with 2 colluders under two-trip"),
+        (
+            7,
+            {"spread": True, "min_cohort": 4},
+            "tolerated: 0, in cohorts of 4 members with 1 colluder under three-trip:",
+        ),
+        (4, {"colluders": 0}, "tolerated: 1, in cohorts of 4 members with 0 colluders under three-trip"),
+    ],
+)
+def test_how_many_may_fall_silent(place, members, rounds, words):
+    found = dropouts(read_federation(server(place, rounds=rounds)), members)
+    assert f"dropouts {words}" in found.text and "second step" not in found.text
+    if " 0, in" in words:
+        assert found.state is State.NOTE and found.text.endswith(": whoever declines or is lost ends the round for all")
+        where = "under [rounds] min_cohort" if "spread" in rounds else "in the roster"
+        assert found.fix == f"before the first round, have 5 members {where}; later who takes part is fixed"
+    else:
+        assert found.state is State.GOOD
+
+
+def test_how_many_may_fall_silent_with_several_steps(place):
+    found = dropouts(read_federation(server(place, pruning={"schedule": ["0.3", "0.5"]})), 5)
+    assert "dropouts tolerated: 1" in found.text and "; fewer from the second step on" in found.text
 
 
 def test_a_roster_without_this_party(place, monkeypatch):
@@ -351,6 +400,61 @@ def test_a_policy_that_names_another_key_than_the_pinned_one(place):
     assert "log policy" not in problems(path)
     policy.write_bytes(make_policy(log_key("hub", OTHER), [WYN], 1).encode())
     assert stated.key.vkey in problems(path)["log policy"]
+
+
+def taken_home(place: Path) -> Path:
+    """A member that has taken home the result of a round; its work folder."""
+    folder = place / "pruning"
+    workshop = open_workshop(place / "model", ComputeSettings("cpu"))
+    folder.mkdir()
+    revisions = Revisions(workshop.skeleton, folder, Silent())
+    groups = []
+    for gid, block in enumerate(workshop.skeleton.blocks):
+        path = layer_file(layers_folder(folder, 1), gid)
+        dense = revisions.revision.matrices(block)
+        save_layer(path, {name: LayerMatrix(one.weight.float(), one.weight > 0) for name, one in dense.items()}, {})
+        digest = digest_in_shape(revisions.shapes(gid), stored_layer(path))
+        groups.append(GroupResult(gid, 30, 3, "ab" * 32, "ab" * 32, 15, 3, digest))
+    result = Result.make(Ed25519Signer(b"\4" * 32), "lungs.example", 1, "ab" * 32, "ab" * 32, groups, (), ("north",))
+    revisions.advance(1, result.hash, range(len(groups)))
+    opened = open_station(place / "member-north", folder, lambda _: PASSWORD, lambda: 1)
+    with opened as post, post.at_once():
+        post.remember("applied", "*", 1)
+        post.remember("result", "1", encode_base64(result.encode()))
+    return folder
+
+
+def test_results_that_were_taken_home(place):
+    path = member(place)
+    assert "results" not in {one.check for one in findings(path, quick=False)}
+    folder = taken_home(place)
+    told = [one.text for one in findings(path, quick=False) if one.check == "results"]
+    assert told == [
+        "up to round 1 all are here: 3 pruned layers",
+        "3 pruned layers are those that the signed results name",
+    ]
+    layers = folder / "round-1/layers"
+    shutil.copyfile(layers / "layer-0000.safetensors", layers / "layer-0002.safetensors")
+    found = problems(path, quick=False)["results"]
+    assert f"{layers}/layer-0002.safetensors is not the layer that the signed result names | copy it from" in found
+    assert "layer-0000.safetensors is not" not in found and "results" not in problems(path)
+    (layers / "layer-0002.safetensors").write_bytes(b"no weights")
+    assert "layer-0002.safetensors is not the layer" in problems(path, quick=False)["results"]
+    (layers / "layer-0002.safetensors").unlink()
+    assert "layer-0002.safetensors" in problems(path)["results"]
+    shutil.rmtree(folder)
+    for quick in (True, False):
+        assert f"{folder} has nothing of it any more" in problems(path, quick=quick)["results"]
+
+
+def test_a_client_says_at_its_start_what_is_lacking(place, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    path, folder = member(place), taken_home(place)
+    assert run_client(path, lambda _: PASSWORD, True, Silent()) == 0
+    assert "any more" not in caplog.text
+    shutil.rmtree(folder)
+    assert run_client(path, lambda _: PASSWORD, True, Silent()) == 0
+    assert f"{folder} has nothing of it any more: is the right folder named under data" in caplog.text
 
 
 def test_anchors(place, monkeypatch):

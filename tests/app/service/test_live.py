@@ -100,6 +100,8 @@ def test_a_stalled_transfer_slows_down_in_the_file(tmp_path, monkeypatch):
     clock = Clock()
     live = Live(tmp_path / "live.json", clock)
     move(live, 0)
+    while not (tmp_path / "live.json").exists():  # the writer's first look is over
+        time.sleep(0.01)
     clock.now += 1
     move(live, 800)
     assert live.snapshot()["transfers"][0]["rate"] == 800

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -18,8 +19,10 @@ from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.errors import MissingInput, RecordDamaged, StorageError
 from fedspallm_secure.protocol.rounds.member_state import State as MemberStage
 from fedspallm_secure.protocol.rounds.policy import Policy
+from fedspallm_secure.protocol.rounds.records_member import Closed
 from fedspallm_secure.protocol.rounds.server_state import State
 from fedspallm_secure.secagg.thresholds import Profile
+from fedspallm_secure.storage.anchor import Anchor
 from tests.app.service.stages import FEDERATION_TOML, drive, open_round, settle, write_configs
 from tests.stationary import SERVER, Stations, stations
 
@@ -201,6 +204,71 @@ def test_what_the_service_at_work_seals_is_not_lost(found, monkeypatch):
         assert states() == ["due", state, "due"]
     live.close()
     assert states() == ["due", "lost", "due"]
+
+
+def test_nothing_of_a_round_that_is_over_is_lost(found, monkeypatch):
+    monkeypatch.setattr(Live, "_write_on", lambda self: None)
+    found.carry()
+    found.step()
+    found.carry()
+    member = found.members["north"]
+    member.work_through()
+    member.freeze(member.due()[1], type("Frozen", (), {"hash": bytes(32)})())
+    live = Live(live_path(found.data("member/north")))
+    live.lost(1, [1])
+    live._write()
+    assert at_member(found, "north")["lost"] == {"round": 1, "layers": [1]}
+    with member.post.journal.transaction():
+        member.post.journal.append(1, [Closed("ab" * 32)])
+    shown = at_member(found, "north")
+    assert (shown["running"], shown["state"], shown["lost"]) == (True, "closed", {})
+    live.close()
+
+
+@pytest.mark.parametrize("party", ["server/hub", "member/north"])
+def test_an_old_copy_says_so(found, party):
+    found.carry()
+    name = "federation" if party == "server/hub" else "north"
+    path = found.ceremony.folder / f"{name}.toml"
+    path.write_text(path.read_text().replace("data =", 'anchor = "anchors"\ndata ='))
+    anchor = found.post(party).anchoring._anchor
+    look = lambda: status_of(path, now=found.now)  # noqa: E731
+    assert "trouble" not in look()
+    anchor.write(1000)
+    before = anchor.path.read_bytes()
+    assert re.match(r"this home is older than .* its anchor, .*, to 1000; stop: .* enrol again", look()["trouble"])
+    found.close(party)
+    assert "to 1000" in look()["trouble"]
+    assert anchor.path.read_bytes() == before
+    anchor.path.write_bytes(b"{}")
+    assert "damaged" in look()["trouble"]
+    anchor.path.unlink()
+    assert "trouble" not in look() and not anchor.path.exists()
+
+
+def test_an_old_copy_from_before_the_first_start(tmp_path):
+    with stations(tmp_path, members=4, layers=1) as found:
+        path = tmp_path / "north.toml"
+        write_configs(tmp_path, ["north"])
+        path.write_text(path.read_text().replace("data =", 'anchor = "anchors"\ndata ='))
+        found.post("member/north").anchoring._anchor.write(1000)
+        tables = found.post("member/north").journal.connection
+        tables.execute("DROP TABLE facts")
+        shown = status_of(path, now=found.now)
+        assert shown["state"] == "not begun" and "to 1000" in shown["trouble"]
+
+
+def test_what_is_counted_during_a_look_makes_no_old_copy(found, monkeypatch):
+    path = found.ceremony.folder / "north.toml"
+    path.write_text(path.read_text().replace("data =", 'anchor = "anchors"\ndata ='))
+    register, read = found.post("member/north").journal.register, Anchor.read
+
+    def meanwhile(anchor):
+        anchor.write(register.next_sequence())
+        return read(anchor)
+
+    monkeypatch.setattr(Anchor, "read", meanwhile)
+    assert "trouble" not in status_of(path, now=found.now)
 
 
 def test_a_declined_plan_is_seen_at_both_ends(found):

@@ -176,7 +176,7 @@ def test_a_round_that_cannot_reach_its_least_number_ends_at_once_and_costs_the_o
             found.members[name].work_through()
             assert found.members[name].due() == [] and not found.members[name].machine.deals
         found.server.tick()
-        assert "north declined the plan by P14" in found.server.waiting
+        assert "; north, south declined the plan by P14: " in found.server.waiting
         assert found.server.post.journal.recall_all("handed in") == {}
 
 
