@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 
 import numpy as np
 import torch
@@ -116,9 +116,9 @@ class Ground:
         return add_up(self.unmasking(block), self.vault)
 
     def write(self, block: Block, released: Released) -> Path:
-        """The server step on the sums, into a layer file."""
-        spec = ServerSpec(Unstructured(Fraction(1, 2)), self.strategy)
-        return write_aggregate(block, self.revision, released.matrices(), spec, self.folder, released.survivors)
+        """The server step on the sums, into a layer file of a folder of its own: as in a round, none is replaced."""
+        spec, folder = ServerSpec(Unstructured(Fraction(1, 2)), self.strategy), Path(mkdtemp(dir=self.folder))
+        return write_aggregate(block, self.revision, released.matrices(), spec, folder, released.survivors)
 
     def peer(self, block: Block) -> Streams:
         """The masked sum, by numpy alone."""

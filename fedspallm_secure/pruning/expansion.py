@@ -3,10 +3,10 @@
 The weights that go are those with the smallest (C, importance, index).  What is asked for is one boundary in that
 order, and it is found by counting: how many weights have each C, then, of those with the C at the boundary, how many
 have the upper half of its importance, then how many the lower half.  So the sums are read tile by tile, up to three
-times, and memory holds a tile and some histograms, whatever the matrix is.
+times, and memory holds a tile, some histograms and, where they are few, what these two count, whatever the matrix is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -22,6 +22,7 @@ Places = NDArray[np.intp]
 Keep = NDArray[np.bool_]
 
 _TILE: Final = 1 << 19  # weights at once; as float32 they fill 2 MiB
+_FEW: Final = 1 << 22  # weights whose magnitudes are kept rather than read twice; they fill 16 MiB
 _EIGHT: Final = 8  # rows of a tile are a multiple of it, so that its keep-mask begins with a byte
 _MAGNITUDE: Final = 0x7FFFFFFF  # 31 bits of a float32, in the order of the numbers: 15 upper ones and 16 lower ones
 _LOWER: Final = 16
@@ -143,17 +144,15 @@ class _Boundary:
     def tiles(self, matrix: SummedMatrix) -> Iterator[Tile]:
         left = self.equal
         for rows in _each(matrix):
-            places = np.flatnonzero(_thawed(rows, rows.count >= self.count))
-            average = rows.average(places)
-            magnitude = average.view(np.int32) & _MAGNITUDE
-            tied = rows.count.reshape(-1).take(places) == self.count
-            stay = ~tied | (magnitude > self.importance)
-            equal = np.flatnonzero(tied & (magnitude == self.importance))
+            keep = np.ascontiguousarray(_thawed(rows, rows.count > self.count))  # sums in memory may lie otherwise
+            tied = _places(rows, rows.count == self.count)
+            magnitude = rows.average(tied).view(np.int32) & _MAGNITUDE
+            stay = magnitude > self.importance
+            equal = np.flatnonzero(magnitude == self.importance)
             stay[equal[left:]] = True  # the smaller index goes first
             left -= min(left, equal.size)
-            keep = np.zeros(rows.count.shape, np.bool_)
-            keep.reshape(-1)[places] = stay
-            yield keep, average.take(np.flatnonzero(stay))
+            keep.reshape(-1)[tied] = stay
+            yield keep, rows.average(np.flatnonzero(keep))
 
 
 def _find(matrix: SummedMatrix, thawed: NDArray[np.int64], drop: int) -> _Boundary:
@@ -161,16 +160,30 @@ def _find(matrix: SummedMatrix, thawed: NDArray[np.int64], drop: int) -> _Bounda
     count, left = _step(thawed, drop)
     if left == 0:
         return _Boundary(count)
+    tied: Iterable[NDArray[np.int32]] = _Tied(matrix, count)
+    if thawed[count] <= _FEW:
+        tied = list(tied)  # both counts go through them, and reading them again takes longer than all the rest
     upper = np.zeros((_MAGNITUDE >> _LOWER) + 1, np.int64)
-    for rows in _each(matrix):
-        upper += np.bincount(_tied(rows, count) >> _LOWER, minlength=len(upper))
+    for magnitude in tied:
+        upper += np.bincount(magnitude >> _LOWER, minlength=len(upper))
     high, left = _step(upper, left)
     lower = np.zeros(1 << _LOWER, np.int64)
-    for rows in _each(matrix):
-        magnitude = _tied(rows, count)
+    for magnitude in tied:
         lower += np.bincount(magnitude[magnitude >> _LOWER == high] & len(lower) - 1, minlength=len(lower))
     low, left = _step(lower, left)
     return _Boundary(count, high << _LOWER | low, left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tied:
+    """The bits of the magnitudes of the weights that have this count and are not frozen, some at a time, from anew."""
+
+    matrix: SummedMatrix
+    count: int
+
+    def __iter__(self) -> Iterator[NDArray[np.int32]]:
+        for rows in _each(self.matrix):
+            yield rows.average(_places(rows, rows.count == self.count)).view(np.int32) & _MAGNITUDE
 
 
 def _step(histogram: NDArray[np.int64], drop: int) -> tuple[int, int]:
@@ -181,10 +194,8 @@ def _step(histogram: NDArray[np.int64], drop: int) -> tuple[int, int]:
     return bin, drop - (int(at_most[bin - 1]) if bin else 0)
 
 
-def _tied(rows: SummedRows, count: int) -> NDArray[np.int32]:
-    """The bits of the magnitudes of the weights that have this count and are not frozen."""
-    places = np.flatnonzero(_thawed(rows, rows.count == count))
-    return rows.average(places).view(np.int32) & _MAGNITUDE
+def _places(rows: SummedRows, where: Keep) -> Places:
+    return np.flatnonzero(_thawed(rows, where))
 
 
 def _thawed(rows: SummedRows, where: Keep) -> Keep:

@@ -16,6 +16,7 @@ from fedspallm_secure.pruning.aggregation import (
     Group,
     MatrixSums,
     Strategy,
+    SummedTensors,
     aggregate,
     expand,
     l0_average,
@@ -427,13 +428,16 @@ ANY_PATTERN = st.sampled_from([*PATTERNS, NofM(1, 4), NofM(4, 8), *map(Unstructu
 
 
 @settings(max_examples=300)
-@given(counted(), ANY_PATTERN, st.sampled_from(list(Group)), st.sampled_from([1, 20, 1 << 15]))
-def test_the_count_at_the_threshold_is_found_as_one_key_would(case, pattern, group, tile):
+@given(
+    counted(), ANY_PATTERN, st.sampled_from(list(Group)), st.sampled_from([1, 20, 1 << 15]), st.sampled_from([0, 99])
+)
+def test_the_count_at_the_threshold_is_found_as_one_key_would(case, pattern, group, tile, few):
     count, average, frozen = case
     before = count.clone(), average.clone()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expansion, "_TILE", tile)
         patch.setattr(expansion, "_EIGHT", 1)
+        patch.setattr(expansion, "_FEW", few)
         keep = expand(count, average, pattern, group, frozen)
     assert torch.equal(keep, by_one_key(count, average, pattern, group, frozen))
     assert torch.equal(count, before[0]) and torch.equal(bits(average), bits(before[1]))
@@ -483,6 +487,17 @@ def test_a_matrix_of_a_real_model_is_expanded_as_one_key_would():
     count = torch.randint(0, 25, (512, 1024), generator=generator(0), dtype=torch.int32)
     for group in Group:
         assert torch.equal(expand(count, dense, HALF, group), by_one_key(count, dense, HALF, group))
+
+
+@pytest.mark.parametrize(("few", "reads"), [(96, 3), (95, 4)])
+def test_weights_that_tie_are_read_again_only_where_they_are_many(monkeypatch, few, reads):
+    """Once to see what is frozen, once or twice to find the boundary, once to decide."""
+    read, rows = [], SummedTensors.rows
+    monkeypatch.setattr(SummedTensors, "rows", lambda matrix, some: read.append(some) or rows(matrix, some))
+    monkeypatch.setattr(expansion, "_FEW", few)
+    dense = dense_matrix(8, 12)
+    keep = expand(torch.ones(8, 12, dtype=torch.int32), dense, HALF, Group.MATRIX)
+    assert read == [slice(0, 8)] * reads and int(keep.sum()) == 48
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

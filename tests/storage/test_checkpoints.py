@@ -607,6 +607,17 @@ def test_a_part_brings_the_values_that_it_says(tmp_path, kept):
     assert listing(tmp_path) == []
 
 
+def test_the_system_begins_to_write_values_before_the_last_are_there(tmp_path, monkeypatch):
+    begun, layer = [], {"w": matrix(9, 8), "v": matrix(3, 8)}
+    monkeypatch.setattr(layers, "TILE", 24)
+    monkeypatch.setattr(layers, "begin_flush", lambda file, start: begun.append((start, file.tell())))
+    save_layer(tmp_path / "a", layer, {})
+    stored = stored_tensors(tmp_path / "a")
+    first, last = stored["w.kept"], stored["v.kept"]
+    assert [start for start, _ in begun] == [first.begin, *(end for _, end in begun[:-1])]  # all of them, in order
+    assert len(begun) == 4 and begun[-1][1] == last.begin + 4 * last.shape[0]
+
+
 def test_each_tensor_of_a_layer_begins_at_a_multiple_of_its_width(tmp_path):
     layer = {"a": matrix(3, 3, torch.bfloat16, share=0.4), "b": matrix(5, 5), "c": matrix(7, 3, torch.float64)}
     save_layer(tmp_path / "a", layer, {"some": "text"})

@@ -27,6 +27,7 @@ from fedspallm_secure.storage import files
 from fedspallm_secure.storage.files import (
     atomic_folder,
     atomic_write,
+    begin_flush,
     disk_errors,
     read_bounded,
     read_json,
@@ -122,6 +123,35 @@ def test_data_is_on_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", recording_replace)
     write_json(tmp_path / "a.json", 1)
     assert done == ["content", "name", "folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice about files")
+def test_writing_begins_where_it_is_told(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *advice: told.append(advice))
+    with atomic_write(tmp_path / "a") as file:
+        file.write(b"12345")
+        begin_flush(file, 3)
+        assert told == [(file.fileno(), 3, 0, os.POSIX_FADV_DONTNEED)]
+
+
+@pytest.mark.parametrize("system", ["advises", "refuses", "knows none"])
+def test_a_file_holds_what_was_written_whatever_becomes_of_the_advice(tmp_path, monkeypatch, system):
+    if system == "refuses":
+        monkeypatch.setattr(os, "posix_fadvise", _refuse, raising=False)
+        monkeypatch.setattr(os, "POSIX_FADV_DONTNEED", 4, raising=False)
+    if system == "knows none":
+        monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    with atomic_write(tmp_path / "a") as file:
+        for piece in range(5):
+            start = file.tell()
+            file.write(bytes([piece]) * 5000)
+            begin_flush(file, start)
+    assert (tmp_path / "a").read_bytes() == b"".join(bytes([piece]) * 5000 for piece in range(5))
+
+
+def _refuse(*advice):
+    raise OSError(errno.EINVAL, "no")
 
 
 @pytest.mark.parametrize("target", ["missing/a", "file/a", "folder", TOO_LONG])

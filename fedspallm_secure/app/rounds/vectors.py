@@ -156,7 +156,7 @@ class _ReleasedRows:
 
     def average(self, places: NDArray[np.intp]) -> NDArray[np.float32]:
         if self.sums is None or self.word is None:
-            weights: NDArray[np.float32] = self._weights.reshape(-1)[places]
+            weights: NDArray[np.float32] = self._weights.reshape(-1).take(places)
             return weights
         return dequantize(self._weights, self.count.reshape(-1), self.sums, self.word, places)
 

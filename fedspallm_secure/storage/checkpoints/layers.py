@@ -21,7 +21,7 @@ from fedspallm_secure.errors import RecordDamaged
 from fedspallm_secure.pruning.keepmasks import count_kept, pack_bits, unpack_bits
 from fedspallm_secure.storage.checkpoints.layout import build_head
 from fedspallm_secure.storage.checkpoints.pieces import DTYPES
-from fedspallm_secure.storage.files import disk_errors, publish
+from fedspallm_secure.storage.files import begin_flush, disk_errors, publish
 
 Keep = NDArray[np.bool_]
 
@@ -108,7 +108,9 @@ def write_layer(path: Path, parts: Sequence[LayerPart], metadata: Mapping[str, s
                     left = part.kept
                     for keep, values in part.tiles():
                         keeps.append(np.packbits(keep, bitorder="little"))
+                        start = file.tell()
                         file.write(values.data)
+                        begin_flush(file, start)  # while the next tile is computed
                         left -= values.size
                     if left:
                         raise RecordDamaged(f"{part.name} does not keep the {part.kept} weights that were counted")
