@@ -20,6 +20,7 @@ from tests.figures.loaded_server import SPAWN, courier, members, raise_limit, se
 
 AGAIN = 10.0  # seconds until a connection that was closed is opened again
 PACE = 2000  # connections that are opened in a second
+PAUSE = 0.12  # seconds between two requests and the next two: whoever asks more often than it may is told to wait
 
 
 def client_hello() -> bytes:
@@ -88,7 +89,7 @@ class Honest:
             self.failed += 1
         return perf_counter() - start
 
-    async def measure(self, asked: int, pause: float) -> dict[str, list[float]]:
+    async def measure(self, asked: int) -> dict[str, list[float]]:
         (member,) = members(1)
         kept, new = [], []
         async with courier(self.world, self.port, member) as line:
@@ -97,7 +98,7 @@ class Honest:
                 kept.append(await self.ask(line))
                 async with courier(self.world, self.port, member) as other:
                     new.append(await self.ask(other))
-                await asyncio.sleep(pause)
+                await asyncio.sleep(PAUSE)
         return {"kept": kept, "new": new}
 
 
@@ -111,14 +112,14 @@ def slow_connections(slow: int, half_open: int, asked: int = 100) -> dict[str, o
         honest = Honest(world, running.port)
         here, there = SPAWN.Pipe()
         attacker = SPAWN.Process(target=attack, args=(running.port, slow, half_open, there), daemon=True)
-        before = asyncio.run(honest.measure(asked, 0.02))
+        before = asyncio.run(honest.measure(asked))
         attacker.start()
         opening = {"kept": [], "new": []}
         while not here.poll():
-            for kind, found in asyncio.run(honest.measure(5, 0.02)).items():
+            for kind, found in asyncio.run(honest.measure(5)).items():
                 opening[kind] += found
         here.recv()
-        during = asyncio.run(honest.measure(asked, 0.02))
+        during = asyncio.run(honest.measure(asked))
         here.send("end")
         attacker.join(20)
         attacker.kill()

@@ -4,8 +4,9 @@ import pytest
 
 from benchmarks.upload_servers import HUB, MEBIBYTE, World, receiving
 from fedspallm_secure.errors import FedSpaError
+from fedspallm_secure.transport.guards import Limits
 from tests.figures.loaded_server import arrived, members, sha256
-from tests.figures.silent_connections import slow_connections
+from tests.figures.silent_connections import PAUSE, slow_connections
 from tests.figures.transport_load import cut_uploads, failures, many_uploads
 
 SERVER = {"memory of the server at most": 1 << 30, "errors that the server did not catch": 0}
@@ -75,6 +76,10 @@ def test_uploads_at_once_arrive_whole():
     assert found["completed"] == found["arrived"] == 10
     assert found["corrupt"] == 0
     assert found["memory of the server at most"] - found["memory of the server before"] < 200 * MEBIBYTE
+
+
+def test_nobody_who_is_measured_asks_more_often_than_it_may():
+    assert Limits().peer_rate > 2 / PAUSE, "it would be told to wait, for whole seconds, whatever the server does"
 
 
 @pytest.mark.slow
