@@ -5,6 +5,7 @@ then nothing more.  What is closed by the server is opened again after a while.
 """
 
 import asyncio
+import os
 import ssl
 import statistics
 import tempfile
@@ -34,8 +35,9 @@ def client_hello() -> bytes:
     return out.read()
 
 
-def attack(port: int, slow: int, half_open: int, pipe: Connection) -> None:
+def attack(port: int, slow: int, half_open: int, yielding: int, pipe: Connection) -> None:
     """Open so many connections, tell when all were opened once, and open again what the server closes."""
+    os.nice(yielding)
     hello, opened = client_hello(), 0
 
     async def hold(number: int) -> None:
@@ -102,16 +104,17 @@ class Honest:
         return {"kept": kept, "new": new}
 
 
-def slow_connections(slow: int, half_open: int, asked: int = 100) -> dict[str, object]:
+def slow_connections(slow: int, half_open: int, asked: int = 100, yielding: int = 0) -> dict[str, object]:
     """An honest member's waiting time before and during an attack, in milliseconds.
 
-    asked: how often; during is twice: while the connections are being opened, and once all of them were.
+    asked: how often; during is twice: while the connections are being opened, and once all of them were.  yielding: by
+    how much the attacker's process is nicer; with 19 it has what server and member leave of the cores that they share.
     """
     world = World.make([HUB, *members(1)])
     with tempfile.TemporaryDirectory() as name, server(world, Path(name)) as running:
         honest = Honest(world, running.port)
         here, there = SPAWN.Pipe()
-        attacker = SPAWN.Process(target=attack, args=(running.port, slow, half_open, there), daemon=True)
+        attacker = SPAWN.Process(target=attack, args=(running.port, slow, half_open, yielding, there), daemon=True)
         before = asyncio.run(honest.measure(asked))
         attacker.start()
         opening = {"kept": [], "new": []}
