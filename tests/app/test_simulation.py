@@ -276,7 +276,8 @@ def test_a_tokenizer_of_another_model_is_refused(ground: Ground):
         simulate(ground.settings(), Silent())
 
 
-@pytest.mark.parametrize("limit", [8_000, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [8_000, 20_000])
 def test_a_full_disk_is_one_line_and_loses_nothing(ground: Ground, limit: int):
     """A real process whose files may not grow past `limit` bytes: too little for a layer, then for the model."""
     command = [sys.executable, "-m", "fedprune_cli", *ground.arguments("--sparsity", "0.5", "--compare", "")]
