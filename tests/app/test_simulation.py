@@ -237,6 +237,7 @@ def test_an_interrupted_run_continues_to_the_same_bytes(ground: Ground, monkeypa
     assert tree(ground.folder / "out/model") == tree(ground.folder / "whole/model")
 
 
+@pytest.mark.slow
 def test_kill_minus_nine_loses_at_most_a_layer(ground: Ground):
     """A real process, really killed, at whatever it was doing then."""
     simulate(ground.settings("whole"), Silent())

@@ -6,6 +6,7 @@ check the plan themselves, by what their policies say then.
 """
 
 from collections.abc import Callable, Collection
+from typing import Final
 
 from fedspallm_secure.app.stations.handed_in import times_handed_in
 from fedspallm_secure.app.stations.post import Post
@@ -13,6 +14,8 @@ from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.protocol.rounds.policy_checks import first_objection
 from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
+
+_NAMED: Final = 8  # of the names that a member sent, so that the text stays one that people read
 
 
 def why_declined(post: Post, plan: Plan, witnesses: Collection[str], origin: Callable[[], str], *, again: bool) -> str:
@@ -54,7 +57,7 @@ def _objection(
     if plan.profile is Profile.WITNESSED:
         quorum = witness_quorum(len(policy.witnesses), policy.dishonest)
         if len(set(policy.witnesses).intersection(witnesses)) < quorum:
-            return f"Q2: {quorum} of its witnesses, {', '.join(policy.witnesses)}, would have to endorse"
+            return f"Q2: {quorum} of its witnesses, {', '.join(policy.witnesses[:_NAMED])}, would have to endorse"
     if offer["model"] != model:
         return f"P10: its model is another one, {offer['model'][:16]}; here it is {model[:16]}"
     worn = [group.gid for group in plan.groups_of(id) if given(group.gid, id) >= policy.epochs]
