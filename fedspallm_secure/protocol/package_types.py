@@ -34,7 +34,7 @@ class PackageType:
 _ROWS = (
     PackageType("file", _ANY, _ANY, BodyType.BYTES, 1 << 36, in_round=False),
     PackageType("prekeys", _MEMBER, _SERVER, BodyType.BYTES, 1 << 20, in_round=False),
-    PackageType("offer", _MEMBER, _SERVER, BodyType.JSON, 1 << 20, in_round=False),
+    PackageType("offer", _MEMBER, _SERVER, BodyType.JSON, 1 << 16, in_round=False),
     PackageType("opening", _SERVER, _WITNESS | _MEMBER, BodyType.JSON, 1 << 20),
     PackageType("beacon", _WITNESS, _SERVER, BodyType.JSON, 1 << 20),
     PackageType("cipher-key", _HOLDER, _SERVER, BodyType.BYTES, 1 << 24, in_round=False),

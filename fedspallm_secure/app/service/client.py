@@ -210,12 +210,14 @@ class _Loop:
             self._declined.append(error)
 
     def _offer(self) -> None:
-        """Tell the server what this member would take part with, if that has changed and no round is going on."""
+        """Tell the server what this member would take part with, if that has changed and no round is going on.
+
+        That its privacy budget is spent it tells at once: when the round is over, the next one may have begun.
+        """
         station, post = self._station, self._post
-        busy = station.machine.accepted is not None and station.machine.state is not State.CLOSED
-        if busy or post.prekeys is None:
+        if post.prekeys is None or (self._busy and not self._bench.spent):
             return
-        if post.prekeys.remaining() < _FEW:
+        if not self._busy and post.prekeys.remaining() < _FEW:
             post.refill()
             _log.info("new prekeys were made")
         renewed(post, self._watch)
@@ -235,6 +237,14 @@ class _Loop:
             post.send("offer", self._server, [offer.encode()])
             post.remember("offered", "*", made)
         self._visits.notify()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a round goes on here, as far as the member knows, and within the time that it was given."""
+        machine = self._station.machine
+        if machine.accepted is None or machine.state is State.CLOSED:
+            return False
+        return self._post.now() <= machine.round.plan.deadlines.abort
 
     def _obey(self) -> None:
         """Leave, if the operator of this member has asked for that from another process."""

@@ -95,10 +95,14 @@ class Bench:
 
         The first time the whole model is read.  Raises OutOfMemory where not even one layer fits.
         """
-        spent = False
         if self.model.privacy is not None:
-            spent, policy = self.model.privacy().releases < 1, replace(policy, pruners=frozenset({PRIVATE_PRUNER}))
-        return Offer(SOFTWARE, self.layers_offered(), bundle, self.model.revisions.origin(), policy, spent)
+            policy = replace(policy, pruners=frozenset({PRIVATE_PRUNER}))
+        return Offer(SOFTWARE, self.layers_offered(), bundle, self.model.revisions.origin(), policy, self.spent)
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has a privacy budget, which pays for no more rounds."""
+        return self.model.privacy is not None and self.model.privacy().releases < 1
 
     @staticmethod
     def task(round: int) -> str:

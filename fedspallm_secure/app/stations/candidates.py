@@ -169,7 +169,7 @@ class Candidates:
         if why := _why_not(trust, party, now):
             return why
         offer = journal.recall("offer", id)
-        if offer is None:
+        if offer is None or "policy" not in offer:  # one that an earlier version took in
             return _NO_OFFER
         if journal.recall("bundle", offer["bundle"]) is None:
             return _NO_BUNDLE

@@ -50,7 +50,7 @@ def convene(
     draft = draft_of(agenda, progress["number"] + 1, model.layers, budgets, model.bases)
     if draft is None:
         return Waiting("all rounds are done", done=True)
-    if reason := why_no_sum(post, draft.groups):
+    if reason := why_no_sum(post, draft.groups, agenda.terms.colluders):
         return Waiting(reason, given_up=True)
     if progress["failed"] >= agenda.attempts:
         last = decline_text(post.journal.recall_all(declines_kind(post.journal.last_round())))
@@ -68,6 +68,6 @@ def convene(
     previous = None if progress["previous"] == NONE else progress["previous"]
     number, terms = post.journal.last_round() + 1, agenda if key is None else agenda.encrypted(key)
     plan = plan_of(terms, draft, number, uses, post.trust, previous, post.now(), key)
-    if reason := why_declined(post, plan, agenda.witnesses, model.origin, again=progress["failed"] > 0):
+    if reason := why_declined(post, plan, agenda.witnesses, model.origin):
         return Waiting(reason)
     return Ready(plan, bundles, key)

@@ -5,12 +5,14 @@ had no part in it.  What is kept here saves everybody a round that cannot give a
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.server_state import ServerState
+from fedspallm_secure.secagg.disclosure import HONEST, narrow_combination
 
 _KIND: Final = "handed in"
 _ADVICE: Final = (
@@ -21,43 +23,80 @@ _ADVICE: Final = (
 
 def note_handed_in(post: Post, machine: ServerState) -> None:
     """A round is over: remember whose ledgers hold its base weights; inside of `post.at_once()`."""
-    listed = set() if machine.survivors is None else {group.gid for group in machine.survivors.groups}
+    listed = {} if machine.survivors is None else {group.gid: list(group.ids) for group in machine.survivors.groups}
     everybody = {member.id for member in machine.members()}
     for gid, group in machine.groups.items():
         # Whoever has learned a list knows of a release, whether it is on the list or not.
-        found = everybody if gid in listed else {id for there, id in machine.received if there == gid}
+        given = {id for there, id in machine.received if there == gid}
+        found = everybody if gid in listed else given
         if found:
             before, end = post.journal.recall(_KIND, group.base, {"members": []}), machine.ended.get(gid)
             value = {
                 "round": machine.plan.round,
                 "layer": gid,
                 "members": sorted(found.union(before["members"])),
+                "given": sorted(given.union(before.get("given", ()))),
+                "listed": listed.get(gid, before.get("listed", [])),
                 "end": "a sum" if end is None else end.code.value,
                 "named": [] if end is None else list(end.named),
             }
             post.remember(_KIND, group.base, value)
 
 
-def times_handed_in(post: Post) -> Callable[[int, str], int]:
-    """How often a member has handed in a layer, each time from other weights: (layer, id) -> times."""
-    past = post.journal.recall_all(_KIND).values()
-    counted = Counter((found["layer"], id) for found in past for id in found["members"])
-    return lambda layer, id: counted[layer, id]
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What members remember of earlier rounds, as the server can tell.
+
+    given: (layer, id) -> how often this member has contributed to it, each time from other weights; listed: layer ->
+    members of each sum; had_part: base, hex -> who has a part in what became of these weights.
+    """
+
+    given: Mapping[tuple[int, str], int]
+    listed: Mapping[int, Sequence[frozenset[str]]]
+    had_part: Mapping[str, frozenset[str]]
+
+    def narrow(self, layer: int, members: Collection[str], colluders: int) -> frozenset[str] | None:
+        """Whom a sum over these members and the earlier ones of this layer would give away (SPEC section 15, rules 4
+        and 5); None for nobody.  Raises DisclosureRefused where that takes too long to decide.
+        """
+        return narrow_combination([*self.listed.get(layer, ()), members], colluders + HONEST - 1)
 
 
-def why_no_sum(post: Post, groups: Sequence[GroupPlan]) -> str:
+def past_of(post: Post) -> Past:
+    """All of it, from the journal."""
+    past = post.journal.recall_all(_KIND)
+    listed: dict[int, list[frozenset[str]]] = {}
+    for found in past.values():
+        if found.get("listed"):
+            listed.setdefault(found["layer"], []).append(frozenset(found["listed"]))
+    given = Counter((found["layer"], id) for found in past.values() for id in found.get("given", ()))
+    return Past(given, listed, {base: frozenset(found["members"]) for base, found in past.items()})
+
+
+def why_no_sum(post: Post, groups: Sequence[GroupPlan], colluders: int) -> str:
     """Why a round over these groups cannot give all its sums, in words; empty where it can."""
     past = {group.gid: post.journal.recall(_KIND, group.base, {"members": []}) for group in groups}
     declining = {id for group in groups for id in group.cohort if id in past[group.gid]["members"]}
     lost = [group.gid for group in groups if len(set(group.cohort) - declining) < group.survivors]
     if not lost:
-        return ""
+        return _why_narrow(post, groups, colluders)
     reasons = sorted({_reason(found) for found in past.values() if found["members"]})
     layers = ", ".join(map(str, lost))
     return (
         f"layers {layers} cannot be summed: {', '.join(sorted(declining))} had a part in {'; '.join(reasons)}, and "
         f"decline another sum from the same weights (P13).  {_ADVICE}"
     )
+
+
+def _why_narrow(post: Post, groups: Sequence[GroupPlan], colluders: int) -> str:
+    opened = past_of(post)
+    for group in groups:
+        if (few := opened.narrow(group.gid, group.cohort, colluders)) is not None:
+            return (
+                f"layer {group.gid} cannot be summed: with what was opened before, a sum over its cohort would give "
+                f"{', '.join(sorted(few))} away, and members decline that (P13).  {_ADVICE}"
+            )
+    return ""
 
 
 def _reason(found: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def read_kept(folder: Path) -> Kept:
     try:
         files = {int(gid): folder / name for gid, name in found["layers"].items()}
         return Kept(int(found["round"]), str(found["result"]), files)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         raise RecordDamaged(f"{path} does not read back as it was written") from None
 
 

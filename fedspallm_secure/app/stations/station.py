@@ -51,7 +51,7 @@ class NotYet(Exception):
 
 
 def take_in(post: Post, act: Callable[[FileParcel], None], told: Callable[[Arrived, FedSpaError], None]) -> int:
-    """Give everything in the inbox to `act`, in order; returns how many packages were settled.
+    """Give everything in the inbox to `act`, in order, the log first; returns how many packages were settled.
 
     told: what was refused, and why; a list that is out of date leaves a package where it is.
     Raises what FATAL names: then nothing was taken in, and the party has to be restored.
@@ -59,7 +59,8 @@ def take_in(post: Post, act: Callable[[FileParcel], None], told: Callable[[Arriv
     settled = 0
     while True:
         before = settled
-        for arrived in post.spool.arrived():
+        # A result waits for the log that names it; what was sent after both must not be taken in before it.
+        for arrived in sorted(post.spool.arrived(), key=lambda one: one.type != "log"):
             settled += _take(post, arrived, act, told)
         if settled == before:  # another one may make one that came too early due
             return settled

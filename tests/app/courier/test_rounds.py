@@ -116,3 +116,17 @@ def _play(found: Stations, courier: Courier) -> None:
     assert found.server.waiting == "all rounds are done"
     assert found.model.done == [1]
     assert all(work.taken == [(1, 0)] for work in found.works.values())
+
+
+def test_two_rounds_whose_messages_come_at_once(tmp_path):
+    """The result of a round, its layers, the log that names it and the next plan lie on one medium."""
+    setting = {"members": 6, "layers": 1, "schedule": ("1/4", "1/2"), "prekeys": 4}
+    with stations(tmp_path / "parties", **setting) as found:
+        courier = Courier(found, tmp_path / "media")
+        for _ in range(8):
+            courier.collect()
+            work(found)
+            courier.distribute()
+            work(found)
+        assert found.model.done == [1, 2]
+        assert all(not member.told for member in found.members.values())

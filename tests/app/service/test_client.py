@@ -1,5 +1,6 @@
 """The loop of a member: what arrives while it prunes counts before it contributes."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -23,8 +24,10 @@ class Bench:
     def __init__(self, before=lambda gid: None):
         self.before, self.pruned = before, []
 
+    spent = False
+
     def offer(self, bundle, policy):
-        return an_offer(bundle, policy)
+        return replace(an_offer(bundle, policy), spent=self.spent)
 
     def task(self, round):
         return f"prune, round {round}"
@@ -212,3 +215,31 @@ def test_a_changed_configuration_is_told_by_a_new_offer_and_an_unchanged_one_is_
         return sum(one.type == "offer" and not one.departed for one in spool.outgoing())
 
     assert [offers("a"), offers("a"), offers("b")] == [1, 1, 2]
+
+
+def offered(found):
+    return [one for one in found.members["north"].post.spool.outgoing() if one.type == "offer"]
+
+
+def test_a_budget_that_is_spent_is_told_while_the_round_goes_on(found):
+    """When it is over the server may have opened the next one by the offer before."""
+    bench = Bench()
+    loop = loop_of(found, bench)
+    loop.run()
+    before = len(offered(found))
+    loop._offer()
+    assert len(offered(found)) == before
+    bench.spent = True
+    loop._offer()
+    assert len(offered(found)) == before + 1
+
+
+def test_a_round_whose_time_is_over_keeps_nobody_from_offering(found):
+    loop = loop_of(found, Bench())
+    loop.run()
+    before = len(offered(found))
+    loop._offer()
+    assert len(offered(found)) == before
+    found.now = found.members["north"].plan.deadlines.abort + 1
+    loop._offer()
+    assert len(offered(found)) == before + 1

@@ -218,7 +218,7 @@ def test_what_is_no_error_of_ours_ends_the_network_and_is_raised(visiting, what)
 def test_a_member_without_a_network_does_not_go_on(found, visiting, what):
     visiting.courier.fail[what] = OverflowError("a defect")
     station = found.members["north"]
-    bench = SimpleNamespace(offer=an_offer)
+    bench = SimpleNamespace(offer=an_offer, spent=False)
     loop = ClientLoop(station.post, station, bench, visiting, Live(found.folder / "live.json"), Stop(), False)
     with pytest.raises(OverflowError):
         loop.run()
