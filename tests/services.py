@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from threading import Thread
 
+import pytest
+
 from fedspallm_secure.app.progress import Silent
+from fedspallm_secure.app.service import server as service
 from fedspallm_secure.app.service.client import run_client
 from fedspallm_secure.app.service.server import run_server
 from fedspallm_secure.app.service.witness import run_witness
@@ -51,6 +54,7 @@ class Services:
         witnesses: tuple[str, ...] = (),
     ) -> None:
         """server, member: more lines for the configuration files."""
+        self._patch = pytest.MonkeyPatch()
         self.folder, self.members, self.witnesses = folder, members, witnesses
         self.ground: Ground = make_ground(folder, members)
         self.ceremony = LocalCeremony(folder / "federation")
@@ -96,11 +100,14 @@ class Services:
         return path
 
     def __enter__(self) -> "Services":
+        # A member that has ended fetches nothing more, and one that has not does it at once.
+        self._patch.setattr(service, "_LINGER", 5)
         return self
 
     def __exit__(self, *_: object) -> None:
         for name in self.threads:
             self.wait(name)
+        self._patch.undo()
 
     def start(self, *names: str) -> None:
         """Run services to their end, each as for cron."""

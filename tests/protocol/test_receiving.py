@@ -266,7 +266,7 @@ EVERYBODY = Federation(names=tuple(f"{role.value}/{one}" for role in Role for on
 TABLE = {  # SPEC section 8, by hand
     "file": ("server member key-holder witness auditor", "server member key-holder witness auditor", "bytes", 36),
     "prekeys": ("member", "server", "bytes", 20),
-    "offer": ("member", "server", "json", 20),
+    "offer": ("member", "server", "json", 16),
     "opening": ("server", "member witness", "json", 20),
     "beacon": ("witness", "server", "json", 20),
     "cipher-key": ("key-holder", "server", "bytes", 24),
