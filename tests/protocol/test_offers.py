@@ -123,6 +123,13 @@ def test_one_spelling():
             parse(body)
 
 
+@pytest.mark.parametrize("rule", ["profiles", "counts_to", "witnesses", "software"])
+def test_what_is_refused_is_not_repeated_at_length(rule):
+    with pytest.raises(FormatError) as refused:
+        parse(canonical_json({**VALUE, "policy": {**POLICY, rule: ["x" * 50_000]}}))
+    assert len(str(refused.value)) < 200
+
+
 @given(near(VALUE))
 def test_any_json_is_an_offer_or_refused(value):
     refuses(parse, canonical_json(value))

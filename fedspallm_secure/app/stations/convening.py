@@ -9,7 +9,7 @@ from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absenc
 from fedspallm_secure.app.stations.declines import decline_text, declines_kind
 from fedspallm_secure.app.stations.encrypted_rounds import find_key
 from fedspallm_secure.app.stations.finishing import Model
-from fedspallm_secure.app.stations.handed_in import why_no_sum
+from fedspallm_secure.app.stations.handed_in import past_of, why_no_sum
 from fedspallm_secure.app.stations.holding_back import why_held_back
 from fedspallm_secure.app.stations.objections import why_declined
 from fedspallm_secure.app.stations.post import Post
@@ -42,7 +42,8 @@ def convene(
 ) -> Ready | Waiting:
     """The next round, if everything that it takes is there.  progress: as the director keeps it.
 
-    Raises PlanRefused, CapacityExceeded where the offers allow no round; RecordDamaged, StorageError.
+    Raises PlanRefused, CapacityExceeded where the offers allow no round; DisclosureRefused where what its sums disclose
+    takes too long to decide; RecordDamaged, StorageError.
     """
     budgets = candidates.budgets(model.layers)
     if budgets is None:
@@ -50,7 +51,8 @@ def convene(
     draft = draft_of(agenda, progress["number"] + 1, model.layers, budgets, model.bases)
     if draft is None:
         return Waiting("all rounds are done", done=True)
-    if reason := why_no_sum(post, draft.groups, agenda.terms.colluders):
+    past = past_of(post)
+    if reason := why_no_sum(past, draft.groups, agenda.terms.colluders):
         return Waiting(reason, given_up=True)
     if progress["failed"] >= agenda.attempts:
         last = decline_text(post.journal.recall_all(declines_kind(post.journal.last_round())))
@@ -68,6 +70,6 @@ def convene(
     previous = None if progress["previous"] == NONE else progress["previous"]
     number, terms = post.journal.last_round() + 1, agenda if key is None else agenda.encrypted(key)
     plan = plan_of(terms, draft, number, uses, post.trust, previous, post.now(), key)
-    if reason := why_declined(post, plan, agenda.witnesses, model.origin):
+    if reason := why_declined(post, plan, past, agenda.witnesses, model.origin()):
         return Waiting(reason)
     return Ready(plan, bundles, key)

@@ -46,9 +46,14 @@ def note_decline(post: Post, scribe: Scribe, machine: ServerState, incoming: Inc
 
 def decline_text(declined: Mapping[str, Mapping[str, Any]]) -> str:
     """Who declined a plan and why, in words, those for the same reason together; empty for nobody."""
+    return by_what({id: f"declined the plan by {one['check']}: {one['reason']}" for id, one in declined.items()})
+
+
+def by_what(said: Mapping[str, str]) -> str:
+    """Who does what, those who do the same together.  said: id -> what, in words that follow a name."""
     alike: dict[str, list[str]] = {}
-    for id, one in sorted(declined.items()):
-        alike.setdefault(f"declined the plan by {one['check']}: {one['reason']}", []).append(id)
+    for id, what in sorted(said.items()):
+        alike.setdefault(what, []).append(id)
     return "; ".join(f"{', '.join(ids)} {what}" for what, ids in alike.items())
 
 

@@ -273,6 +273,5 @@ class Director:
             go_on(self.post)
         self.station, self.waiting = station, ""
         self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
-        self.post.spool.discard(
-            self._progress["round"] or plan.round - 1
-        )  # who was away may still fetch the last result
+        # Who was away may still fetch the last result.
+        self.post.spool.discard(self._progress["round"] or plan.round - 1)

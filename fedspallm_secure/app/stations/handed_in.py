@@ -48,12 +48,14 @@ class Past:
     """What members remember of earlier rounds, as the server can tell.
 
     given: (layer, id) -> how often this member has contributed to it, each time from other weights; listed: layer ->
-    members of each sum; had_part: base, hex -> who has a part in what became of these weights.
+    members of each list that was made for it; had_part: base, hex -> who has a part in what became of these weights;
+    ends: base, hex -> which round that was, and how it ended, in words.
     """
 
     given: Mapping[tuple[int, str], int]
     listed: Mapping[int, Sequence[frozenset[str]]]
     had_part: Mapping[str, frozenset[str]]
+    ends: Mapping[str, str]
 
     def narrow(self, layer: int, members: Collection[str], colluders: int) -> frozenset[str] | None:
         """Whom a sum over these members and the earlier ones of this layer would give away (SPEC section 15, rules 4
@@ -63,35 +65,32 @@ class Past:
 
 
 def past_of(post: Post) -> Past:
-    """All of it, from the journal."""
+    """All of it, from the journal; earlier versions kept no lists, and not who had contributed."""
     past = post.journal.recall_all(_KIND)
     listed: dict[int, list[frozenset[str]]] = {}
     for found in past.values():
         if found.get("listed"):
             listed.setdefault(found["layer"], []).append(frozenset(found["listed"]))
     given = Counter((found["layer"], id) for found in past.values() for id in found.get("given", ()))
-    return Past(given, listed, {base: frozenset(found["members"]) for base, found in past.items()})
+    had_part = {base: frozenset(found["members"]) for base, found in past.items()}
+    return Past(given, listed, had_part, {base: _end(found) for base, found in past.items()})
 
 
-def why_no_sum(post: Post, groups: Sequence[GroupPlan], colluders: int) -> str:
-    """Why a round over these groups cannot give all its sums, in words; empty where it can."""
-    past = {group.gid: post.journal.recall(_KIND, group.base, {"members": []}) for group in groups}
-    declining = {id for group in groups for id in group.cohort if id in past[group.gid]["members"]}
+def why_no_sum(past: Past, groups: Sequence[GroupPlan], colluders: int) -> str:
+    """Why a round over these groups cannot give all its sums, in words; empty where it can.
+
+    colluders: that the plan assumes.  Raises DisclosureRefused as `Past.narrow`.
+    """
+    declining = {id for group in groups for id in past.had_part.get(group.base, ()) if id in group.cohort}
     lost = [group.gid for group in groups if len(set(group.cohort) - declining) < group.survivors]
-    if not lost:
-        return _why_narrow(post, groups, colluders)
-    reasons = sorted({_reason(found) for found in past.values() if found["members"]})
-    layers = ", ".join(map(str, lost))
-    return (
-        f"layers {layers} cannot be summed: {', '.join(sorted(declining))} had a part in {'; '.join(reasons)}, and "
-        f"decline another sum from the same weights (P13).  {_ADVICE}"
-    )
-
-
-def _why_narrow(post: Post, groups: Sequence[GroupPlan], colluders: int) -> str:
-    opened = past_of(post)
+    if lost:
+        ends = sorted({past.ends[group.base] for group in groups if group.base in past.ends})
+        return (
+            f"layers {', '.join(map(str, lost))} cannot be summed: {', '.join(sorted(declining))} had a part in "
+            f"{'; '.join(ends)}, and decline another sum from the same weights (P13).  {_ADVICE}"
+        )
     for group in groups:
-        if (few := opened.narrow(group.gid, group.cohort, colluders)) is not None:
+        if (few := past.narrow(group.gid, group.cohort, colluders)) is not None:
             return (
                 f"layer {group.gid} cannot be summed: with what was opened before, a sum over its cohort would give "
                 f"{', '.join(sorted(few))} away, and members decline that (P13).  {_ADVICE}"
@@ -99,6 +98,6 @@ def _why_narrow(post: Post, groups: Sequence[GroupPlan], colluders: int) -> str:
     return ""
 
 
-def _reason(found: dict[str, Any]) -> str:
+def _end(found: Mapping[str, Any]) -> str:
     named = f", which names {', '.join(found['named'])}" if found["named"] else ""
     return f"round {found['round']}, which ended with {found['end']}{named}"

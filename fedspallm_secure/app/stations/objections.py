@@ -5,11 +5,11 @@ before, with the policies that members offered, what each member is going to ask
 check the plan themselves, by what their policies say then.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection
 from typing import Final
 
-from fedspallm_secure.app.stations.declines import declines_kind
-from fedspallm_secure.app.stations.handed_in import Past, past_of
+from fedspallm_secure.app.stations.declines import by_what, declines_kind
+from fedspallm_secure.app.stations.handed_in import Past
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.protocol.rounds.plans import Plan
 from fedspallm_secure.protocol.rounds.policy import Policy
@@ -19,35 +19,29 @@ from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
 _NAMED: Final = 8  # of the names that a member sent, so that the text stays one that people read
 
 
-def why_declined(post: Post, plan: Plan, witnesses: Collection[str], origin: Callable[[], str]) -> str:
+def why_declined(post: Post, plan: Plan, past: Past, witnesses: Collection[str], model: str) -> str:
     """Why so many would decline the plan that a group could not be summed, in words; empty where it can.
 
-    witnesses: ids of those who endorse for the server; origin: gives the digest of the model before any round, hex.
+    witnesses: ids of those who endorse for the server; model: its digest before any round, hex.  Raises
+    DisclosureRefused where what sums disclose takes too long to decide.
     """
-    past, model = past_of(post), origin()
-    found = {use.id: _objection(post, plan, use.id, witnesses, model, past) for use in plan.prekeys}
-    found = {id: text for id, text in found.items() if text}
+    found = {use.id: _objection(post, plan, use.id, past, witnesses, model) for use in plan.prekeys}
+    found = {id: f"would decline it by {text}" for id, text in found.items() if text}
     needed = set[str]()
-    for group in plan.groups:
+    for group in plan.groups if found else ():
         willing = frozenset(group.cohort).difference(found, past.had_part.get(group.base, ()))
         if len(willing) < group.survivors or past.narrow(group.gid, willing, plan.colluders) is not None:
             needed.update(id for id in group.cohort if id in found)
     if not needed:
         return ""  # who has contributed can answer without the others
-    reasons = sorted({found[id] for id in needed})
-    texts = [f"{_listed(id for id in needed if found[id] == why)} would decline it by {why}" for why in reasons]
     return (
-        f"no round can begin, as members said in their offers: {'; '.join(texts)}; one begins when {_listed(needed)} "
-        "offered to take part with another member.toml, or the server runs with another federation.toml; before the "
-        "first round [rounds] members can leave somebody out"
+        f"no round can begin, as members said in their offers: {by_what({id: found[id] for id in needed})}; one begins "
+        f"when {', '.join(sorted(needed))} offered to take part with another member.toml, or the server runs with "
+        "another federation.toml; before the first round [rounds] members can leave somebody out"
     )
 
 
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(sorted(ids))
-
-
-def _objection(post: Post, plan: Plan, id: str, witnesses: Collection[str], model: str, past: Past) -> str:
+def _objection(post: Post, plan: Plan, id: str, past: Past, witnesses: Collection[str], model: str) -> str:
     """The check by which a member would decline, and why; empty for none."""
     offer = post.journal.recall("offer", id)
     policy = Policy.from_dict(offer["policy"], post.party)
@@ -63,13 +57,13 @@ def _objection(post: Post, plan: Plan, id: str, witnesses: Collection[str], mode
     worn = [group.gid for group in plan.groups_of(id) if past.given.get((group.gid, id), 0) >= policy.epochs]
     if worn:
         return f"P13: its policy has epochs = {policy.epochs}, and layer {worn[0]} was released so often"
-    if offer["spent"] and not _may_have_paid(post, plan, id):
+    if offer["spent"] and not _may_have_paid(post, id):
         return "P14: its privacy budget is spent"
     return ""
 
 
-def _may_have_paid(post: Post, plan: Plan, id: str) -> bool:
-    """Whether this step was tried before by a plan that the member did not decline: it may have paid for it then."""
+def _may_have_paid(post: Post, id: str) -> bool:
+    """Whether the last round failed, and the member did not decline its plan: it may have paid for this step then."""
     last = post.journal.last_round()
     concluded = post.journal.recall("concluded", str(last))
     failed = concluded is not None and not concluded["result"]

@@ -232,7 +232,10 @@ def test_an_old_copy_says_so(found, party):
     path = found.ceremony.folder / f"{name}.toml"
     path.write_text(path.read_text().replace("data =", 'anchor = "anchors"\ndata ='))
     anchor = found.post(party).anchoring._anchor
-    look = lambda: status_of(path, now=found.now)  # noqa: E731
+
+    def look():
+        return status_of(path, now=found.now)
+
     assert "trouble" not in look()
     anchor.write(1000)
     before = anchor.path.read_bytes()
