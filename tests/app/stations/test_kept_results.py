@@ -111,7 +111,10 @@ def test_a_model_that_has_gone(member):
     assert member.look() is None  # it is written after the last round
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"round": 1, "result": "x", "layers": []}'])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"round": 1, "result": "x", "layers": []}', '{"round": Infinity, "result": "x", "layers": {}}'],
+)
 def test_what_does_not_read_back(member, text):
     (member.data / "revision.json").write_text(text)
     with pytest.raises(RecordDamaged, match="does not read back as it was written"):

@@ -190,10 +190,11 @@ def test_who_declined_the_last_attempt_has_not_paid_for_it(tmp_path):
         found.run()
         found.silent = set()
         assert found.server.station is None and found.server.post.journal.last_round() == 1
+        found.members["north"].policy = found.policy
         say(found, "north", spent=True)
         found.run()
         assert found.server.post.journal.last_round() == 1
-        assert "north would decline it by P14" in found.server.waiting
+        assert "north would decline it by P14: its privacy budget is spent" in found.server.waiting
 
 
 def test_offers_that_an_earlier_version_took_in_are_none(tmp_path):
