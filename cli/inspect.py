@@ -77,7 +77,8 @@ def _print_inspection(found: dict[str, Any]) -> None:
         f"{console.megabytes(estimate['memory_bytes'])} above the interpreter\n"
         f"  resident {console.megabytes(estimate['resident_bytes'])}, one block "
         f"{console.megabytes(estimate['block_bytes'])}, statistics {console.megabytes(estimate['statistics_bytes'])}, "
-        f"hidden states {console.megabytes(estimate['activation_bytes'])}, spilled to disk "
+        f"work in hand {console.megabytes(estimate['working_bytes'])}, hidden states "
+        f"{console.megabytes(estimate['activation_bytes'])}, spilled to disk "
         f"{console.megabytes(estimate['spilled_bytes'])}"
     )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from fedspallm_secure.app.walking.footprint import Footprint, footprint
 from fedspallm_secure.app.walking.skeleton import Block
 from fedspallm_secure.app.walking.workshop import Workshop
 from fedspallm_secure.pruning.pruners import Pruner
@@ -18,19 +19,22 @@ _SOLVER_SHARE = 0.25  # of the matrix rate: the column sweep is bound by memory,
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Memory in bytes and time in seconds for one member that prunes every layer."""
+    """Memory in bytes and time in seconds for one member that prunes every layer.
 
-    resident: int
-    block: int
-    statistics: int
+    activations: hidden states of all windows in memory, which on a GPU go to main memory where it lacks room; spilled:
+    those on disk.
+    """
+
+    block: Footprint
     activations: int
     spilled: int
     seconds: float
+    on_gpu: bool = False
 
     @property
     def memory(self) -> int:
-        """Peak above the interpreter, bytes."""
-        return self.resident + self.block + self.statistics + self.activations
+        """Peak above the interpreter, bytes; on a GPU, of its memory."""
+        return self.block.total + (0 if self.on_gpu else self.activations)
 
 
 def inspect_model(
@@ -66,9 +70,10 @@ def inspect_model(
             "samples": samples,
             "seqlen": seqlen,
             "memory_bytes": estimate.memory,
-            "resident_bytes": estimate.resident,
-            "block_bytes": estimate.block,
-            "statistics_bytes": estimate.statistics,
+            "resident_bytes": estimate.block.resident,
+            "block_bytes": estimate.block.block,
+            "statistics_bytes": estimate.block.statistics,
+            "working_bytes": estimate.block.working,
             "activation_bytes": estimate.activations,
             "spilled_bytes": estimate.spilled,
             "seconds": estimate.seconds,
@@ -107,23 +112,18 @@ def _left_alone(workshop: Workshop) -> dict[str, int]:
 def estimate_cost(workshop: Workshop, pruner: Pruner, samples: int, seqlen: int, rate: float) -> Estimate:
     """Estimate memory and time; arithmetic only.  rate: floating-point operations per second."""
     skeleton = workshop.skeleton
-    width = skeleton.dtype.itemsize
-    largest = max(skeleton.blocks, key=lambda block: sum(linear.size for linear in block.linears))
-    block_weights = sum(linear.size for linear in largest.linears)
     tokens = samples * seqlen
-    hidden = tokens * _hidden_size(workshop) * width
-    spilled = hidden if hidden > workshop.activation_budget else 0
-    statistics, flops = _statistics_cost(workshop, pruner, tokens)
     passes = 0 if pruner is Pruner.MAGNITUDE else 2  # one to observe a block's inputs, one to move past it
+    hidden = tokens * _hidden_size(workshop) * skeleton.dtype.itemsize if passes else 0
+    spilled = hidden if hidden > workshop.activation_budget else 0
+    flops = _solver_flops(workshop, tokens) if pruner is Pruner.SPARSEGPT else 0.0
     flops += sum(2 * passes * tokens * linear.size for block in skeleton.blocks for linear in block.linears)
-    # A block in the making is there as weight, work copy and result.
     return Estimate(
-        resident=sum(p.numel() * p.element_size() for p in skeleton.model.parameters() if p.device.type != "meta"),
-        block=block_weights * (width + 8),
-        statistics=statistics,
-        activations=0 if spilled else hidden,
+        footprint(skeleton, workshop.found, pruner, workshop.batch_tokens(samples, seqlen)),
+        activations=hidden - spilled,
         spilled=spilled,
         seconds=flops / rate,
+        on_gpu=skeleton.device.type == "cuda",
     )
 
 
@@ -131,22 +131,16 @@ def _hidden_size(workshop: Workshop) -> int:
     return int(workshop.skeleton.model.get_input_embeddings().weight.shape[1])
 
 
-def _statistics_cost(workshop: Workshop, pruner: Pruner, tokens: int) -> tuple[int, float]:
-    """Bytes held at once, and operations in all, for the statistics and what is solved with them."""
-    if pruner is not Pruner.SPARSEGPT:
-        return 0, 0.0
-    most = 0
+def _solver_flops(workshop: Workshop, tokens: int) -> float:
+    """Operations for SparseGPT's statistics, and for what is solved with them."""
     flops = 0.0
     for block in workshop.skeleton.blocks:
         linears = {linear.module: linear for linear in block.linears}
-        held = 0
         for group in workshop.found.shared[block.index]:
             columns = linears[group[0]].shape[1]
             rows = sum(linears[name].shape[0] for name in group)
-            held += 4 * columns**2
             flops += 2 * tokens * columns**2 + (2 * columns**3 + rows * columns**2) / _SOLVER_SHARE
-        most = max(most, held)
-    return most, flops
+    return flops
 
 
 def measure_rate(device: torch.device, dtype: torch.dtype) -> float:

@@ -134,7 +134,9 @@ class OutOfMemory(FedSpaError):
     """The machine or its GPU has less memory than this run needs."""
 
     exit_code = 41
-    hint = "lower --activation-budget, --seqlen or --samples; fedprune inspect estimates what is needed"
+    hint = (
+        "lower seqlen, samples or the activation budget, or allow more GPU memory; fedprune inspect estimates the need"
+    )
 
 
 class MissingExtra(FedSpaError):

@@ -1,5 +1,6 @@
 """A GPU computes what the CPU computes, up to rounding, and always the same.  Skipped where there is no CUDA."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from fedspallm_secure.app.evaluation import perplexities
+from fedspallm_secure.app.inspection import estimate_cost
 from fedspallm_secure.app.member import LocalPruning
 from fedspallm_secure.app.progress import Silent
 from fedspallm_secure.app.rank_group import Together
 from fedspallm_secure.app.ranks import ALONE, Ranks
+from fedspallm_secure.app.service.pruning import limit_gpu
 from fedspallm_secure.app.states import Revision
 from fedspallm_secure.app.walking.activations import Activations
 from fedspallm_secure.app.walking.workshop import ComputeSettings, Workshop, open_workshop
@@ -18,8 +21,9 @@ from fedspallm_secure.pruning.keepmasks import drop_lowest, is_n_of_m, keep_n_of
 from fedspallm_secure.pruning.patterns import NofM, Pattern, Unstructured
 from fedspallm_secure.pruning.pruners import LocalSpec, Matrix, Pruned, Pruner, prune_together
 from fedspallm_secure.pruning.statistics import Gram, InputNorms
-from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer
+from fedspallm_secure.storage.checkpoints.layers import LayerMatrix, load_layer, save_layer
 from tests.app.test_ranks import CASES, WIDE, compare, end, meeting, prepare
+from tests.app.walking.test_footprint import LARGE
 from tests.models import ARCHITECTURES, VOCABULARY, make_model
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU with CUDA")
@@ -97,12 +101,12 @@ def test_one_input_is_pruned_as_on_the_cpu(pruner, pattern, with_frozen):
 
 
 def run(
-    shop: Workshop, pruner: Pruner, folder: Path, ranks: Ranks = ALONE
+    shop: Workshop, pruner: Pruner, folder: Path, ranks: Ranks = ALONE, layers: Sequence[int] = (0, 1, 2)
 ) -> tuple[Revision, dict[int, dict[str, LayerMatrix]]]:
     ids = torch.randint(2, VOCABULARY, (9, 32), generator=torch.Generator().manual_seed(1))
     revision = Revision(shop.skeleton.checkpoint)
     pruning = LocalPruning(shop, revision, ids, LocalSpec(pruner, HALF), ranks)
-    revision = revision.with_layers(pruning.run([0, 1, 2], folder, Silent(), "prune"))
+    revision = revision.with_layers(pruning.run(layers, folder, Silent(), "prune"))
     return revision, {layer: load_layer(file)[0] for layer, file in revision.layers.items()}
 
 
@@ -167,7 +171,7 @@ def test_every_run_gives_the_same_bits_wherever_hidden_states_lie(pruner, tmp_pa
 
 
 def test_hidden_states_stay_on_a_gpu_with_room(monkeypatch):
-    device = torch.device("cuda")
+    device = torch.device("cuda", 0)
     values = draw(3, 4, 8)
     for free, place in ((1 << 30, "cuda"), (4 * values.nbytes, "cuda"), (4 * values.nbytes - 1, "cpu")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 1 << 36))
@@ -175,6 +179,47 @@ def test_hidden_states_stay_on_a_gpu_with_room(monkeypatch):
         assert states._memory.device.type == place
         states.write(0, 3, values.cuda())
         assert torch.equal(states.read(1, 3, device).cpu(), values[1:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_file_has_the_same_bytes_from_wherever_its_matrices_lie(dtype, tmp_path):
+    matrices = {f"m{rows}": LayerMatrix(draw(rows, 96).to(dtype), draw(rows, 96) > 0) for rows in (64, 100)}
+    on_gpu = {name: LayerMatrix(matrix.weight.cuda(), matrix.keep.cuda()) for name, matrix in matrices.items()}
+    for place, found in (("cpu", matrices), ("gpu", on_gpu)):
+        save_layer(tmp_path / place, found, {"layer": "0"})
+    assert (tmp_path / "cpu").read_bytes() == (tmp_path / "gpu").read_bytes()
+
+
+def test_no_more_gpu_memory_is_taken_than_the_budget_allows():
+    device = torch.device("cuda", 0)
+    torch.cuda.empty_cache()
+    limit_gpu(device, torch.cuda.memory_reserved(device) + (64 << 20))
+    try:
+        room = torch.empty(32 << 20, dtype=torch.uint8, device=device)
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(96 << 20, dtype=torch.uint8, device=device)
+        assert room.nbytes == 32 << 20
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, device)
+
+
+@pruners
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pruning_fits_into_what_was_foretold_and_not_into_half_of_it(pruner, dtype, tmp_path):
+    make_model(tmp_path / "model", dtype=dtype, **LARGE)
+    torch.cuda.empty_cache()
+    held = torch.cuda.memory_reserved()  # by earlier tests
+    shop = open_workshop(tmp_path / "model", ComputeSettings(device="cuda"))
+    need = estimate_cost(shop, pruner, 9, 32, 1e12).memory
+    try:
+        limit_gpu(shop.skeleton.device, held + need)
+        run(shop, pruner, tmp_path / "enough", layers=[0, 1])
+        torch.cuda.empty_cache()
+        limit_gpu(shop.skeleton.device, held + need // 2)
+        with pytest.raises(torch.OutOfMemoryError):
+            run(shop, pruner, tmp_path / "half", layers=[0, 1])
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, shop.skeleton.device)
 
 
 @pytest.mark.parametrize("backend", [None, "gloo"])

@@ -186,7 +186,7 @@ def test_too_little_memory_has_its_own_code(ground: Ground, capfd, monkeypatch, 
         raise error
 
     monkeypatch.setattr("fedspallm_secure.app.runner.simulate", fail)
-    assert "--activation-budget" in refused(capfd, 41, *ground.arguments("--sparsity", "0.5"))
+    assert "activation budget" in refused(capfd, 41, *ground.arguments("--sparsity", "0.5"))
 
 
 def test_interrupting_says_how_to_go_on(ground: Ground, capfd, monkeypatch):

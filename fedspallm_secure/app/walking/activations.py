@@ -20,7 +20,7 @@ class Activations:
 
     budget: bytes that may stay in memory; more than that goes to an unnamed file in `spill`, through one buffer of
     a batch, so memory does not grow with the number of windows.  device: where batches are computed; what may stay in
-    memory stays there if it is a GPU with plenty of room, otherwise in main memory.
+    memory stays there if it is a GPU with plenty of room beside `reserve` bytes, otherwise in main memory.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Activations:
         budget: int = DEFAULT_BUDGET,
         spill: Path | None = None,
         device: torch.device | None = None,
+        reserve: int = 0,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
@@ -42,7 +43,7 @@ class Activations:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
             weakref.finalize(self, self._file.close)  # the file goes with the object, not at some later collection
         else:
-            place = device if device is not None and _has_room(device, shape[0] * self._row) else None
+            place = device if device is not None and _has_room(device, shape[0] * self._row, reserve) else None
             self._memory = torch.empty(shape, dtype=dtype, device=place)
 
     def read(self, start: int, stop: int, device: torch.device) -> Tensor:
@@ -72,13 +73,17 @@ class Activations:
                 done += os.pwrite(self._file.fileno(), view[done:], start * self._row + done)
 
 
-def _has_room(device: torch.device, size: int) -> bool:
-    """Whether `size` bytes are a small part of what is free on a GPU, and of what this process may take of it."""
+def _has_room(device: torch.device, size: int, reserve: int) -> bool:
+    """Whether `size` bytes are a small part of what is free on a GPU, and of what this process may take of it.
+
+    reserve: bytes that are to stay free beside them.
+    """
     if device.type != "cuda":
         return False
     free, total = torch.cuda.mem_get_info(device)
     fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)(device)  # not in torch 2.6
-    return size <= min(free, int(total * fraction) - torch.cuda.memory_reserved(device)) // _GPU_SHARE
+    room = min(free, int(total * fraction) - torch.cuda.memory_reserved(device))
+    return size <= min(room // _GPU_SHARE, room - reserve)
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -1,7 +1,7 @@
 """A model whose blocks stay on disk: embeddings, norms and head are resident, blocks are loaded one at a time."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -17,7 +17,7 @@ from transformers.initialization import no_init_weights
 
 from fedspallm_secure.app.memory import give_back
 from fedspallm_secure.app.walking.discovery import Linear, find_blocks, find_linears
-from fedspallm_secure.errors import CorruptWeights, ForeignFile, UnsupportedModel
+from fedspallm_secure.errors import CorruptWeights, ForeignFile, UnsupportedModel, UsageError
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 
 _BUILDING: Final = Lock()  # building without weights changes torch for the whole process, and puts it back
@@ -206,9 +206,17 @@ def _assign(root: nn.Module, key: str, tensor: Tensor) -> None:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """CUDA if present, then MPS, then CPU; or what `name` says."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """CUDA if present, then MPS, then CPU; or what `name` says.  Raises UsageError where that is not there.
+
+    A GPU is named with its number: what torch says of a GPU's memory it says only then.
+    """
+    backends: dict[str, Callable[[], bool]] = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if name == "auto":
+        name = next((backend for backend, is_there in backends.items() if is_there()), "cpu")
+    device = torch.device(name)
+    if device.type in backends and not backends[device.type]():
+        raise UsageError(
+            f"torch {torch.__version__} finds no {device.type} device on this machine",
+            hint="device auto takes what is there; for CUDA, torch has to be a build with CUDA",
+        )
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else device

@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from fedspallm_secure.app.ranks import ALONE, Ranks
 from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET, Activations
 from fedspallm_secure.app.walking.capture import Call, CallPool, Probe, capture, logits
+from fedspallm_secure.app.walking.footprint import batch_windows
 from fedspallm_secure.app.walking.skeleton import Block, Skeleton
 from fedspallm_secure.pruning.statistics import Gram, InputNorms
-
-TOKENS_PER_BATCH = {"cpu": 512, "cuda": 16384, "mps": 8192}  # on a CPU, what stays in cache is fastest
 
 
 class _Enough(Exception):
@@ -28,6 +27,7 @@ class Walk:
     windows: (windows, tokens) int64.  Memory: one batch, one block, and hidden states up to `budget` bytes (the rest
     lies on disk in `spill`).  The batches are the same on every run, so results are too.  ranks: who shares the work;
     batch i is walked by rank i mod size, so that all are busy while statistics are added in the order of the batches.
+    reserve: bytes of a GPU that hidden states leave free.
     """
 
     def __init__(
@@ -39,12 +39,13 @@ class Walk:
         spill: Path | None = None,
         tokens_per_batch: int | None = None,
         ranks: Ranks = ALONE,
+        reserve: int = 0,
     ) -> None:
         self.skeleton = skeleton
         self.found = found
         self.windows = windows
         count, length = windows.shape
-        step = max(1, (tokens_per_batch or TOKENS_PER_BATCH[skeleton.device.type]) // length)
+        step = batch_windows(skeleton.device, length, tokens_per_batch)
         self._spans = [(start, min(start + step, count)) for start in range(0, count, step)]
         self._ranks = ranks
         self._places: list[tuple[int, int]] = []  # of this rank's batches among its hidden states
@@ -58,7 +59,7 @@ class Walk:
             hidden, calls = capture(skeleton, found, windows[start:stop].to(skeleton.device))
             if place == 0:
                 shape = (held, length, hidden.shape[-1])
-                self._hidden = Activations(shape, hidden.dtype, budget, spill, skeleton.device)
+                self._hidden = Activations(shape, hidden.dtype, budget, spill, skeleton.device, reserve)
             self._places.append((place, place + stop - start))
             self._hidden.write(*self._places[-1], hidden)
             self._calls.append([pool.intern(call) for call in calls])

@@ -9,8 +9,10 @@ from torch import Tensor
 from fedspallm_secure.app.ranks import ALONE, Ranks
 from fedspallm_secure.app.walking.activations import DEFAULT_BUDGET
 from fedspallm_secure.app.walking.capture import Probe, probe
+from fedspallm_secure.app.walking.footprint import batch_windows, footprint
 from fedspallm_secure.app.walking.skeleton import Skeleton, choose_device
 from fedspallm_secure.app.walking.walk import Walk
+from fedspallm_secure.pruning.pruners import Pruner
 from fedspallm_secure.storage.checkpoints.pieces import DTYPES
 from fedspallm_secure.storage.checkpoints.reader import Checkpoint
 
@@ -48,7 +50,13 @@ class Workshop:
     def walk(self, windows: Tensor, ranks: Ranks = ALONE) -> Walk:
         """Start walking (windows, tokens) ids, shared by `ranks`."""
         budget, at_once = self.activation_budget, self.tokens_per_batch
-        return Walk(self.skeleton, self.found, windows, budget, self.spill, at_once, ranks)
+        batch = self.batch_tokens(*windows.shape)
+        reserve = max(footprint(self.skeleton, self.found, pruner, batch).total for pruner in Pruner)
+        return Walk(self.skeleton, self.found, windows, budget, self.spill, at_once, ranks, reserve)
+
+    def batch_tokens(self, samples: int, seqlen: int) -> int:
+        """Tokens of a forward pass over so many windows of so many tokens."""
+        return seqlen * min(samples, batch_windows(self.skeleton.device, seqlen, self.tokens_per_batch))
 
 
 def open_workshop(model: Path, compute: ComputeSettings, spill: Path | None = None) -> Workshop:

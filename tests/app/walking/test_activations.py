@@ -56,12 +56,14 @@ def test_a_full_disk_and_a_lost_file_are_told(tmp_path, monkeypatch):
 
 def test_a_gpu_has_room_for_a_part_of_what_this_process_may_take(monkeypatch):
     """What torch says of a GPU is made up; there need not be one."""
-    gpu, share = torch.device("cuda"), activations._GPU_SHARE
+    gpu, share = torch.device("cuda", 0), activations._GPU_SHARE
     said = {"free": 30 << 30, "fraction": 0.5, "reserved": 8 << 30}
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (said["free"], 40 << 30))
     monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: said["fraction"])
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: said["reserved"])
     for changed, most in (({}, 12 << 30), ({"free": 4 << 30}, 4 << 30), ({"fraction": 1.0}, 30 << 30)):
         said.update({"free": 30 << 30, "fraction": 0.5} | changed)
-        assert _has_room(gpu, most // share) and not _has_room(gpu, most // share + 1)
-    assert not _has_room(torch.device("cpu"), 1)
+        assert _has_room(gpu, most // share, 0) and not _has_room(gpu, most // share + 1, 0)
+        left = most - most // share
+        assert _has_room(gpu, most // share, left) and not _has_room(gpu, most // share, left + 1)
+    assert not _has_room(torch.device("cpu"), 1, 0)
