@@ -79,7 +79,7 @@ class Budget(Section):
 
     layers: Annotated[int, by(whole(0, GROUPS_LIMIT))] = said(0, "Layers you prune in a round at most. 0: all.")
     gpu_memory: Annotated[int | None, by(optional(values.size))] = said(
-        "", "Memory of the GPU that may be used, such as 20 GiB. Empty: all of it."
+        "", "Memory of the GPU that may be used, such as 20 GiB; doctor says what pruning takes. Empty: all of it."
     )
     minutes: Annotated[int, by(whole(0, 1_000_000))] = said(
         0, "Minutes that pruning may take; fewer layers are offered if all would take longer. 0: no limit."

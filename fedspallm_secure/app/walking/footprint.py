@@ -6,6 +6,7 @@ results and the statistics of other inputs wait.  Whichever takes more is the pe
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final
 
 import torch
@@ -19,9 +20,9 @@ TOKENS_PER_BATCH: Final = {"cpu": 512, "cuda": 16384, "mps": 8192}  # on a CPU, 
 _FLOAT: Final = 4  # bytes of a float32, in which statistics, scores and results are
 _RESULT: Final = _FLOAT + 1  # bytes of a result: the weight, and whether it stays
 _FACTORS: Final = 6  # matrices as large as the Gram matrix, that one among them, while it is factorised
-_RANKING: Final = {Pruner.WANDA: 16, Pruner.MAGNITUDE: 32}  # bytes a weight while the weights of a matrix are ranked
+_RANKING: Final = {Pruner.WANDA: 16, Pruner.MAGNITUDE: 38}  # bytes a weight while the weights of a matrix are ranked
 _HIDDEN: Final = 3  # hidden states, residuals and norms of a batch
-_FREE_SHARE: Final = 5  # torch keeps up to one part in so many of a GPU's memory in pieces that do not fit
+_IN_PIECES: Final = Fraction(2, 5)  # what torch holds of a GPU beside that, in pieces that fit nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def footprint(skeleton: Skeleton, found: Probe, pruner: Pruner, batch: int) -> F
     peak, weights, statistics = most
     total = resident + peak
     if skeleton.device.type == "cuda":
-        total += total // _FREE_SHARE
+        total += int(total * _IN_PIECES)
     return Footprint(resident, weights, statistics, peak - weights - statistics, total)
 
 

@@ -14,7 +14,7 @@ LARGE = {"hidden_size": 1536, "intermediate_size": 4096, "num_hidden_layers": 2,
 
 
 @pytest.mark.parametrize("pruner", list(Pruner))
-def test_the_peak_is_the_sum_of_its_parts_and_on_a_gpu_a_fifth_more(tmp_path, pruner):
+def test_the_peak_is_the_sum_of_its_parts_and_on_a_gpu_two_fifths_more(tmp_path, pruner):
     make_model(tmp_path)
     shop = open_workshop(tmp_path, ComputeSettings(device="cpu", dtype="float32"))
     small, large = (footprint(shop.skeleton, shop.found, pruner, batch) for batch in (64, 6400))
@@ -25,7 +25,7 @@ def test_the_peak_is_the_sum_of_its_parts_and_on_a_gpu_a_fifth_more(tmp_path, pr
     assert small.statistics == (grams if pruner is Pruner.SPARSEGPT else 0)
     assert (large.total > small.total) == (pruner is not Pruner.MAGNITUDE)
     shop.skeleton.device = torch.device("cuda", 0)
-    assert footprint(shop.skeleton, shop.found, pruner, 64).total == parts + parts // 5
+    assert footprint(shop.skeleton, shop.found, pruner, 64).total == parts + parts * 2 // 5
 
 
 def test_a_batch_holds_whole_windows_and_at_least_one():
