@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import cast
 
 from cryptography import x509
@@ -78,6 +79,7 @@ def check_leaf(der: bytes, root: Root, party: Party, purpose: Purpose, at: int, 
     return leaf
 
 
+@lru_cache(maxsize=1024)  # every message names certificates that earlier ones did; what is refused is not kept
 def parse_leaf(der: bytes, root: Root, purpose: Purpose, party: Party | None) -> Leaf:
     """Check (b), (c) and (d): form, name and the root's signature, without the time in question and revocation.
 

@@ -17,6 +17,7 @@ from fedspallm_secure.errors import FormatError
 INTEGER_BOUND = 1 << 53  # |i| below it: what JCS numbers hold exactly
 DEPTH_LIMIT = 8
 ARRAY_LIMIT = 10_000
+_dump = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 # What JCS takes over from I-JSON (RFC 7493 section 2.1): no half surrogate pairs, no code points without a character.
 _PLANE_ENDS = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
@@ -26,7 +27,9 @@ _NOT_CHARACTERS = re.compile(f"[\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
 def canonical_json(value: Any) -> bytes:
     """Encode `value` in the one accepted form.  Raises FormatError for what that form cannot hold (SPEC section 1)."""
     _check_value(value, DEPTH_LIMIT)
-    return rfc8785.dumps(value)
+    text = _dump(value)
+    # Of integers and ASCII this is what RFC 8785 says, in a fraction of the time; it sorts other names differently.
+    return text.encode("ascii") if text.isascii() else rfc8785.dumps(value)
 
 
 def parse_canonical_json(data: bytes, what: str) -> Any:
@@ -90,13 +93,14 @@ def _check_value(value: Any, depth: int) -> None:
 def _check_string(text: Any) -> None:
     if not isinstance(text, str):
         raise FormatError("member names must be strings")
+    if text.isascii() and text.isprintable():
+        return
     if _CONTROL.search(text):
         raise FormatError("a string holds a control character")
-    if not text.isascii():
-        if _NOT_CHARACTERS.search(text):
-            raise FormatError("a string holds half a surrogate pair or a code point that is no character")
-        if not unicodedata.is_normalized("NFC", text):
-            raise FormatError("a string is not in Unicode normal form C")
+    if _NOT_CHARACTERS.search(text):
+        raise FormatError("a string holds half a surrogate pair or a code point that is no character")
+    if not unicodedata.is_normalized("NFC", text):
+        raise FormatError("a string is not in Unicode normal form C")
 
 
 def pae(*parts: bytes) -> bytes:

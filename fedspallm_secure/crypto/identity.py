@@ -20,6 +20,9 @@ class Role(Enum):
     AUDITOR = "auditor"
 
 
+_ROLES = frozenset(role.value for role in Role)
+
+
 def check_federation(name: str) -> str:
     """Return `name` if it may name a federation.  Raises FormatError."""
     if not _FEDERATION.fullmatch(name) or ".." in name:
@@ -35,7 +38,7 @@ class Party:
     id: str
 
     def __post_init__(self) -> None:
-        if self.role_name not in {role.value for role in Role}:
+        if self.role_name not in _ROLES:
             raise FormatError(f"{self.role_name[:64]!r} is no role; roles are {', '.join(role.value for role in Role)}")
         if not _ID.fullmatch(self.id):
             raise FormatError(f"{self.id[:64]!r} cannot name a party: 1 to 63 of a-z, 0-9 and -, like north-hospital")

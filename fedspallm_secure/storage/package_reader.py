@@ -6,7 +6,7 @@ protocol: a file from outside here, a buffer in `memory`.
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from fedspallm_secure.protocol.limits import HEADER_LIMIT, TILE_SIZE
 from fedspallm_secure.protocol.package_types import LARGEST_PLAINTEXT
 from fedspallm_secure.protocol.packages import PREFIX_SIZE, Head, Header, parse_prefix, tile_count
 from fedspallm_secure.storage.outside import OutsideFile, open_outside
+from fedspallm_secure.storage.tile_hashing import tile_hasher
 
 __all__ = ["PACKAGE_LIMIT", "Advance", "Incoming", "OutsideFile", "PackageReader", "open_package"]
 
@@ -67,7 +68,7 @@ class PackageReader:
         buffers = [memoryview(bytearray(min(TILE_SIZE, self.head.header.body_length))) for _ in range(2)]
         left = self.head.header.body_length
         before: tuple[memoryview, Future[bytes], bytes] | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="tile-hash") as pool:
+        with tile_hasher(left) as pool:
             for number, expected in enumerate(hashes):
                 tile = buffers[number % 2][: min(TILE_SIZE, left)]
                 self._file.read_into(tile)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -31,6 +31,7 @@ from fedspallm_secure.protocol.limits import TILE_SIZE
 from fedspallm_secure.protocol.package_types import PACKAGE_TYPES
 from fedspallm_secure.protocol.packages import MAGIC, PREFIX_SIZE, Context, Head, Header, tile_count
 from fedspallm_secure.storage.drafts import draft
+from fedspallm_secure.storage.tile_hashing import tile_hasher
 
 _BUFFERS = 3  # one being filled, two being hashed
 _OUT_SIZE = TILE_SIZE + ENCRYPTED_CHUNK_SIZE + 128  # a tile, a chunk that stands over it, salt and commitment
@@ -170,7 +171,7 @@ class _Tiles:
         self._pending: deque[Future[bytes]] = deque()
         self._hashes: list[bytes] = []
         self._number = 0
-        self.worker = ThreadPoolExecutor(1, thread_name_prefix="tile-hash")
+        self.worker = tile_hasher(room)
         self.filled = 0
 
     @property

@@ -62,6 +62,14 @@ def test_canonical_json_is_rfc_8785_and_parses_to_the_same(value):
     assert repr(parsed) == repr(json.loads(data))  # repr, since True == 1
 
 
+@pytest.mark.parametrize("name", ["a", "\u00e9"])
+def test_names_are_sorted_as_utf_16_also_beyond_the_basic_plane(name):
+    """By code point, U+10000 would come after U+FB00, and in UTF-16 it begins with 0xD800."""
+    value = {"\ufb00": 1, "\U00010000": 2, name: {"\ufb00": 3, "\U00010000": 4}}
+    text = f'{{"{name}":{{"\U00010000":4,"\ufb00":3}},"\U00010000":2,"\ufb00":1}}'
+    assert canonical_json(value) == text.encode()
+
+
 json_like = st.text('{}[]":,\\ue-+.0123456789tfnarls \n\x00\x7f\u00e9\u0301\uffff', max_size=30).map(str.encode)
 mutated = st.tuples(values, st.integers(0, 400), st.binary(max_size=3)).map(
     lambda t: (lambda d: d[: t[1] % (len(d) + 1)] + t[2] + d[t[1] % (len(d) + 1) + len(t[2]) // 2 :])(
