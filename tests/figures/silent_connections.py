@@ -35,8 +35,9 @@ def client_hello() -> bytes:
     return out.read()
 
 
-def attack(port: int, slow: int, half_open: int, yielding: int, pipe: Connection) -> None:
+def attack(port: int, slow: int, half_open: int, cores: set[int], yielding: int, pipe: Connection) -> None:
     """Open so many connections, tell when all were opened once, and open again what the server closes."""
+    os.sched_setaffinity(0, cores)
     os.nice(yielding)
     hello, opened = client_hello(), 0
 
@@ -104,17 +105,34 @@ class Honest:
         return {"kept": kept, "new": new}
 
 
-def slow_connections(slow: int, half_open: int, asked: int = 100, yielding: int = 0) -> dict[str, object]:
+def slow_connections(
+    slow: int, half_open: int, asked: int = 100, yielding: int = 0, apart: bool = False
+) -> dict[str, object]:
     """An honest member's waiting time before and during an attack, in milliseconds.
 
     asked: how often; during is twice: while the connections are being opened, and once all of them were.  yielding: by
     how much the attacker's process is nicer; with 19 it has what server and member leave of the cores that they share.
+    apart: server and member have one core, before and during the attack, and the attacker another one.
     """
+    everything = os.sched_getaffinity(0)
+    if apart and len(everything) < 2:
+        raise ValueError("apart needs two cores")
+    ours = {min(everything)} if apart else everything
+    os.sched_setaffinity(0, ours)  # the server inherits it
+    try:
+        return _measure(slow, half_open, asked, yielding, everything - ours or everything)
+    finally:
+        os.sched_setaffinity(0, everything)
+
+
+def _measure(slow: int, half_open: int, asked: int, yielding: int, cores: set[int]) -> dict[str, object]:
     world = World.make([HUB, *members(1)])
     with tempfile.TemporaryDirectory() as name, server(world, Path(name)) as running:
         honest = Honest(world, running.port)
         here, there = SPAWN.Pipe()
-        attacker = SPAWN.Process(target=attack, args=(running.port, slow, half_open, yielding, there), daemon=True)
+        attacker = SPAWN.Process(
+            target=attack, args=(running.port, slow, half_open, cores, yielding, there), daemon=True
+        )
         before = asyncio.run(honest.measure(asked))
         attacker.start()
         opening = {"kept": [], "new": []}
