@@ -220,11 +220,14 @@ to be accepted, or for their turn to shake hands, as clocks at both ends showed.
 whoever connects stands behind all that came before, and of those whose first byte is there the newest begins. The
 server takes in 16 connections in a turn of its event loop and begins one handshake.
 
-Most of that tail comes from the attacker's process, which computes on the same two cores, as one at another place does
-not. Where it leaves these to server and member (`python -c "from tests.figures.silent_connections import
-slow_connections; print(slow_connections(5000, 10000, yielding=19))"`) and where it does not were measured in turn,
-three times, at cd8c82d and beside other work: once all silent ones are open, the 95 % is 1.5 to 2.7 times that before
-instead of 4.4 to 8.5 for a new connection, and 1.4 to 1.9 instead of 3.4 to 7.1 for one that was kept. The garbage
+Most of that tail comes from the work that connections in bursts make for the server, and some from the attacker's
+process, which computes on the same two cores. With a core of its own for the attacker, and one for server and member
+before and during the attack (`python -c "from tests.figures.silent_connections import slow_connections;
+print(slow_connections(5000, 10000, apart=True))"`), and without that, in turn, twice, at 049bab7: once all silent
+ones are open, the 95 % is 2.5 and 3.6 times that before for a new connection, and 2.3 and 2.7 times without; 2.9 and
+1.5 times for one that was kept, and 2.8 and 1.7 without. The medians are 1.0 to 1.3 times those before. Where the
+attacker's process leaves the cores to server and member (`yielding=19`), the 95 % was 1.5 to 2.7 times that before for
+a new connection and 1.4 to 1.9 times for one that was kept, at cd8c82d and beside other work. The garbage
 collector does not make it: switched off, it left the 95 % as they were, though a full collection stops the server for
 0.1 s, three times in half a minute. A member that asks more than 20 times in a second is told to wait; the one that is
 measured did until 8bb6312, and in a run 12 of its 570 requests took more than 0.9 s, 2 of 500 since.
