@@ -212,7 +212,8 @@ class _Loop:
     def _offer(self) -> None:
         """Tell the server what this member would take part with, if that has changed and no round is going on.
 
-        That its privacy budget is spent it tells at once: when the round is over, the next one may have begun.
+        Raises what reading the texts raises, and has told nothing then.  That its privacy budget is spent it tells at
+        once: when the round is over, the next one may have begun.
         """
         station, post = self._station, self._post
         if post.prekeys is None or (self._busy and not self._bench.spent):
@@ -231,6 +232,7 @@ class _Loop:
         }
         if post.journal.recall("offered", "*") == made:
             return
+        self._bench.windows()  # what is wrong with the texts shows before others prune for a round that needs them
         with post.at_once():
             station.bundles.publish()
             post.send("prekeys", self._server, [bundle.encode()])

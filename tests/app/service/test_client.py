@@ -9,7 +9,7 @@ from fedspallm_secure.app.service.client import _Loop
 from fedspallm_secure.app.service.live import Live
 from fedspallm_secure.app.service.loops import Stop, Watch, check_not_withdrawn, renewed, tell_refused
 from fedspallm_secure.app.service.pruning import RoundOver
-from fedspallm_secure.errors import CertificateRevoked, NotAwaited, PlanDeclined, PlanRefused
+from fedspallm_secure.errors import CertificateRevoked, MissingInput, NotAwaited, PlanDeclined, PlanRefused
 from fedspallm_secure.protocol.rounds.member_state import State
 from fedspallm_secure.protocol.rounds.policy import Policy
 from fedspallm_secure.storage.home import open_home
@@ -28,6 +28,9 @@ class Bench:
 
     def offer(self, bundle, policy):
         return replace(an_offer(bundle, policy), spent=self.spent)
+
+    def windows(self):
+        pass
 
     def task(self, round):
         return f"prune, round {round}"
@@ -219,6 +222,22 @@ def test_a_changed_configuration_is_told_by_a_new_offer_and_an_unchanged_one_is_
 
 def offered(found):
     return [one for one in found.members["north"].post.spool.outgoing() if one.type == "offer"]
+
+
+def test_who_has_no_text_that_it_can_use_offers_nothing(tmp_path):
+    """Else others would prune for a round that it cannot take part in."""
+
+    class Illiterate(Bench):
+        def windows(self):
+            raise MissingInput("esat.jsonl does not exist")
+
+    with stations(tmp_path / "federation", members=4, layers=3) as made:
+        before = len(offered(made))
+        loop = loop_of(made, Illiterate())
+        loop._config = "another one"
+        with pytest.raises(MissingInput):
+            loop.run()
+        assert len(offered(made)) == before
 
 
 def test_a_budget_that_is_spent_is_told_while_the_round_goes_on(found):
