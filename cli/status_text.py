@@ -111,7 +111,10 @@ def _waiting(found: Facts) -> list[str]:
             awaited = {who.removeprefix("member/") for who in part["answers"]["awaited"]}
         return [f"for {listed(sorted(awaited), 8)}"] if awaited else []
     if found["role"] == "server" and found["state"] == "offers":
-        missing = [row["member"] for row in found["members"] if row["offered"] is None]
+        gone = ("withdrawn", "not valid")  # no round waits for these
+        missing = [
+            row["member"] for row in found["members"] if row["offered"] is None and row["certificate"] not in gone
+        ]
         if missing:
             return [f"for offers of {listed(missing, 8)}"]
     said = found.get("phase") or ""

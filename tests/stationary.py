@@ -198,13 +198,16 @@ class Action:
 
 @dataclass
 class Setting:
-    """What federation to make.  members, layers: how many; prekeys: of each member; dishonest: of the witnesses."""
+    """What federation to make.  members, layers: how many; prekeys: of each member; dishonest: of the witnesses;
+    awaited: ids that are configured, all of the roster if none.
+    """
 
     members: int = 4
     layers: int = 2
     schedule: tuple[str, ...] = ("1/2",)
     profile: Profile = Profile.THREE_TRIP
     prekeys: int = 2
+    awaited: tuple[str, ...] = ()
     open_after: int = 0
     patience: int = 60
     attempts: int = 2
@@ -236,7 +239,7 @@ class Stations:
         self.clocks: dict[str, int] = {}
         terms = Terms(self.setting.profile, 1, Strategy.FEDSPALLM, "sparsegpt")
         self.agenda = Agenda(
-            (),
+            self.setting.awaited,
             tuple(self.setting.schedule),
             3,
             False,

@@ -126,9 +126,10 @@ def test_what_is_on_the_way(place):
 
 
 def test_a_server_that_waits_to_begin_says_for_what():
-    row = {"member": "north", "offered": None}
+    row = {"member": "north", "offered": None, "certificate": ""}
     found = {"role": "server", "state": "offers", "round": None, "members": [row], "phase": "the server's own words"}
     assert waits(found) == ["for offers of north"]
+    assert waits({**found, "members": [{**row, "certificate": "not valid"}]}) == ["the server's own words"]
     row["offered"] = 1
     assert waits(found) == ["the server's own words"], "everybody is there, and still no round begins"
     assert waits({**found, "phase": "offers"}) == waits({**found, "phase": ""}) == []

@@ -42,14 +42,14 @@ def rounds_drawn(sampling: Sampling) -> int:
 class Candidates:
     """Offers and prekeys, as the server keeps them from round to round.
 
-    waiting: why no round can begin, in words.
+    waiting: why no round can begin, in words; left_out: who is not waited for, and why, once `budgets` was asked.
     """
 
     def __init__(self, post: Post, members: Collection[str], least: int, open_after: int) -> None:
         """members: ids of those awaited, empty for all of the roster; least: how many are enough, `open_after` seconds
         after the last of them has offered, 0 for never.
         """
-        self.waiting = ""
+        self.waiting = self.left_out = ""
         self._post = post
         self._members = tuple(members)
         self._least = least
@@ -123,7 +123,8 @@ class Candidates:
     def budgets(self, layers: int) -> dict[str, int] | None:
         """Layers of everybody who takes part, once and for all; None while too few have offered to.
 
-        layers: of the model, the most that anybody prunes.  Whoever has no valid certificate is not waited for.
+        layers: of the model, the most that anybody prunes.  Whoever has no valid certificate is not waited for; a name
+        that was configured and is not in the roster may be a slip.
         """
         fixed = self._post.journal.recall("members", "*")
         if fixed is not None:
@@ -132,11 +133,14 @@ class Candidates:
         roster = [one.party.id for one in self._post.trust.roster.entries if one.party.role is Role.MEMBER]
         wanted = self._members or tuple(roster)
         there, absent = self.survey(wanted)
-        missing = [id for id in wanted if id in absent and absent[id] not in _GONE]
+        slips = {_UNKNOWN} if self._members else set[str]()
+        missing = [id for id in wanted if id in absent and absent[id] not in _GONE - slips]
+        self.left_out = reasons_text({id: why for id, why in absent.items() if id not in missing})
         if missing and not self._late_enough(offers, len(there)):
             reasons = {id: absent[id] for id in missing if absent[id] != _NO_OFFER}
             self.waiting = f"waiting for {', '.join(missing)} to offer to take part"
             self.waiting += f" ({reasons_text(reasons)})" if reasons else ""
+            self.waiting += f"; left out: {self.left_out}" if self.left_out else ""
             return None
         return {id: min(offers[id]["layers"] or layers, layers) for id in there}
 

@@ -225,7 +225,8 @@ class Director:
         except FATAL:
             raise
         except FedSpaError as error:
-            return self._wait(f"no round can begin: {error}; {error.hint}")
+            left_out = f"; left out: {self.candidates.left_out}" if self.candidates.left_out else ""
+            return self._wait(f"no round can begin: {error}; {error.hint}{left_out}")
 
     def _try(self) -> bool:
         found = convene(self.post, self.agenda, self.model, self.candidates, self._progress)

@@ -211,6 +211,23 @@ def test_too_few_are_left_for_a_first_round(tmp_path):
         found.run()
         assert found.server.station is None
         assert found.server.waiting.startswith("no round can begin: a cohort of 3 is too small")
+        assert found.server.waiting.endswith("; left out: certificate withdrawn of north, south")
+
+
+def test_who_is_left_out_is_told_while_others_are_waited_for(tmp_path):
+    with federation(tmp_path, members=5) as found:
+        withdraw(found, "member/north")
+        found.silent.add("south")
+        found.run()
+        said = "waiting for south to offer to take part; left out: certificate withdrawn of north"
+        assert found.server.waiting == said
+
+
+def test_a_slip_in_a_name_that_was_configured_leaves_nobody_out(tmp_path):
+    with federation(tmp_path, awaited=("nort", "south", "east", "west", "middle"), members=5) as found:
+        found.run()
+        assert found.server.waiting == "waiting for nort to offer to take part (not in the roster: nort)"
+        assert found.server.station is None
 
 
 def test_a_better_offer_heals_a_bad_one(tmp_path):
