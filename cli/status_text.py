@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fedspallm_secure.app.service.watched import SAYS
+
 Facts = Mapping[str, Any]
 _TINY = 1 << 20  # bytes
 _STATES = {
@@ -119,7 +121,7 @@ def _waiting(found: Facts) -> list[str]:
             return [f"for offers of {listed(missing, 8)}"]
     said = found.get("phase") or ""
     known = said in ("", found["state"], _STATES[found["state"]])
-    return [said] if not known and found["role"] == "server" else []
+    return [said] if said.startswith(SAYS) or (not known and found["role"] == "server") else []
 
 
 def _box(box: Facts) -> str:

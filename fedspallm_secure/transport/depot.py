@@ -73,5 +73,8 @@ class Depot(Protocol):
     def again(self, peer: Party) -> Sequence[str]:
         """Digests of packages that `peer` has delivered and that turned out damaged: it sends them once more."""
 
+    def why_awaited(self, peer: Party) -> str:
+        """Why the server waits for `peer`, for people; empty if it does not."""
+
     def departed(self, peer: Party, digest: str) -> None:
         """The whole file was handed to `peer`."""

@@ -118,7 +118,8 @@ class Downloads:
                 await self._disk.settle(reading)
 
     def _look(self, peer: Party, after: int) -> Listing:
-        return Listing(self._depot.listing(peer, after, self._limits.listed), self._depot.again(peer))
+        waits = self._depot.listing(peer, after, self._limits.listed)
+        return Listing(waits, self._depot.again(peer), self._depot.why_awaited(peer))
 
 
 def _response(start: int, size: int) -> web.StreamResponse:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from fedspallm_secure.crypto.encoding import canonical_json, decode_hex, fields, parse_canonical_json
 from fedspallm_secure.errors import FormatError
@@ -17,6 +17,7 @@ UPLOAD_LENGTH = "Upload-Length"
 UPLOAD_OFFSET = "Upload-Offset"
 ANSWER_LIMIT = 1 << 20  # bytes of an answer in JSON
 PIECE = 1 << 20  # bytes that one call reads or writes on the disk
+WAITING_LIMIT: Final = 500  # characters that say why a party is waited for
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,15}")
 _RANGE = re.compile(r"bytes=([0-9]{1,16})-")
@@ -29,7 +30,7 @@ _HELLO: dict[str, type] = {
     "sequence": int,
 }
 _ROSTER: dict[str, type] = {"version": int, "hash": str}
-_LISTING: dict[str, type] = {"packages": list, "again": list}
+_LISTING: dict[str, type] = {"packages": list, "again": list, "waiting": str}
 _LISTED: dict[str, type] = {"number": int, "digest": str, "size": int, "type": str, "round": int, "group": str}
 
 
@@ -69,14 +70,21 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What waits for the caller, in order, and the digests of what it is asked to send once more."""
+    """What waits for the caller, in order, and the digests of what it is asked to send once more.
+
+    waiting: why the server waits for the caller, for people; empty if it does not.
+    """
 
     packages: Sequence[Listed]
     again: Sequence[str]
+    waiting: str = ""
 
     def encode(self) -> bytes:
         """As JSON."""
-        return canonical_json({"packages": [_row(listed) for listed in self.packages], "again": list(self.again)})
+        packages = [_row(listed) for listed in self.packages]
+        return canonical_json(
+            {"packages": packages, "again": list(self.again), "waiting": self.waiting[:WAITING_LIMIT]}
+        )
 
     @classmethod
     def parse(cls, data: bytes, after: int) -> "Listing":
@@ -88,7 +96,9 @@ class Listing:
             raise FormatError("the listing is not in order")
         for digest in found["again"]:
             _check_digest(digest)
-        return cls(packages, tuple(found["again"]))
+        if len(found["waiting"]) > WAITING_LIMIT:
+            raise FormatError(f"the listing says in more than {WAITING_LIMIT} characters why we are waited for")
+        return cls(packages, tuple(found["again"]), found["waiting"])
 
 
 def read_number(text: str | None, what: str) -> int:

@@ -14,6 +14,7 @@ from rich.console import Console
 from fedspallm_secure.app.service import status as service
 from fedspallm_secure.app.service.control import rounds_of
 from fedspallm_secure.app.service.status import status_of
+from fedspallm_secure.app.service.watched import SAYS
 from tests.app.service.stages import open_round, write_configs
 from tests.stationary import stations
 
@@ -133,6 +134,12 @@ def test_a_server_that_waits_to_begin_says_for_what():
     row["offered"] = 1
     assert waits(found) == ["the server's own words"], "everybody is there, and still no round begins"
     assert waits({**found, "phase": "offers"}) == waits({**found, "phase": ""}) == []
+
+
+def test_a_member_that_the_server_waits_for_is_told_what_for():
+    found = {"role": "member", "state": "waiting for a plan", "round": None, "phase": f"{SAYS}north would decline it"}
+    assert waits(found) == ["the server says: north would decline it"]
+    assert waits({**found, "phase": "round 1 is collecting"}) == []
 
 
 def test_what_has_moved_as_a_whole_does_not_stand_still(place):

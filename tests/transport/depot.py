@@ -101,6 +101,7 @@ class FolderDepot:
         self.out: dict[Party, list[tuple[Listed, Path]]] = defaultdict(list)
         self.damaged: dict[Party, list[str]] = defaultdict(list)
         self.gone: list[tuple[Party, str]] = []
+        self.awaited: dict[Party, str] = {}
         self.on_write = lambda arrival: None
         self._busy: set[str] = set()
         self._lock = Lock()
@@ -143,6 +144,9 @@ class FolderDepot:
 
     def again(self, peer: Party) -> list[str]:
         return self.damaged[peer]
+
+    def why_awaited(self, peer: Party) -> str:
+        return self.awaited.get(peer, "")
 
     def departed(self, peer: Party, digest: str) -> None:
         self.gone.append((peer, digest))

@@ -16,6 +16,7 @@ from fedspallm_secure.errors import (
     StorageError,
 )
 from fedspallm_secure.transport.guards import Limits
+from fedspallm_secure.transport.wire import Listing
 from tests.transport.depot import FolderArrival, FolderDepot, digest_of, parcel
 from tests.transport.ground import HUB, NORTH, SOFTWARE, SOUTH, asynchronous, running, until, write
 from tests.transport.raw import Raw
@@ -292,6 +293,22 @@ async def test_a_listing_asks_for_what_was_damaged(tmp_path):
     async with running(tmp_path) as place, place.courier() as courier:
         place.depot.damaged[NORTH].append("cd" * 32)
         assert list((await courier.listing(0, wait=30)).again) == ["cd" * 32]
+
+
+@asynchronous
+async def test_a_listing_says_why_the_peer_is_awaited(tmp_path):
+    async with running(tmp_path) as place, place.courier() as courier:
+        assert (await courier.listing(0)).waiting == ""
+        place.depot.awaited[NORTH] = "no round can begin: north would decline it" + "." * 1000
+        said = (await courier.listing(0)).waiting
+        assert said.startswith("no round can begin: north would decline it") and len(said) == 500
+
+
+def test_a_listing_that_says_too_much_is_refused():
+    said = b'{"again":[],"packages":[],"waiting":"' + b"." * 500 + b'"}'
+    assert Listing.parse(said, 0).waiting == "." * 500
+    with pytest.raises(FormatError, match="more than 500 characters"):
+        Listing.parse(said.replace(b'."', b'.."'), 0)
 
 
 @asynchronous

@@ -27,6 +27,7 @@ from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.status import status_of
 from fedspallm_secure.app.service.visits import Visits, visiting
+from fedspallm_secure.app.service.watched import SAYS
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.kept_results import lacking
 from fedspallm_secure.app.stations.member_station import MemberStation
@@ -117,7 +118,7 @@ class _Loop:
         self._live, self._stop = live, stop
         self._server = station.policy.server
         self._watch = Watch(post.home.path)
-        self._said = ""
+        self._said = self._noted = ""
         self._left = False
         self._once, self._until_done = once, until_done
         self._declined: list[FedSpaError] = []  # by this process
@@ -170,7 +171,7 @@ class _Loop:
         if moved:
             self._visits.notify()
             self._offer()
-        if moved or not self._said:
+        if moved or not self._said or self._visits.waiting != self._noted:
             self._say()
         return moved
 
@@ -275,6 +276,8 @@ class _Loop:
             text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
         else:
             text = f"round {machine.round.plan.round} is {machine.state.name.lower()}"
+        self._noted = self._visits.waiting
+        text = f"{SAYS}{self._noted}" if self._noted else text
         if text != self._said:
             self._said = text
             _log.info("%s", text)

@@ -101,7 +101,7 @@ class Listening(Network):
         super().__init__()
         self.bound: list[Any] = []
         self._addresses = addresses
-        shelf = Shelf(post.spool, live)
+        shelf = Shelf(post.spool, live, post.why_awaited)
         self._make: Callable[[], Server] = lambda: Server(
             shelf, credentials, SOFTWARE, lambda: post.home.trust, shelf.last_sequence, limits
         )
@@ -124,16 +124,16 @@ class Listening(Network):
 class Visiting(Network):
     """A member's side: it brings what lies in the outbox and fetches what waits at the server.
 
-    hello: what the server said when it was reached first.
+    hello: what the server said when it was reached first; waiting: why it waits for this party, as it said last.  once:
+    do not wait long for a server that is not reached at first.
     """
 
     def __init__(
         self, post: Post, credentials: Credentials, route: Route, manners: Manners, live: Live, once: bool = False
     ) -> None:
-        """once: do not wait long for a server that is not reached at first."""
         super().__init__()
         self.hello: Hello | None = None
-        self.refused = Refused()
+        self.waiting, self.refused = "", Refused()
         self._once = once
         self._post, self._spool, self._server = post, post.spool, route.server
         self._live = live
@@ -227,6 +227,7 @@ class Visiting(Network):
         began, wait = time.monotonic(), _LONG_POLL if self._looked else 0
         listing = await courier.listing(self._after, wait)
         self._heard()
+        self.waiting = listing.waiting
         for digest in listing.again:
             if self._spool.undeparted(self._server, digest):
                 self.notify()

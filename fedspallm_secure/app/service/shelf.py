@@ -1,7 +1,7 @@
 """A spool as the server's transport sees it, with what moves told to whoever watches."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -18,8 +18,10 @@ AGAIN: Final = 60.0  # seconds for which a party that was asked for something on
 class Shelf:
     """A spool as `transport.depot.Depot`."""
 
-    def __init__(self, spool: Spool, live: Live) -> None:
+    def __init__(self, spool: Spool, live: Live, why_awaited: Callable[[Party], str]) -> None:
+        """why_awaited: why the server waits for somebody."""
         self._spool, self._live = spool, live
+        self.why_awaited = why_awaited
         self._asked: dict[tuple[Party, str], float] = {}  # when
         self._lock = Lock()
         self.departed = spool.departed

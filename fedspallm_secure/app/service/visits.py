@@ -74,6 +74,11 @@ class Visits:
         check_sequence(self._post, network.hello.sequence)
         return True
 
+    @property
+    def waiting(self) -> str:
+        """Why the server waits for us, as it said last; empty if it does not."""
+        return "" if self._network is None else self._network.waiting
+
     def check(self) -> None:
         """Raise what has ended the network."""
         if self._network is not None:

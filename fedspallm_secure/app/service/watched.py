@@ -17,6 +17,7 @@ from fedspallm_secure.storage.journal import read_journal
 from fedspallm_secure.storage.register import register_errors
 
 T = TypeVar("T")
+SAYS: Final = "the server says: "  # how the phase of a member begins that the server waits for
 _TABLES: Final = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN ('records', 'facts', 'inbox')"
 _CHECK: Final = re.compile(r"([A-Z][0-9]{1,2}): ")  # how the message of a check that failed begins
 _REASON: Final = 300  # characters of a reason that are shown

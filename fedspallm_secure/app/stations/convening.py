@@ -1,7 +1,7 @@
 """Whether the next round can begin, and with which plan; or why it cannot (SPEC section 21.3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedspallm_secure.app.stations.agenda import Agenda, draft_of, plan_of
@@ -11,7 +11,7 @@ from fedspallm_secure.app.stations.encrypted_rounds import find_key
 from fedspallm_secure.app.stations.finishing import Model
 from fedspallm_secure.app.stations.handed_in import past_of, why_no_sum
 from fedspallm_secure.app.stations.holding_back import why_held_back
-from fedspallm_secure.app.stations.objections import why_declined
+from fedspallm_secure.app.stations.objections import declining_text, who_declines
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
@@ -30,11 +30,15 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Why no round can begin, in words.  given_up: waiting changes nothing; done: all rounds are."""
+    """Why no round can begin, in words.  given_up: waiting changes nothing; done: all rounds are.
+
+    told: id of a member -> why it is waited for, as it is told when it asks what there is for it.
+    """
 
     text: str
     given_up: bool = False
     done: bool = False
+    told: Mapping[str, str] = field(default_factory=dict)
 
 
 def convene(
@@ -65,11 +69,15 @@ def convene(
         return Waiting(key)
     bundles, absent = candidates.survey(budgets)
     if absent:
-        return Waiting(absence_text(absent))
+        return Waiting(absence_text(absent), told=_told({id: f"{why} {id}" for id, why in absent.items()}))
     uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
     previous = None if progress["previous"] == NONE else progress["previous"]
     number, terms = post.journal.last_round() + 1, agenda if key is None else agenda.encrypted(key)
     plan = plan_of(terms, draft, number, uses, post.trust, previous, post.now(), key)
-    if reason := why_declined(post, plan, past, agenda.witnesses, model.origin()):
-        return Waiting(reason)
+    if declining := who_declines(post, plan, past, agenda.witnesses, model.origin()):
+        return Waiting(declining_text(declining), told=_told(declining))
     return Ready(plan, bundles, key)
+
+
+def _told(reasons: Mapping[str, str]) -> dict[str, str]:
+    return {id: f"no round can begin: {id} {why}" for id, why in reasons.items()}

@@ -40,6 +40,7 @@ from fedspallm_secure.storage.log_folder import LOG_FOLDER
 from fedspallm_secure.storage.spool import Arrived
 
 _OUTSIDE: Final = frozenset({"offer", "prekeys", "cosignature", "cipher-key"})
+_NOBODY: Final[Mapping[str, str]] = {}
 _BEGINNING: Final = {"number": 0, "previous": NONE, "failed": 0, "round": 0}
 
 
@@ -232,13 +233,13 @@ class Director:
         found = convene(self.post, self.agenda, self.model, self.candidates, self._progress)
         if isinstance(found, Waiting):
             self.done = self.done or found.done
-            return self._wait(found.text, found.given_up)
+            return self._wait(found.text, found.given_up, found.told)
         self._begin(found)
         return True
 
-    def _wait(self, text: str, given_up: bool = False) -> bool:
-        """No round begins, and why.  given_up: waiting changes nothing."""
-        self.waiting = text
+    def _wait(self, text: str, given_up: bool = False, told: Mapping[str, str] = _NOBODY) -> bool:
+        """No round begins, and why.  given_up, told: as of `Waiting`."""
+        self.waiting, self.post.awaited = text, told
         if given_up != (self.post.journal.recall("given up", "*") is not None):
             with self.post.at_once():
                 self.post.remember("given up", "*", text) if given_up else self.post.forget("given up", "*")
@@ -272,7 +273,7 @@ class Director:
                 self.post.remember("members", "*", dict(plan.sampling.budgets))
             self.post.forget("given up", "*")
             go_on(self.post)
-        self.station, self.waiting = station, ""
+        self.station, self.waiting, self.post.awaited = station, "", _NOBODY
         self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
         # Who was away may still fetch the last result.
         self.post.spool.discard(self._progress["round"] or plan.round - 1)

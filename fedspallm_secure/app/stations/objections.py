@@ -5,7 +5,7 @@ before, with the policies that members offered, what each member is going to ask
 check the plan themselves, by what their policies say then.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from fedspallm_secure.app.stations.declines import by_what, declines_kind
@@ -19,8 +19,8 @@ from fedspallm_secure.secagg.thresholds import Profile, witness_quorum
 _NAMED: Final = 8  # of the names that a member sent, so that the text stays one that people read
 
 
-def why_declined(post: Post, plan: Plan, past: Past, witnesses: Collection[str], model: str) -> str:
-    """Why so many would decline the plan that a group could not be summed, in words; empty where it can.
+def who_declines(post: Post, plan: Plan, past: Past, witnesses: Collection[str], model: str) -> dict[str, str]:
+    """Who would decline the plan, and by which check, where a group could not be summed without them; else nobody.
 
     witnesses: ids of those who endorse for the server; model: its digest before any round, hex.  Raises
     DisclosureRefused where what sums disclose takes too long to decide.
@@ -32,12 +32,15 @@ def why_declined(post: Post, plan: Plan, past: Past, witnesses: Collection[str],
         willing = frozenset(group.cohort).difference(found, past.had_part.get(group.base, ()))
         if len(willing) < group.survivors or past.narrow(group.gid, willing, plan.colluders) is not None:
             needed.update(id for id in group.cohort if id in found)
-    if not needed:
-        return ""  # who has contributed can answer without the others
+    return {id: found[id] for id in sorted(needed)}  # who has contributed can answer without the others
+
+
+def declining_text(found: Mapping[str, str]) -> str:
+    """Why no round begins, and what to do.  found: as from `who_declines`."""
     return (
-        f"no round can begin, as members said in their offers: {by_what({id: found[id] for id in needed})}; one begins "
-        f"when {', '.join(sorted(needed))} offered to take part with another member.toml, or the server runs with "
-        "another federation.toml; before the first round [rounds] members can leave somebody out"
+        f"no round can begin, as members said in their offers: {by_what(found)}; one begins once {', '.join(found)} "
+        f"{'has' if len(found) == 1 else 'have'} offered to take part with another member.toml, or the server runs "
+        "with another federation.toml; before the first round [rounds] members can leave somebody out"
     )
 
 

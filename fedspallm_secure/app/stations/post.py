@@ -10,7 +10,7 @@ in one transaction of the journal.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,7 +21,7 @@ from fedspallm_secure.app.federation import Participant
 from fedspallm_secure.app.postbox import Opened, Postbox
 from fedspallm_secure.app.stations.anchoring import Anchoring
 from fedspallm_secure.app.stations.late_register import LateRegister
-from fedspallm_secure.crypto.identity import Party
+from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.crypto.sealing import RecipientSecret
 from fedspallm_secure.crypto.signing import Signer
 from fedspallm_secure.errors import DiskFull
@@ -101,12 +101,17 @@ class Post:
         self.archive: Path | None = None  # where packages of rounds that were taken in go; None: they are removed
         self.tls_key = tls_key
         self.refill = refill
+        self.awaited: Mapping[str, str] = {}  # id of a member -> why a server waits for it
         self._secrets = secrets
         self._register = LateRegister(journal.register)
         self._writes: list[Callable[[], None]] = []
         self._gone: list[str] = []  # packages without a row
         self._inside = False
         self.postbox = self._postbox()
+
+    def why_awaited(self, peer: Party) -> str:
+        """Why a server waits for `peer`, for people; empty if it does not."""
+        return self.awaited.get(peer.id, "") if peer.role is Role.MEMBER else ""
 
     @property
     def trust(self) -> Trust:

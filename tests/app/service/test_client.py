@@ -1,5 +1,6 @@
 """The loop of a member: what arrives while it prunes counts before it contributes."""
 
+import logging
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -205,6 +206,24 @@ def test_who_was_withdrawn_is_told_so_by_its_own_list(found):
     loop._watch._seen = {}
     with pytest.raises(CertificateRevoked):
         loop._turn()
+
+
+def test_what_the_server_waits_for_is_the_phase_until_it_waits_no_more(found, caplog):
+    caplog.set_level(logging.INFO)
+    said = SimpleNamespace(waiting="north would decline it by P7", check=lambda: None, notify=lambda: None)
+    loop = loop_of(found, Bench())
+    loop._take_in()
+    loop._visits._network = said
+    loop._turn()
+    assert live_of(loop) == "the server says: north would decline it by P7"
+    assert sum("the server says" in record.message for record in caplog.records) == 1
+    said.waiting = ""
+    loop._turn()
+    assert live_of(loop) == "round 1 is planned"
+
+
+def live_of(loop):
+    return loop._live.snapshot()["phase"]
 
 
 def test_a_changed_configuration_is_told_by_a_new_offer_and_an_unchanged_one_is_not(found):

@@ -101,6 +101,21 @@ def test_everything_is_brought_once(visiting):
     visiting.check()
 
 
+def test_what_the_server_waits_for_is_heard_with_every_listing(visiting, monkeypatch):
+    said = iter(["north would decline it"] * 3)
+
+    async def listing(after, wait):
+        await asyncio.sleep(0.01)
+        return Listing((), (), next(said, ""))
+
+    monkeypatch.setattr(visiting.courier, "listing", listing)
+    heard = []
+    monkeypatch.setattr(networks, "_POLL", 0.01)
+    visiting.start()
+    until(lambda: heard.append(visiting.waiting) or (len(set(heard)) > 1 and heard[-1] == ""))
+    assert "north would decline it" in heard
+
+
 def test_a_member_is_not_idle_while_it_fetches(visiting, monkeypatch):
     visiting.start()
     until(lambda: visiting.idle)
@@ -218,7 +233,7 @@ def test_what_is_no_error_of_ours_ends_the_network_and_is_raised(visiting, what)
 def test_a_member_without_a_network_does_not_go_on(found, visiting, what):
     visiting.courier.fail[what] = OverflowError("a defect")
     station = found.members["north"]
-    bench = SimpleNamespace(offer=an_offer, spent=False)
+    bench = SimpleNamespace(offer=an_offer, spent=False, windows=lambda: None)
     loop = ClientLoop(station.post, station, bench, visiting, Live(found.folder / "live.json"), Stop(), False)
     with pytest.raises(OverflowError):
         loop.run()
@@ -261,7 +276,7 @@ def test_who_was_asked_for_a_package_again_is_left_alone_for_a_while(found, monk
     digest = next(one.digest for one in post.spool.arrived() if one.sender == str(NORTH))
     with post.journal.transaction():
         post.journal.settle(digest, "damaged", "a reason")
-    server = Shelf(post.spool, Live(found.folder / "live.json"))
+    server = Shelf(post.spool, Live(found.folder / "live.json"), post.why_awaited)
     assert server.again(SOUTH) == []
     assert server.again(NORTH) == [digest]
     assert server.again(NORTH) == []

@@ -339,7 +339,7 @@ def test_a_bundle_of_receipts_alone_is_something_that_was_heard(found, tmp_path)
 
 def test_who_comes_without_a_package_is_heard_of(found):
     live = Live(found.data("server/hub") / "live.json")
-    shelf = Shelf(found.server.post.spool, live)
+    shelf = Shelf(found.server.post.spool, live, found.server.post.why_awaited)
     for name, call in (("north", shelf.again), ("south", shelf.last_sequence)):
         call(Party.parse(f"member/{name}"))
     assert live.snapshot()["contacts"].keys() == {"member/north", "member/south"}

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.stationary import DIGEST, HOUR, SERVER, Stations, an_offer
 
@@ -14,6 +15,7 @@ RULES = [
     ({"horizon": HOUR}, "P14: the round may last longer than 3600 seconds"),
     ({"pruners": frozenset({"wanda"})}, "P14: I do not prune with sparsegpt"),
 ]
+NORTH, EAST = Party.parse("member/north"), Party.parse("member/east")
 NEEDED = ("north", "south", "west")  # of five, one may be missing
 
 
@@ -50,11 +52,17 @@ def test_no_round_begins_that_those_who_are_needed_would_decline(tmp_path):
             found.run()
             assert found.server.station is None and found.server.post.journal.last_round() == 0
             assert f"north, south, west would decline it by {text}" in found.server.waiting
+            assert sorted(found.server.post.awaited) == list(NEEDED)
+            assert f"north would decline it by {text}" in found.server.post.why_awaited(NORTH)
         assert prekeys_used(found) == 0
         assert found.server.post.journal.recall("given up", "*") is None
+        namesake = Party.parse("witness/north")
+        assert [found.server.post.why_awaited(one) for one in (EAST, namesake)] == ["", ""], (
+            "it is of no concern to them"
+        )
         offers(found, NEEDED, {})
         found.run()
-        assert found.model.done == [1]
+        assert found.model.done == [1] and found.server.post.why_awaited(NORTH) == ""
         assert all(not member.told for member in found.members.values())
 
 
