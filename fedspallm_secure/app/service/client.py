@@ -37,7 +37,7 @@ from fedspallm_secure.crypto.identity import Role
 from fedspallm_secure.errors import FedSpaError, PlanRefused, UsageError
 from fedspallm_secure.protocol.rounds.groups import GroupPlan
 from fedspallm_secure.protocol.rounds.member_state import State
-from fedspallm_secure.storage.files import disk_errors
+from fedspallm_secure.storage.files import sha256_file
 from fedspallm_secure.storage.home import open_home
 
 _log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
         station.hiding.progress = shown
         network = visiting(config.server, post, live, once)
         try:
-            return _Loop(post, station, bench, network, live, stop, once, until_done, _digest(config.file)).run()
+            return _Loop(post, station, bench, network, live, stop, once, until_done, sha256_file(config.file)).run()
         except Stopped:
             _log.info("stopped in the middle of pruning; it goes on where it was")
             return 0
@@ -138,7 +138,8 @@ class _Loop:
         while not self._stop.wanted and not self._left:
             self._visits.check()
             if not self._turn():
-                if self._visits.is_over() or (self._until_done and self._is_done()):
+                layers = self._once and bool(self._station.results.missing())  # a server seals one after the other
+                if self._visits.is_over(layers) or (self._until_done and self._is_done()):
                     break
                 self._visits.rest()
         _log.info("stopped")
@@ -282,11 +283,6 @@ class _Loop:
             self._said = text
             _log.info("%s", text)
             self._live.phase(text)
-
-
-def _digest(path: Path) -> str:
-    with disk_errors(path):
-        return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _declines(error: FedSpaError) -> bool:

@@ -1,5 +1,6 @@
 """What services that visit a server have in common: the way there, and when nothing is left."""
 
+import time
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,7 @@ from fedspallm_secure.transport.tls import Credentials
 
 _HTTPS: Final = 443
 _TURN: Final = 1.0  # seconds between two looks at clock, home and controls
+_SEALING: Final = 10.0  # seconds that a server may take for the next layer of a result
 
 
 def server_of(config: Server) -> Party:
@@ -52,6 +54,7 @@ class Visits:
 
     def __init__(self, post: Post, network: Visiting | None, stop: Stop, once: bool) -> None:
         self._post, self._network, self._stop, self._once = post, network, stop, once
+        self._moved = time.monotonic()
         post.spool.notify = stop.wake.set
 
     def begin(self) -> bool:
@@ -85,7 +88,8 @@ class Visits:
             self._network.check()
 
     def notify(self) -> None:
-        """Something may leave."""
+        """Something has come, and something may leave."""
+        self._moved = time.monotonic()
         if self._network is not None:
             self._network.check()
             self._network.notify()
@@ -95,10 +99,11 @@ class Visits:
         self._stop.wake.wait(_TURN)
         self._stop.wake.clear()
 
-    def is_over(self) -> bool:
+    def is_over(self, more: bool = False) -> bool:
         """Whether a run for cron may end: everything was brought and fetched, and nothing is left to do.
 
-        Raises what keeps something from being brought or fetched, or WrongRoster where nothing can come of the visit.
+        more: the server makes more of what has come, and is given some time for the next piece.  Raises what keeps
+        something from being brought or fetched, or WrongRoster where nothing can come of the visit.
         """
         if not self._once:
             return False
@@ -107,6 +112,8 @@ class Visits:
             raise network.trouble
         if self.idle and network is not None and network.refused.behind is not None:
             raise network.refused.behind
+        if more and network is not None and time.monotonic() < self._moved + _SEALING:
+            return False
         return self.idle
 
     @property

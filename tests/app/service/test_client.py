@@ -222,6 +222,16 @@ def test_what_the_server_waits_for_is_the_phase_until_it_waits_no_more(found, ca
     assert live_of(loop) == "round 1 is planned"
 
 
+@pytest.mark.parametrize("once", [False, True])
+def test_a_run_for_cron_ends_when_no_layer_is_awaited(found, monkeypatch, once):
+    asked, loop = [], loop_of(found, Bench(), once, until_done=not once)
+    monkeypatch.setattr(loop._station.results, "missing", lambda *_: {1} if len(asked) < 2 else set())
+    monkeypatch.setattr(loop._visits, "is_over", lambda more: asked.append(more) or len(asked) > 2)
+    monkeypatch.setattr(loop._visits, "rest", lambda: None)
+    loop.run()
+    assert asked == [once, once, False]
+
+
 def live_of(loop):
     return loop._live.snapshot()["phase"]
 

@@ -320,6 +320,19 @@ def test_a_roster_that_is_behind_is_told_once_with_what_to_do_and_ends_a_run_for
         visits.is_over()
 
 
+def test_a_run_for_cron_gives_the_server_time_for_the_next_layer(visiting):
+    visits = Visits(visiting._post, visiting, Stop(), once=True)
+    visits.begin()
+    until(lambda: visiting.idle)
+    assert visits.is_over() and not visits.is_over(more=True)
+    visits._moved -= 10
+    assert visits.is_over(more=True)
+    visits.notify()
+    assert not visits.is_over(more=True)
+    by_hand = Visits(visiting._post, None, Stop(), once=True)
+    assert by_hand.is_over(more=True), "nothing comes to somebody who is carried"
+
+
 def test_what_was_refused_is_fetched_again_under_a_newer_roster(found, visiting):
     pulled = refusing(visiting)
     visiting.start()
