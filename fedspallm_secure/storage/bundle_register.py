@@ -67,6 +67,11 @@ class BundleRegister:
         rows = self._all(_NEWEST, str(recipient))
         return Bundle.parse(rows[0][0]) if rows else None
 
+    def made(self, recipient: Party, number: int) -> str | None:
+        """Digest of the bundle for a party that got this number; None if none did."""
+        rows = self._all("SELECT digest FROM bundles_made WHERE recipient = ? AND number = ?", str(recipient), number)
+        return str(rows[0][0]) if rows else None
+
     def make(self, recipient: Party, make: Callable[[Bundle | None], Bundle]) -> Bundle:
         """Use up the next number.  make: is given the newest bundle, and returns it again or the next one.
 

@@ -5,18 +5,20 @@ the next one, with everything in it that did not arrive.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from fedspallm_secure.app.courier.counting import Counter
+from fedspallm_secure.app.courier.media import open_medium
 from fedspallm_secure.app.courier.post import Outgoing, Post, listed
 from fedspallm_secure.app.courier.writing import Loaded, Target, open_target
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.crypto.identity import Party
-from fedspallm_secure.errors import UnknownSender
-from fedspallm_secure.protocol.bundles import PURPOSE, Bundle, Contents
+from fedspallm_secure.errors import FedSpaError, RolledBack, UnknownSender
+from fedspallm_secure.protocol.bundles import PURPOSE, Bundle, Contents, check_bundle
 from fedspallm_secure.protocol.limits import BUNDLE_FILES_LIMIT
 from fedspallm_secure.protocol.packages import NONE
 
@@ -67,8 +69,11 @@ def export(
     """Write bundles into `folder`, or into the new file `single`.
 
     chosen: for whom; nobody stands for everybody for whom something waits.  everything: also what is known to have
-    arrived.  Raises UnknownSender for somebody who is not in the roster, and what `Target.put` raises.
+    arrived.  Raises UnknownSender for somebody who is not in the roster, RolledBack where the medium has a bundle of
+    ours that this home has not made, and what `Target.put` raises.
     """
+    if folder is not None:
+        _check_remembered(post, folder)
     for party in chosen:
         _check_known(post, party)
     packages = post.depot.outgoing()
@@ -78,6 +83,28 @@ def export(
     with open_target(folder, single) as target:
         target.check_room([loaded for order in orders for loaded in order.load])
         return [_put(post, target, order, progress) for order in orders]
+
+
+def _check_remembered(post: Post, folder: Path) -> None:
+    """Raise RolledBack if the medium knows more of what we made than we do (SPEC section 20.2)."""
+    for bundle in _own(post, folder):
+        if post.bundles.made(bundle.recipient, bundle.number) != bundle.digest:
+            raise RolledBack(
+                f"{folder} has {bundle} from earlier, and your register does not know it: nothing was written",
+                hint="your home was put back from a backup, or two copies of it are in use: withdraw and enrol again",
+            )
+
+
+def _own(post: Post, folder: Path) -> list[Bundle]:
+    """What lies there that we signed with the key that we have now.  What else lies there is not looked at."""
+    trust, found = post.trust, list[Bundle]()
+    with suppress(FedSpaError), open_medium(folder) as medium:
+        for bundle in (one.bundle for one in medium.found):
+            if bundle is not None and bundle.sender == post.party:
+                with suppress(FedSpaError):
+                    check_bundle(bundle, trust, bundle.recipient, post.now())
+                    found.append(bundle)
+    return found
 
 
 def _check_known(post: Post, party: Party) -> None:

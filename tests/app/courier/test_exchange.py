@@ -2,7 +2,9 @@
 
 import pytest
 
-from fedspallm_secure.errors import ForeignBundle, MediumIncomplete, OutputExists, UnknownSender
+from fedspallm_secure.errors import ForeignBundle, MediumIncomplete, OutputExists, RolledBack, UnknownSender
+from fedspallm_secure.protocol.bundles import Bundle
+from fedspallm_secure.protocol.statements import StatementType, make_statement
 from tests.couriers import HUB, NORTH, SOUTH, Couriers, names
 
 
@@ -99,6 +101,32 @@ def test_several_exports_and_recipients_share_a_medium(couriers, medium):
     assert couriers.take(SOUTH, medium)[2].arrived == [south]
     assert couriers.export(NORTH, medium)  # back on the same medium
     assert [outcome.state for outcome in couriers.take(HUB, medium)].count("own") == 3
+
+
+@pytest.mark.parametrize("went_on", [False, True])
+def test_a_home_that_was_put_back_is_told_by_the_medium_that_it_used_before(couriers, medium, tmp_path, went_on):
+    couriers.send(NORTH, HUB, b"first")
+    couriers.export(NORTH, medium)
+    couriers.posts[NORTH] = couriers.open(NORTH, tmp_path / "put back")
+    couriers.send(NORTH, HUB, b"second")
+    if went_on:
+        assert [one.bundle.number for one in couriers.export(NORTH, tmp_path / "other")] == [1]
+    before = names(medium)
+    with pytest.raises(RolledBack, match="has bundle 1 of member/north for server/hub from earlier"):
+        couriers.export(NORTH, medium)
+    assert names(medium) == before
+
+
+def test_what_somebody_else_made_in_our_name_stops_no_export(couriers, medium):
+    couriers.send(NORTH, HUB)
+    (made,) = couriers.export(NORTH, medium)
+    value = {**made.bundle.statement.value, "number": 7, "previous": made.bundle.digest}
+    south = couriers.federation[SOUTH].signer
+    forged = Bundle.parse(make_statement(StatementType.BUNDLE, value, [south]).encode())
+    (medium / forged.name).write_bytes(forged.encode())
+    (medium / "bundle-.fsdoc").write_bytes(b"no index")
+    couriers.send(NORTH, HUB, b"more")
+    assert [one.bundle.number for one in couriers.export(NORTH, medium)] == [2]
 
 
 def test_only_those_are_served_who_were_named(couriers, medium):
