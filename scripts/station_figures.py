@@ -205,11 +205,11 @@ backup: then every copy that lacks anything that has left is noticed before a se
 back as well, as by a snapshot of the whole machine, and the server's greeting does not come first, as with bundles,
 nothing on the own disk can tell: the member makes another vector for a group, the server refuses it as the second
 package under one number and keeps the proof. Not counted here: a medium that was exported to before is noticed before
-anything is written on it again (SPEC section 20.2), and a new one is not. So the demand that every old copy is noticed before any secret is used is
-missed there: whoever is "noticed by the others" has sent a second package by then, and some were not noticed at all.
-The second answers that left were to the list that had been answered before: there is no other, since the server is
-honest here. To another list such a member would answer, too; so a home MUST NOT be put back (SPEC section 18). A server
-that is put back can cost its rounds, and the members nothing.
+anything is written on it again (SPEC section 20.2), and a new one is not. So the demand that every old copy is noticed
+before any secret is used is missed there: whoever is "noticed by the others" has sent a second package by then, and
+some were not noticed at all. The second answers that left were to the list that had been answered before: there is no
+other, since the server is honest here. To another list such a member would answer, too; so a home MUST NOT be put back
+(SPEC section 18). A server that is put back can cost its rounds, and the members nothing.
 
 *Clocks.* Ten years ahead, ten years behind, or put back by an hour, for one action or until nothing moves any more, at
 the server or at a member.

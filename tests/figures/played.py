@@ -183,7 +183,7 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
     wrong, done, want = [], found.model.done, len(scene.setting.schedule)
     if scene.abort and not done and any(one.type == "contribution" for one in found.carried):
         return []  # what was handed over counts as released: nobody takes part in the same round again (P13)
-    if done and left and len(done) < want and _ledger_refuses(found):
+    if done and left and len(done) < want and (_ledger_refuses(found) or _is_foreseen(found, set(left.values()))):
         wrong.append(f"{LEDGER}: {done} of {want} have a result, after {left}")
     elif len(done) != want or not found.server.done:
         wrong.append(f"lost round: {done} of {want} have a result; {found.server.waiting}")
@@ -202,6 +202,8 @@ def _results(found: Stations, scene: Scene, left: dict[tuple[int, int], str]) ->
             if not np.array_equal(found.model.sums[round, group.gid], total):
                 wrong.append(f"wrong sum: {round} {group.gid}")
         for name, work in found.works.items():
+            if name not in {use.id for use in plan.prekeys}:
+                continue  # rounds go on without somebody whom a sum lacks
             if {(round, gid) for gid in listed} - set(work.taken):
                 wrong.append(f"lost layers: {name} has {work.taken}")
     return wrong
@@ -219,6 +221,12 @@ def _ledger_refuses(found: Stations) -> bool:
     """Whether members declined because sums with and without the one who left could be combined (SPEC section 15)."""
     told = [error for station in found.members.values() for _, error in station.told]
     return any(isinstance(error, DisclosureRefused) for error in told)
+
+
+def _is_foreseen(found: Stations, left: set[str]) -> bool:
+    """Whether the server begins no round because its sums would give those away who left (SPEC section 21.3)."""
+    given_up: str = found.server.post.journal.recall("given up", "*", "")
+    return "cannot be summed" in given_up and any(f"would give {id} away" in given_up for id in left)
 
 
 def plan_of(found: Stations, round: int) -> Plan:

@@ -1,18 +1,20 @@
 """Whether the next round can begin, and with which plan; or why it cannot (SPEC section 21.3)."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedspallm_secure.app.stations.agenda import Agenda, draft_of, plan_of
+from fedspallm_secure.app.stations.agenda import Agenda, Draft, draft_of, plan_of
 from fedspallm_secure.app.stations.candidates import Bundles, Candidates, absence_text
 from fedspallm_secure.app.stations.declines import decline_text, declines_kind
 from fedspallm_secure.app.stations.encrypted_rounds import find_key
 from fedspallm_secure.app.stations.finishing import Model
-from fedspallm_secure.app.stations.handed_in import past_of, why_no_sum
+from fedspallm_secure.app.stations.handed_in import Past, past_of, why_no_sum
 from fedspallm_secure.app.stations.holding_back import why_held_back
 from fedspallm_secure.app.stations.objections import declining_text, who_declines
 from fedspallm_secure.app.stations.post import Post
+from fedspallm_secure.errors import PlanRefused
 from fedspallm_secure.protocol.packages import NONE
 from fedspallm_secure.protocol.rounds.cipher_keys import CipherKey
 from fedspallm_secure.protocol.rounds.openings import PrekeyUse
@@ -52,12 +54,16 @@ def convene(
     budgets = candidates.budgets(model.layers)
     if budgets is None:
         return Waiting(candidates.waiting)
-    draft = draft_of(agenda, progress["number"] + 1, model.layers, budgets, model.bases)
+    past, number = past_of(post), progress["number"] + 1
+    draft = draft_of(agenda, number, model.layers, budgets, model.bases)
     if draft is None:
         return Waiting("all rounds are done", done=True)
-    past = past_of(post)
     if reason := why_no_sum(past, draft.groups, agenda.terms.colluders):
-        return Waiting(reason, given_up=True)
+        fewer = {id: layers for id, layers in budgets.items() if id not in past.missed}
+        without = _draft_without(agenda, number, model, fewer, past)
+        if without is None:
+            return Waiting(reason, given_up=True)
+        draft, budgets = without, fewer
     if progress["failed"] >= agenda.attempts:
         last = decline_text(post.journal.recall_all(declines_kind(post.journal.last_round())))
         text = f"the round was tried {progress['failed']} times without a result: see fedprune server rounds"
@@ -72,11 +78,22 @@ def convene(
         return Waiting(absence_text(absent), told=_told({id: f"{why} {id}" for id, why in absent.items()}))
     uses = [PrekeyUse(id, bundle.statement.digest.hex(), index) for id, (bundle, index) in bundles.items()]
     previous = None if progress["previous"] == NONE else progress["previous"]
-    number, terms = post.journal.last_round() + 1, agenda if key is None else agenda.encrypted(key)
-    plan = plan_of(terms, draft, number, uses, post.trust, previous, post.now(), key)
+    terms = agenda if key is None else agenda.encrypted(key)
+    plan = plan_of(terms, draft, post.journal.last_round() + 1, uses, post.trust, previous, post.now(), key)
     if declining := who_declines(post, plan, past, agenda.witnesses, model.origin()):
         return Waiting(declining_text(declining), told=_told(declining))
     return Ready(plan, bundles, key)
+
+
+def _draft_without(agenda: Agenda, number: int, model: Model, fewer: dict[str, int], past: Past) -> Draft | None:
+    """The round with those alone whom no sum lacks, if it can give all its sums: it gives nobody away (ADR 33)."""
+    if past.barred.intersection(fewer):
+        return None
+    with suppress(PlanRefused):
+        draft = draft_of(agenda, number, model.layers, fewer, model.bases)
+        if draft is not None and not why_no_sum(past, draft.groups, agenda.terms.colluders):
+            return draft
+    return None
 
 
 def _told(reasons: Mapping[str, str]) -> dict[str, str]:

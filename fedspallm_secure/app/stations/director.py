@@ -18,6 +18,7 @@ from fedspallm_secure.app.stations.declines import note_decline, nothing_more_co
 from fedspallm_secure.app.stations.finishing import Model
 from fedspallm_secure.app.stations.handed_in import note_handed_in
 from fedspallm_secure.app.stations.holding_back import go_on, hold_back
+from fedspallm_secure.app.stations.participants import keep_participants, told_participants
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.resealing import seal_again
 from fedspallm_secure.app.stations.scribe import Scribe
@@ -72,6 +73,7 @@ class Director:
         elif number:
             self._vault(number).clear()  # a kill may have come just before
         self._seal_again()
+        post.awaited = told_participants(post)
 
     def _vault(self, number: int) -> DiskVault:
         return DiskVault(self.folder / f"round-{number}" / "vectors")
@@ -239,7 +241,8 @@ class Director:
 
     def _wait(self, text: str, given_up: bool = False, told: Mapping[str, str] = _NOBODY) -> bool:
         """No round begins, and why.  given_up, told: as of `Waiting`."""
-        self.waiting, self.post.awaited = text, told
+        self.waiting = text
+        self.post.awaited = {**told_participants(self.post), **told}
         if given_up != (self.post.journal.recall("given up", "*") is not None):
             with self.post.at_once():
                 self.post.remember("given up", "*", text) if given_up else self.post.forget("given up", "*")
@@ -269,11 +272,11 @@ class Director:
             for use in plan.prekeys:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
             self.post.remember("opened", str(plan.round), self.post.now())
-            if journal.recall("members", "*") is None:
-                self.post.remember("members", "*", dict(plan.sampling.budgets))
+            left_out = keep_participants(self.post, plan)
             self.post.forget("given up", "*")
             go_on(self.post)
-        self.station, self.waiting, self.post.awaited = station, "", _NOBODY
+        self.station, self.waiting, self.post.awaited = station, "", told_participants(self.post)
         self.news += [] if cost is None else [f"round {plan.round}: {cost}"]
+        self.news += [left_out] if left_out else []
         # Who was away may still fetch the last result.
         self.post.spool.discard(self._progress["round"] or plan.round - 1)

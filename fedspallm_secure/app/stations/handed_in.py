@@ -36,11 +36,18 @@ def note_handed_in(post: Post, machine: ServerState) -> None:
                 "layer": gid,
                 "members": sorted(found.union(before["members"])),
                 "given": sorted(given.union(before.get("given", ()))),
-                "listed": listed.get(gid, before.get("listed", [])),
                 "end": "a sum" if end is None else end.code.value,
                 "named": [] if end is None else list(end.named),
             }
-            post.remember(_KIND, group.base, value)
+            kept = {name: before.get(name, []) for name in ("listed", "missed", "unanswered")}
+            post.remember(_KIND, group.base, value | (_of_list(machine, gid, listed[gid]) if gid in listed else kept))
+
+
+def _of_list(machine: ServerState, gid: int, listed: list[str]) -> dict[str, list[str]]:
+    """Who is on it, whom it lacks, and who is on it and has not answered, where members are asked."""
+    missed = set(machine.groups[gid].cohort).difference(listed)
+    unanswered = set(listed).difference(machine.answers) if machine.plan.key_holder is None else set[str]()
+    return {"listed": listed, "missed": sorted(missed), "unanswered": sorted(unanswered)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,15 @@ class Past:
     """What members remember of earlier rounds, as the server can tell.
 
     given: (layer, id) -> how often this member has contributed to it, each time from other weights; listed: layer ->
-    members of each list that was made for it; had_part: base, hex -> who has a part in what became of these weights;
-    ends: base, hex -> which round that was, and how it ended, in words.
+    members of each list that was made for it; missed: who was in a cohort and not on its list; barred: who was on a
+    list that lacks others and has not answered: to such a member the whole cohort is in a sum; had_part: base, hex ->
+    who has a part in what became of these weights; ends: base, hex -> which round that was, and how it ended, in words.
     """
 
     given: Mapping[tuple[int, str], int]
     listed: Mapping[int, Sequence[frozenset[str]]]
+    missed: frozenset[str]
+    barred: frozenset[str]
     had_part: Mapping[str, frozenset[str]]
     ends: Mapping[str, str]
 
@@ -73,7 +83,9 @@ def past_of(post: Post) -> Past:
             listed.setdefault(found["layer"], []).append(frozenset(found["listed"]))
     given = Counter((found["layer"], id) for found in past.values() for id in found.get("given", ()))
     had_part = {base: frozenset(found["members"]) for base, found in past.items()}
-    return Past(given, listed, had_part, {base: _end(found) for base, found in past.items()})
+    missed = frozenset(id for found in past.values() for id in found.get("missed", ()))
+    barred = frozenset(id for found in past.values() if found.get("missed") for id in found.get("unanswered", ()))
+    return Past(given, listed, missed, barred, had_part, {base: _end(found) for base, found in past.items()})
 
 
 def why_no_sum(past: Past, groups: Sequence[GroupPlan], colluders: int) -> str:

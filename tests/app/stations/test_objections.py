@@ -6,7 +6,7 @@ import pytest
 
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.secagg.thresholds import Profile
-from tests.stationary import DIGEST, HOUR, SERVER, Stations, an_offer
+from tests.stationary import DIGEST, HOUR, HUB, SERVER, Stations, an_offer
 
 RULES = [
     ({"least_cohort": 6}, "P7: the cohort of group 0 has 5 members; I ask for 6"),
@@ -174,10 +174,38 @@ def test_from_the_second_step_on_all_of_the_first_sum_are_needed(tmp_path):
         assert found.model.done == [1, 2]
 
 
-def test_a_sum_that_would_give_somebody_away_is_not_begun(tmp_path):
-    with open_federation(tmp_path, schedule=("1/4", "1/2"), prekeys=4) as found:
+@pytest.mark.parametrize("answers", [set(), {"middle"}])
+def test_rounds_go_on_without_somebody_whom_a_sum_lacks(tmp_path, answers):
+    """A sum over everybody would give that member away, and the others decline it."""
+    with open_federation(tmp_path, schedule=("1/4", "1/3", "1/2"), prekeys=4) as found:
         found.carry()
         found.server.work_through()
+        found.silent = {"middle"}
+        found.wait()
+        found.silent -= answers
+        found.wait()
+        assert found.model.done == [1, 2, 3] and found.server.done
+        assert sorted(found.server.post.journal.recall("members", "*")) == ["east", "north", "south", "west"]
+        assert [line for line in found.server.news if "go on without middle" in line] == found.server.news
+        assert len(found.server.news) == 1
+        told = found.server.post.why_awaited(Party.parse("member/middle"))
+        assert told.startswith("rounds go on without middle since round 2")
+        found.reopen(HUB)
+        assert found.server.post.why_awaited(Party.parse("member/middle")) == told
+        assert all(not member.told for member in found.members.values())
+
+
+def test_a_sum_that_would_give_somebody_away_is_not_begun(tmp_path):
+    """Of one layer a sum lacks middle, and of the other it has it: neither everybody nor the others can go on."""
+    with open_federation(tmp_path, schedule=("1/4", "1/2"), layers=2, prekeys=4) as found:
+        found.carry()
+        found.server.work_through()
+        assert found.server.tick()
+        found.carry()
+        middle = found.members["middle"]
+        middle.work_through()
+        middle.contribute_layer(middle.due()[0])
+        found.carry()
         found.silent = {"middle"}
         found.wait()
         found.silent = set()
