@@ -11,6 +11,8 @@ import click
 from fedprune_cli import console
 from fedprune_cli.fingerprints import ask_about
 
+from fedspallm_secure.errors import UsageError
+
 if TYPE_CHECKING:
     from fedspallm_secure.app.audit.opening import OpenLog
     from fedspallm_secure.protocol.audit.reports import Report
@@ -69,6 +71,7 @@ def verified(log: "OpenLog", basis: Basis) -> "tuple[Report, bytes]":
     """Check a log and show how far it is; the report, and the root it relies on, DER."""
     from fedspallm_secure.app.audit.verifying import Basis as Files
     from fedspallm_secure.app.audit.verifying import trusted_root, verify
+    from fedspallm_secure.crypto.identity import Role
 
     files = Files(
         root=basis.root,
@@ -78,6 +81,11 @@ def verified(log: "OpenLog", basis: Basis) -> "tuple[Report, bytes]":
         receipts=basis.receipts,
         documents=not basis.without_documents,
     )
+    if log.home is not None and log.home.identity.party.role is not Role.SERVER and not basis.without_documents:
+        raise UsageError(
+            f"{log.path} is the home of {log.home.identity.party}, whose copy of the log has no documents",
+            hint="check what can be checked of it with --without-documents, or name the log that the server published",
+        )
     root = trusted_root(log, files, _ask)
     with console.progress() as shown:
         return verify(log, root, files, lambda task, done, total: shown.update(task, done, total, "entries")), root

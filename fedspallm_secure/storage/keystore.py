@@ -28,6 +28,10 @@ from fedspallm_secure.storage.files import create_private, is_private
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: opening a pipe must not wait
 _TILE = 1 << 16  # bytes
+_LOST = (
+    "check the path; a key file that is lost cannot be made again: have the certificate withdrawn, enrol again in a new "
+    "--home, and put no old copy of this one back"
+)
 
 
 class FileSigner:
@@ -117,7 +121,8 @@ def read_key_file(path: Path) -> bytes:
             raise HostileFile(f"{path} is a symbolic link, not a key file") from None
         if error.errno == errno.ENXIO:
             raise HostileFile(f"{path} is not a plain file") from None
-        raise MissingInput(f"cannot read {path}: {error.strerror or error}") from error
+        hint = _LOST if error.errno == errno.ENOENT else None
+        raise MissingInput(f"cannot read {path}: {error.strerror or error}", hint=hint) from error
     try:
         _check_key_file(os.fstat(descriptor), path)
         data = bytearray()

@@ -90,6 +90,9 @@ def test_a_members_own_copy(place, audit):
     code, found = read(*audit("verify", place / "member-north", "--without-documents", "--json"))
     assert code == 0, found
     assert found["passed"] is True and found["steps"][2]["passed"] is True
+    code, _, err = audit("verify", place / "member-north")
+    assert code == 2 and "FAIL" not in err, "nobody is to blame for what a copy never has"
+    assert "--without-documents" in err.replace("\n", " ")
 
 
 def test_the_fingerprint_has_to_be_compared(place, audit):

@@ -188,8 +188,9 @@ def test_a_pipe_a_socket_a_folder_and_a_device_are_refused_and_do_not_wait(tmp_p
 @pytest.mark.parametrize("name", ["missing", "file/a", "x" * 300])
 def test_what_cannot_be_read_is_missing_by_name(tmp_path, name):
     make(tmp_path / "file")
-    with pytest.raises(MissingInput, match=name):
+    with pytest.raises(MissingInput, match=name) as refused:
         read_key_file(tmp_path / name)
+    assert ("enrol again in a new --home" in refused.value.hint) == (name == "missing")
 
 
 def test_files_are_read_up_to_a_bound(tmp_path, monkeypatch):
