@@ -29,8 +29,8 @@ from fedspallm_secure.storage.files import create_private, is_private
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # O_NONBLOCK: opening a pipe must not wait
 _TILE = 1 << 16  # bytes
 _LOST = (
-    "check the path; a key file that is lost cannot be made again: have the certificate withdrawn, enrol again in a new "
-    "--home, and put no old copy of this one back"
+    "check the path; a key file that is lost cannot be made again: have the certificate withdrawn, enrol again in a "
+    "new --home, and put no old copy of this one back"
 )
 
 

@@ -26,7 +26,7 @@ from fedspallm_secure.app.service.metrics import serving_metrics
 from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.service.pruning import Bench, RoundOver, serve
 from fedspallm_secure.app.service.status import status_of
-from fedspallm_secure.app.service.visits import Visits, visiting
+from fedspallm_secure.app.service.visits import Visits, check_server, visiting
 from fedspallm_secure.app.service.watched import SAYS
 from fedspallm_secure.app.stations.candidates import rounds_drawn
 from fedspallm_secure.app.stations.kept_results import lacking
@@ -74,6 +74,7 @@ def _lead(config: MemberConfig, unlock: Unlock, once: bool, until_done: bool, pr
     with stopping() as stop, opened as post, figures:
         if post.journal.recall("left", "*") is not None:
             raise UsageError(f"{me} takes part in no more rounds", hint="to come back: fedprune client leave --undo")
+        check_server(config.server, post)
         live.phase("starting")
         if (lack := lacking(data, post.journal.recall)) is not None:
             _log.warning("%s: %s", lack.text, lack.fix)

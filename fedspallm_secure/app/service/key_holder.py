@@ -8,7 +8,7 @@ from pathlib import Path
 from fedspallm_secure.app.configuration.key_holder import KeyHolderConfig, read_key_holder
 from fedspallm_secure.app.rounds.planning import cipher_for
 from fedspallm_secure.app.service.attendants import attend
-from fedspallm_secure.app.service.visits import server_of
+from fedspallm_secure.app.service.visits import check_server, server_of
 from fedspallm_secure.app.stations.key_holder_station import KeyHolderStation
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
 from fedspallm_secure.crypto.identity import Role
@@ -62,5 +62,6 @@ def _station(config: KeyHolderConfig, unlock: Unlock) -> Iterator[KeyHolderStati
     check_role(config.holder.home, Role.KEY_HOLDER)
     found = config.holder
     with open_station(found.home, found.data, unlock, lambda: int(time.time()), anchors=found.anchor) as post:
+        check_server(config.server, post)
         sums = config.holder.data / "sums"
         yield KeyHolderStation(post, policy_of(config), parameters_of(config), sums, config.keys.stock)

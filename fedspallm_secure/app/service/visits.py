@@ -11,7 +11,7 @@ from fedspallm_secure.app.service.networks import Visiting
 from fedspallm_secure.app.stations.post import Post
 from fedspallm_secure.app.stations.station import check_sequence
 from fedspallm_secure.crypto.identity import Party, Role
-from fedspallm_secure.errors import MissingInput, UsageError
+from fedspallm_secure.errors import MissingInput, UnknownSender, UsageError
 from fedspallm_secure.transport.client import Manners
 from fedspallm_secure.transport.problems import Route
 from fedspallm_secure.transport.tls import Credentials
@@ -24,6 +24,14 @@ _SEALING: Final = 10.0  # seconds that a server may take for the next layer of a
 def server_of(config: Server) -> Party:
     """The server that a configuration names."""
     return Party(Role.SERVER.value, config.id)
+
+
+def check_server(config: Server, post: Post) -> None:
+    """Raise UsageError unless the server that a configuration names is in the roster."""
+    try:
+        post.trust.roster.entry(server_of(config))
+    except UnknownSender as error:
+        raise UsageError(str(error), hint="correct [server] id, or import a newer roster") from None
 
 
 def visiting(config: Server, post: Post, live: Live, once: bool = False) -> Visiting | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedspallm_secure.app.configuration.witness import WitnessConfig, read_witness
 from fedspallm_secure.app.service.attendants import attend
-from fedspallm_secure.app.service.visits import server_of
+from fedspallm_secure.app.service.visits import check_server, server_of
 from fedspallm_secure.app.service.watched import watch
 from fedspallm_secure.app.stations.note_statements import read_stated
 from fedspallm_secure.app.stations.opening import Unlock, check_role, open_station
@@ -93,6 +93,7 @@ def _station(config: WitnessConfig, unlock: Unlock) -> Iterator[WitnessStation]:
     check_role(config.witness.home, Role.WITNESS)
     found = config.witness
     with open_station(found.home, found.data, unlock, lambda: int(time.time()), anchors=found.anchor) as post:
+        check_server(config.server, post)
         yield WitnessStation(post, server_of(config.server))
 
 

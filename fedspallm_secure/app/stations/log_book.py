@@ -29,7 +29,10 @@ from fedspallm_secure.protocol.rounds.plan_bodies import PlanBody
 from fedspallm_secure.protocol.rounds.survivors import parse_survivors
 from fedspallm_secure.protocol.rounds.unmasking import UnmaskRequest
 
-_ONE_LOG: Final = "a home follows one log: have its certificate withdrawn, and enrol again in a new --home"
+_ONE_LOG: Final = (
+    "is [server] id right?  A home follows one log; for another one, have its certificate withdrawn, and enrol again "
+    "in a new --home"
+)
 _NAMED: Final = frozenset({EntryType.PLAN, EntryType.SURVIVORS, EntryType.RESULT})
 
 

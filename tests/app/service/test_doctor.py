@@ -42,7 +42,7 @@ from fedspallm_secure.crypto.notes import NoteKey, NoteKind
 from fedspallm_secure.crypto.passwords import Password
 from fedspallm_secure.crypto.revocation import CLOCK_SKEW
 from fedspallm_secure.crypto.signing import Ed25519Signer
-from fedspallm_secure.errors import Unhealthy
+from fedspallm_secure.errors import Unhealthy, UsageError
 from fedspallm_secure.he import parameters
 from fedspallm_secure.protocol.audit.note_keys import NoteKeyStatement
 from fedspallm_secure.protocol.audit.policies import make_policy
@@ -445,6 +445,17 @@ def test_results_that_were_taken_home(place):
     shutil.rmtree(folder)
     for quick in (True, False):
         assert f"{folder} has nothing of it any more" in problems(path, quick=quick)["results"]
+
+
+def test_a_slip_in_the_name_of_the_server_costs_no_identity(place, monkeypatch):
+    """Before the log that the home follows is looked at: for another one the home would have to be given up."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(place / "state"))
+    path = member(place)
+    taken_home(place)
+    path.write_text(path.read_text().replace('id = "hub"', 'id = "hubb"'))
+    with pytest.raises(UsageError, match="server/hubb is not in") as refused:
+        run_client(path, lambda _: PASSWORD, True, Silent())
+    assert refused.value.hint == "correct [server] id, or import a newer roster"
 
 
 def test_a_client_says_at_its_start_what_is_lacking(place, monkeypatch, caplog):
