@@ -202,7 +202,9 @@ class Director:
             station.publish()
             self.model.complete(plan, result, station.proof())
             files = self.model.files()
-            progress = {"number": plan.sampling.number, "previous": result.hash, "failed": 0, "round": plan.round}
+            number, steps = plan.sampling.number, plan.sampling.schedule
+            progress = {"number": number, "previous": result.hash, "failed": 0, "round": plan.round}
+            progress["steps"] = list(steps[: steps.index(plan.target) + 1])
         with self.post.at_once():
             self.post.remember("progress", "*", progress)
             concluded = {"result": "" if result is None else result.hash, "at": self.post.now()}
@@ -273,6 +275,7 @@ class Director:
                 self.post.remember("next prekey", use.bundle, use.index + 1)
             self.post.remember("opened", str(plan.round), self.post.now())
             left_out = keep_participants(self.post, plan)
+            self.post.remember("origin", "*", self.model.origin())
             self.post.forget("given up", "*")
             go_on(self.post)
         self.station, self.waiting, self.post.awaited = station, "", told_participants(self.post)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fedspallm_secure.protocol.rounds.receipts import Receipt
 from fedspallm_secure.protocol.rounds.records_member import ReceiptHeld, read_member_record
-from tests.stationary import HUB, stations
+from tests.stationary import DIGEST, HUB, stations
 
 
 def test_a_round(tmp_path):
@@ -40,3 +40,26 @@ def test_more_steps_can_be_added_when_all_are_done(tmp_path):
         found.run()
         assert (found.model.done, found.server.waiting) == ([1, 2], "all rounds are done")
         assert all(work.taken == [(1, 0), (2, 0)] for work in found.works.values())
+
+
+def test_steps_that_are_done_and_the_model_stay_as_they_were(tmp_path):
+    with stations(tmp_path, members=4, layers=1, schedule=("1/4", "1/2"), prekeys=4) as found:
+        found.run()
+        assert found.model.done == [1, 2]
+        for schedule in (("1/4", "1/3", "3/4"), ("1/2",), ("1/4", "3/5")):
+            found.agenda = replace(found.agenda, schedule=schedule)
+            found.reopen(HUB)
+            found.run()
+            assert "rounds went to 25 %, 50 %, and the steps under [pruning] are" in found.server.waiting
+            assert not found.server.done
+        found.agenda = replace(found.agenda, schedule=("1/4", "1/2", "3/4"))
+        found.reopen(HUB)
+        found.model.origin = lambda: "cd" * 32
+        found.run()
+        assert (
+            f"rounds began with the model {DIGEST[:16]}, and that under [model] path is cdcdcd" in found.server.waiting
+        )
+        assert found.model.done == [1, 2]
+        del found.model.origin
+        found.run()
+        assert found.model.done == [1, 2, 3]
