@@ -15,7 +15,14 @@ from fedspallm_secure.crypto.certificates import Leaf, Root, check_leaf_revoked,
 from fedspallm_secure.crypto.fingerprints import fingerprint
 from fedspallm_secure.crypto.revocation import RevocationList
 from fedspallm_secure.crypto.signing import key_id
-from fedspallm_secure.errors import BadSignature, CertificateRefused, ForeignFile, FormatError, MissingInput
+from fedspallm_secure.errors import (
+    BadSignature,
+    CertificateRefused,
+    ForeignFile,
+    FormatError,
+    MissingInput,
+    RevocationListStale,
+)
 from fedspallm_secure.protocol import limits, roster
 from fedspallm_secure.protocol.enrolment import Enrolment, Request
 from fedspallm_secure.protocol.roster import Roster
@@ -28,6 +35,10 @@ from fedspallm_secure.storage.home_folder import Identity
 from fedspallm_secure.storage.pem import CERTIFICATE, REVOCATION_LIST, decode_pem, encode_pem, pem_label
 
 ANSWER, LIST, ROSTER = "enrolment", "crl", "roster"
+_TOO_LATE = (
+    "that list stands in the answer, which came too late, and a newer one beside it does not help: send the same "
+    "request to the authority again (fedprune certs sign), and import what it answers now"
+)
 _LIMIT = max(limits.ROSTER_LIMIT, limits.ENROLMENT_LIMIT, 2 * limits.REVOCATION_LIST_LIMIT)
 _ORDER = (ANSWER, LIST, ROSTER)  # what stands later is checked against what stands before
 
@@ -186,7 +197,11 @@ def _take_answer(
             f"{home} waits for no answer", hint="the answer belongs to another --home, or is an old one"
         )
     root = check_root(answer.root, identity.federation, now)
-    enrolled = answer.check(root, state.pending, now)
+    try:
+        enrolled = answer.check(root, state.pending, now)
+    except RevocationListStale as error:
+        late = error.hint == RevocationListStale.hint  # and no clock that is wrong
+        raise RevocationListStale(f"{path}: {error}", hint=_TOO_LATE if late else error.hint) from None
     if state.root is None:
         confirm(root, False)
     crl = _newer(state.crl, enrolled.crl)

@@ -147,8 +147,9 @@ def test_an_old_answer_is_given_again_with_a_new_list(made: Ceremony, clock: Clo
     second = Enrolment.parse(made.sign(request))
     assert second.signing_certificate == first.signing_certificate
     assert second.crl != first.crl
-    with pytest.raises(RevocationListStale):
-        made.take("auditor/watch", first.encode())
+    with pytest.raises(RevocationListStale) as refused:
+        made.take("auditor/watch", first.encode(), made.crl())
+    assert "send the same request to the authority again" in refused.value.hint
     made.take("auditor/watch", second.encode())
 
 
