@@ -62,8 +62,10 @@ def _more(found: Facts) -> RenderableType:
         lines.append(f"You have: {', '.join(said)}; {result}")
     if follows and follows["result"]:
         here = "all came" if found["lacking"] else "all here"
-        missing = f"{numbers(follows['missing'])} missing" if follows["missing"] else here
-        lines.append(f"Layers of round {follows['round']}: {follows['layers']} in the result, {missing}")
+        gone = follows["missing"]
+        layers = f"layer {gone[0]} is" if len(gone) == 1 else f"layers {numbers(gone)} are"
+        lack = f"{layers} missing" if gone else here
+        lines.append(f"Layers of round {follows['round']}: {follows['layers']} in the result; {lack}")
     if found["prekeys"] is not None:
         lines.append(f"Prekeys: {found['prekeys']} left")
     if found["privacy"] is not None:

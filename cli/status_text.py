@@ -63,7 +63,9 @@ def facts(found: Facts) -> RenderableType:
     if declined := found.get("declined"):
         lines.append(("Declined", f"the plan of round {declined['round']} by {declined['reason']}"))
     lines += [("Result", part["result"])] if part and part.get("result") else []
-    lines += [("Model", found["model"])] if found.get("model") else []
+    if found.get("model"):
+        of = f", of round {found['model_round']}" if found.get("model_round") else ""
+        lines.append(("Model", f"{found['model']}{of}"))
     if found.get("control"):
         wish = f"round {found['control']['round']} is to be aborted" if "round" in found["control"] else "to leave"
         lines.append(

@@ -81,9 +81,17 @@ def test_a_member_at_80_columns(place):
 
 def test_a_member_whose_work_folder_lacks_something(place):
     found = status_of(place / "north.toml") | {"follows": {"round": 1, "result": "ab", "layers": 4, "missing": []}}
-    assert "Trouble" not in text_of(found) and "4 in the result, all here" in text_of(found)
+    assert "Trouble" not in text_of(found) and "4 in the result; all here" in text_of(found)
     text = " ".join(text_of(found | {"lacking": "/data/model is gone: copy it"}).split())
-    assert "Trouble /data/model is gone: copy it" in text and "4 in the result, all came" in text
+    assert "Trouble /data/model is gone: copy it" in text and "4 in the result; all came" in text
+
+
+def test_a_member_that_lacks_layers_is_told_which_and_what_its_model_is(place):
+    found = status_of(place / "north.toml") | {"model": "/data/model", "model_round": 2}
+    for missing, said in (([0], "layer 0 is missing"), ([0, 2], "layers 0, 2 are missing")):
+        text = text_of(found | {"follows": {"round": 3, "result": "ab", "layers": 6, "missing": missing}})
+        assert f"Layers of round 3: 6 in the result; {said}" in text
+        assert "/data/model, of round 2" in text
 
 
 def test_a_member_with_a_privacy_budget_at_80_columns(place):

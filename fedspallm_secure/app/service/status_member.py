@@ -6,6 +6,7 @@ Answers and dealt secrets are encrypted in it; that there are some follows from 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 from fedspallm_secure.app.configuration.member import MemberConfig
@@ -113,7 +114,7 @@ def member_facts(
         "lost": _lost(round),
         "lacking": None if lack is None else f"{lack.text}: {lack.fix}",
         "follows": _follows(watched, following),
-        "model": str(config.member.data / "model") if (config.member.data / "model").exists() else None,
+        **_model(config.member.data / "model"),
         "prekeys": _prekeys_left(watched, home),
         "privacy": standing(config.terms, watched.facts(KIND)),
         "leaving": watched.leaving(now, _SHOWN),
@@ -184,6 +185,14 @@ def _layers(
             state = "due" if gid not in part.frozen else "sealing" if at_work else "lost"
         layers.append({"layer": gid, "cohort": len(group.cohort), "state": state, "code": code})
     return layers
+
+
+def _model(path: Path) -> dict[str, Any]:
+    """The pruned model, and the round that it is of, which may be older than the newest result."""
+    if not path.exists():
+        return {"model": None, "model_round": None}
+    number = path.readlink().name.removeprefix("model-") if path.is_symlink() else ""
+    return {"model": str(path), "model_round": int(number) if number.isdecimal() else None}
 
 
 def _lost(round: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -44,16 +44,33 @@ class Waiting:
     told: Mapping[str, str] = field(default_factory=dict)
 
 
+def check_goes_on(post: Post, agenda: Agenda, model: Model, progress: Mapping[str, Any]) -> None:
+    """Raise UsageError unless model and steps are those of the rounds so far, as far as these were noted.
+
+    progress: as the director keeps it.
+    """
+    steps, origin = tuple(progress.get("steps", ())), post.journal.recall("origin", "*")
+    if agenda.schedule[: len(steps)] != steps:
+        done, here = (", ".join(str(parse_target(one)) for one in found) for found in (steps, agenda.schedule))
+        raise UsageError(
+            f"rounds went to {done}, and the steps under [pruning] are {here}",
+            hint="steps that are done stay as they were, in front of those that are to come",
+        )
+    if origin is not None and origin != model.origin():
+        raise UsageError(
+            f"rounds began with the model {origin[:16]}, and that under [model] path is {model.origin()[:16]}",
+            hint="name that model again; for another one begin another federation, with another work folder",
+        )
+
+
 def convene(
     post: Post, agenda: Agenda, model: Model, candidates: Candidates, progress: Mapping[str, Any]
 ) -> Ready | Waiting:
     """The next round, if everything that it takes is there.  progress: as the director keeps it.
 
-    Raises UsageError for another model or other steps than those of the rounds so far; PlanRefused, CapacityExceeded
-    where the offers allow no round; DisclosureRefused where what its sums disclose takes too long to decide;
-    RecordDamaged, StorageError.
+    Raises PlanRefused, CapacityExceeded where the offers allow no round; DisclosureRefused where what its sums disclose
+    takes too long to decide; RecordDamaged, StorageError.
     """
-    _check_goes_on(post, agenda, model, progress)
     budgets = candidates.budgets(model.layers)
     if budgets is None:
         return Waiting(candidates.waiting)
@@ -86,22 +103,6 @@ def convene(
     if declining := who_declines(post, plan, past, agenda.witnesses, model.origin()):
         return Waiting(declining_text(declining), told=_told(declining))
     return Ready(plan, bundles, key)
-
-
-def _check_goes_on(post: Post, agenda: Agenda, model: Model, progress: Mapping[str, Any]) -> None:
-    """Raise UsageError unless model and steps are those of the rounds so far, as far as these were noted."""
-    steps, origin = tuple(progress.get("steps", ())), post.journal.recall("origin", "*")
-    if agenda.schedule[: len(steps)] != steps:
-        done, here = (", ".join(str(parse_target(one)) for one in found) for found in (steps, agenda.schedule))
-        raise UsageError(
-            f"rounds went to {done}, and the steps under [pruning] are {here}",
-            hint="steps that are done stay as they were, in front of those that are to come",
-        )
-    if origin is not None and origin != model.origin():
-        raise UsageError(
-            f"rounds began with the model {origin[:16]}, and that under [model] path is {model.origin()[:16]}",
-            hint="name that model again; for another one begin another federation, with another work folder",
-        )
 
 
 def _draft_without(agenda: Agenda, number: int, model: Model, fewer: dict[str, int], past: Past) -> Draft | None:

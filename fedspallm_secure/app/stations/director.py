@@ -13,7 +13,7 @@ from fedspallm_secure.app.rounds.wire import Parcel
 from fedspallm_secure.app.stations.agenda import Agenda
 from fedspallm_secure.app.stations.candidates import Candidates
 from fedspallm_secure.app.stations.cipher_keys import drop_keys, keep_key, use_key
-from fedspallm_secure.app.stations.convening import Ready, Waiting, convene
+from fedspallm_secure.app.stations.convening import Ready, Waiting, check_goes_on, convene
 from fedspallm_secure.app.stations.declines import note_decline, nothing_more_comes
 from fedspallm_secure.app.stations.finishing import Model
 from fedspallm_secure.app.stations.handed_in import note_handed_in
@@ -224,7 +224,11 @@ class Director:
     # Opening a round
 
     def _open(self) -> bool:
-        """Begin the next round, or say why that cannot be: what a member has offered stops no server."""
+        """Begin the next round, or say why that cannot be: what a member has offered stops no server.
+
+        Raises UsageError for another model or other steps than those of the rounds so far.
+        """
+        check_goes_on(self.post, self.agenda, self.model, self._progress)
         try:
             return self._try()
         except FATAL:
