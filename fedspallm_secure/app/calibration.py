@@ -85,7 +85,7 @@ def check_seqlen(seqlen: int | None, longest: int) -> int:
     if seqlen is None:
         return min(DEFAULT_SEQLEN, longest)
     if not 2 <= seqlen <= longest:
-        raise UsageError(f"--seqlen {seqlen} lies outside 2..{longest}, what this model allows")
+        raise UsageError(f"seqlen {seqlen} lies outside 2..{longest}, what this model allows")
     return seqlen
 
 
@@ -116,7 +116,7 @@ def test_windows(tokens: Tokens, seqlen: int, most: int | None = None) -> Tensor
         raise NotEnoughText(
             f"test text {tokens.name} holds {len(tokens)} tokens; "
             f"one window needs {seqlen}, {seqlen - len(tokens)} more",
-            hint="add text, or lower --seqlen",
+            hint="add text, or lower seqlen",
         )
     windows = tokens.ids[: count * seqlen].view(count, seqlen)
     if most is None or count <= most:

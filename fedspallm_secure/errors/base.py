@@ -51,7 +51,7 @@ class NotEnoughText(InputError):
     """A text holds fewer tokens than were asked for."""
 
     exit_code = 14
-    hint = "add text, or lower --samples or --seqlen"
+    hint = "add text, or lower samples or seqlen"
 
 
 class CorruptWeights(InputError):
@@ -127,7 +127,7 @@ class NumericalFailure(FedSpaError):
     """The calibration statistics of a matrix cannot be used."""
 
     exit_code = 40
-    hint = "use more calibration text (--samples), a higher --damping, or --pruner wanda"
+    hint = "use more calibration text (samples), a higher damping, or the pruner wanda"
 
 
 class OutOfMemory(FedSpaError):

@@ -84,7 +84,9 @@ def _text_of(line: bytes, field: str, where: str) -> str:
     except (ValueError, RecursionError) as error:  # ValueError also for numbers of absurd length
         raise ForeignFile(f"{where} is not JSON: {error}") from error
     if not isinstance(record, dict) or not isinstance(record.get(field), str):
-        raise ForeignFile(f"{where} has no text in field {field!r}", hint="name the field with --field")
+        raise ForeignFile(
+            f"{where} has no text in field {field!r}", hint="name the field: --field, or [texts] field in member.toml"
+        )
     text: str = record[field]
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise ForeignFile(f"{where} holds half a character (a lone surrogate)")
@@ -103,7 +105,9 @@ def _read_parquet(path: Path, field: str) -> Iterator[str]:
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
             if field not in table.schema_arrow.names:
-                raise ForeignFile(f"{path} has no column {field!r}", hint="name the column with --field")
+                raise ForeignFile(
+                    f"{path} has no column {field!r}", hint="name the column: --field, or [texts] field in member.toml"
+                )
             for batch in table.iter_batches(batch_size=256, columns=[field]):
                 for value in batch.column(0).to_pylist():
                     if not isinstance(value, str):

@@ -165,7 +165,7 @@ def test_a_missing_field_is_refused_with_its_name_and_the_remedy(tmp_path):
     for path in (lines(tmp_path / "a.jsonl", {"body": "x"}), table(tmp_path / "a.parquet", {"body": ["x"]})):
         with pytest.raises(ForeignFile, match="'text'") as caught:
             documents(path)
-        assert "--field" in caught.value.hint
+        assert "--field, or [texts] field in member.toml" in caught.value.hint
 
 
 def test_a_number_of_many_digits_in_a_line_is_a_foreign_file(tmp_path):

@@ -114,7 +114,7 @@ def model(patient: Patient) -> Findings:
     else:
         shapes = [[MatrixShape(one.name, *one.shape) for one in block.linears] for block in blocks]
         yield from looked_at("results", lambda: doctor_results.layers(patient, shapes))
-        yield from looked_at("texts", lambda: _texts(config, workshop))
+        yield from looked_at("texts", lambda: _texts(patient.home.party.id, config, workshop))
         yield from looked_at("memory", lambda: _member_machine(patient, config, workshop, weights))
 
 
@@ -178,14 +178,14 @@ def _there(text: Path) -> Findings:
     yield from ()
 
 
-def _texts(config: MemberConfig, workshop: "Workshop") -> Findings:
+def _texts(name: str, config: MemberConfig, workshop: "Workshop") -> Findings:
     """Whether there are enough tokens for the calibration windows."""
     from fedspallm_secure.app.calibration import Tokenizer, check_seqlen
     from fedspallm_secure.storage.texts import TextFile
 
     seqlen = check_seqlen(config.texts.seqlen, workshop.skeleton.max_length)
     tokenizer = Tokenizer(config.model.path, workshop.skeleton.vocabulary)
-    found = sum(len(tokenizer.encode(TextFile("text", path, config.texts.field))) for path in config.texts.files)
+    found = sum(len(tokenizer.encode(TextFile(name, path, config.texts.field))) for path in config.texts.files)
     needed = config.texts.samples * seqlen
     if found < needed:
         text = f"{found:,} tokens; {config.texts.samples} windows of {seqlen} need {needed:,}"

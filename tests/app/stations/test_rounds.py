@@ -52,7 +52,7 @@ def test_steps_that_are_done_and_the_model_stay_as_they_were(tmp_path):
         for schedule in (("1/4", "1/3", "3/4"), ("1/2",), ("1/4", "3/5")):
             found.agenda = replace(found.agenda, schedule=schedule)
             found.reopen(HUB)
-            with pytest.raises(UsageError, match="rounds went to 25 %, 50 %, and the steps under .pruning. are"):
+            with pytest.raises(UsageError, match=r"rounds went to 25 %, 50 %, and the steps under .pruning. are"):
                 found.server.tick()
         found.agenda = replace(found.agenda, schedule=("1/4", "1/2", "3/4"))
         found.reopen(HUB)
