@@ -99,8 +99,8 @@ class Rounds(Section):
     )
     min_cohort: Annotated[int, by(whole(MIN_HONEST, PARTIES_LIMIT))] = said(
         3,
-        "Fewest members that prune the same layer, 3 more than colluders or above. Their sum hides them from each "
-        "other and from you.",
+        "Fewest members that prune the same layer. Their sum hides them from each other and from you. 3 or more; with "
+        "a number under colluders below, 3 more than that, or above.",
     )
     spread: Annotated[bool, by(flag)] = said(
         False, "Take as many rounds for a pass as the members' budgets need to cover all layers."
@@ -108,7 +108,7 @@ class Rounds(Section):
     colluders: Annotated[int | None, by(optional(whole(0, PARTIES_LIMIT)))] = said(
         None,
         "Members that may work with the server unnoticed. Absent: (n - 1) / 3 rounded down, n being all that are "
-        "asked, or min_cohort with spread.",
+        "asked, or min_cohort with spread; a sum is over 3 members more in any case.",
         "1",
     )
     profile: Annotated[Profile, by(member_of(Profile))] = said(
