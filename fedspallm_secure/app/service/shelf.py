@@ -24,7 +24,6 @@ class Shelf:
         self.why_awaited = why_awaited
         self._asked: dict[tuple[Party, str], float] = {}  # when
         self._lock = Lock()
-        self.departed = spool.departed
 
     def again(self, peer: Party) -> Sequence[str]:
         """What `peer` should send once more, now and then: it may have it no longer; listings wait meanwhile."""
@@ -55,6 +54,15 @@ class Shelf:
     def departure(self, peer: Party, digest: str) -> Path | None:
         """The file of a package that waits for `peer`."""
         return self._spool.departure(peer, digest)
+
+    def departed(self, peer: Party, digest: str) -> None:
+        """The whole file was handed to `peer`; how fast, nobody watches here."""
+        file, key = self._spool.departure(peer, digest), f"{digest} for {peer}"
+        self._spool.departed(peer, digest)
+        size = 0 if file is None else file.stat().st_size
+        for done in (0, size):
+            self._live.transfer(key, "down", str(peer), "package", 0, "*", done, size)
+        self._live.done(key)
 
 
 class ShownArrival:

@@ -346,6 +346,21 @@ def test_who_comes_without_a_package_is_heard_of(found):
     live.close()
 
 
+def test_what_a_server_hands_out_counts_as_down(found):
+    open_round(found, ("west",))
+    post, live = found.server.post, Live(found.data("server/hub") / "live.json")
+    shelf = Shelf(post.spool, live, post.why_awaited)
+    north = Party.parse("member/north")
+    waits = shelf.listing(north, 0, 100)
+    sizes = [shelf.departure(north, one.digest).stat().st_size for one in waits]
+    assert live.snapshot()["bytes"] == {"up": 0, "down": 0} and sizes
+    for one in waits:
+        shelf.departed(north, one.digest)
+    assert live.snapshot()["bytes"] == {"up": 0, "down": sum(sizes)}
+    assert live.snapshot()["transfers"] == []
+    live.close()
+
+
 def test_members_without_a_certificate_are_marked(found):
     open_round(found, ("west",))
     certificates = lambda: {row["member"]: row["certificate"] for row in at_server(found)["members"]}  # noqa: E731
