@@ -50,7 +50,7 @@ def facts(found: Facts) -> RenderableType:
     lines = [("Round", _round(found))] if part else []
     if found["role"] == "server" and not part and found.get("rounds"):
         lines.append(("Rounds", f"none yet of {found['rounds']['of'] or 'as many as budgets need'}"))
-    lines.append(("State", f"{found['state']}: {_state(found['state'], part)}"))
+    lines.append(("State", f"{found['state']}: {_state(found['state'], part, bool(found.get('declined')))}"))
     if part and part.get("since") and not part.get("over"):
         lines.append(("Since", f"{moment(part['since'], now)}, {ago(part['since'], now)}"))
     if part and part.get("deadline") and not part.get("over"):
@@ -83,8 +83,10 @@ def facts(found: Facts) -> RenderableType:
     return table
 
 
-def _state(state: str, part: Facts | None) -> str:
-    """What a state means."""
+def _state(state: str, part: Facts | None, declined: bool) -> str:
+    """What a state means.  declined: whether the member declined the newest plan."""
+    if state == "waiting for a plan" and declined:
+        return "you have accepted none yet"
     if state == "unmasking" and part and part["profile"] == "one-trip":
         return _DECRYPTS
     if state == "finished" and part and not part["result"]:

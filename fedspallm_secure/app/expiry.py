@@ -62,7 +62,8 @@ def _about(what: str, end: int, profile: Profile, now: int, action: str) -> Iter
     if now > end:
         yield f"{what} ended on {day(end)}: {action}"
     elif profile.warns(end, now):
-        yield f"{what} ends on {day(end)}, in {days_left(end, now)} days: {action}"
+        left = days_left(end, now)
+        yield f"{what} ends on {day(end)}, in {left} day{'s' * (left != 1)}: {action}"
 
 
 def _about_list(crl: RevocationList, now: int, action: str) -> Iterator[str]:

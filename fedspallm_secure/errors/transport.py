@@ -34,7 +34,9 @@ class NotAdmitted(TransportError):
     """The other end dropped the connection right after the handshake: it does not accept this party's certificate."""
 
     exit_code = 115
-    hint = "fedprune certs show tells whether your certificate is valid; ask the other end what its log says about you"
+    hint = (
+        "fedprune doctor tells whether your certificate is valid, and what to do; ask the other end what its log says"
+    )
 
 
 class Throttled(TransportError):

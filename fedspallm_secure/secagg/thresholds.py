@@ -43,7 +43,7 @@ class Thresholds:
             raise PlanRefused(f"{c} colluders: the number cannot be negative", hint="state 0 or more colluders")
         if n < least:
             raise PlanRefused(
-                f"a cohort of {n} is too small: with {c} colluders a sum needs {least} survivors",
+                f"a cohort of {n} is too small: with {c} colluder{'s' * (c != 1)} a sum needs {least} survivors",
                 hint=f"make cohorts of at least {c + MIN_HONEST} members, or assume fewer than {c} colluders",
             )
         if least < c + MIN_HONEST:

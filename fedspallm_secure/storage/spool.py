@@ -32,6 +32,7 @@ _OLD = "stop: this home is an old copy.  Have its certificate withdrawn, and enr
 _LAST = """SELECT coalesce(max(sequence), 0) FROM
 (SELECT sequence FROM received WHERE sender = ?1 AND sender_key = ?2
 UNION ALL SELECT sequence FROM inbox WHERE sender = ?1 AND sender_key = ?2)"""
+_ANOTHER = "whoever made it has to make another one; what else came with it is not concerned"
 _OUTGOING = "SELECT number, digest, recipient, size, type, round, grp, departed IS NOT NULL FROM outbox "
 
 
@@ -97,7 +98,7 @@ class Spool:
         with self._lock:
             known = self._all("SELECT state, reason FROM inbox WHERE digest = ?", digest)
             if known and known[0][0] == "refused":
-                raise NotAwaited(f"this package was refused before: {known[0][1]}", hint="make another one")
+                raise NotAwaited(f"this package was refused before: {known[0][1]}", hint=_ANOTHER)
             if known and known[0][0] != _DAMAGED:
                 return None
             ((waiting,),) = self._all(

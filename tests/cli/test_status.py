@@ -69,6 +69,9 @@ def test_plans_that_were_declined(place):
     )
     found = status_of(place / "north.toml")
     declined = {"round": 2, "check": "P14", "reason": "P14: the time to contribute is over"}
+    waits_for_one = {**found, "state": "waiting for a plan", "declined": declined}
+    assert "you have accepted none yet" in text_of(waits_for_one, 120)
+    assert "has not opened a round with you yet" in text_of({**waits_for_one, "declined": None}, 120)
     assert "the plan of round 2 by P14: the time" in text_of({**found, "declined": declined}, 120)
 
 

@@ -522,7 +522,7 @@ ROW = {"number": 1, "digest": "ab" * 32, "size": 5, "type": "file", "round": 0, 
 
 def test_hello_and_listings_are_read_back():
     assert Hello.parse(HELLO.encode()) == HELLO
-    data = canonical_json({"packages": [ROW], "again": ["cd" * 32]})
+    data = canonical_json({"packages": [ROW], "again": ["cd" * 32], "waiting": "why"})
     assert Listing.parse(data, 0).encode() == data
 
 
@@ -542,19 +542,19 @@ def test_hello_and_listings_are_read_back():
     ids=str,
 )
 def test_a_listing_with_a_wrong_row_is_refused(change):
-    data = canonical_json({"packages": [{**ROW, **change}], "again": []})
+    data = canonical_json({"packages": [{**ROW, **change}], "again": [], "waiting": ""})
     with pytest.raises(errors.FormatError):
         Listing.parse(data, 0)
 
 
 def test_a_listing_out_of_order_is_refused():
-    twice = canonical_json({"packages": [ROW, ROW], "again": []})
+    twice = canonical_json({"packages": [ROW, ROW], "again": [], "waiting": ""})
     with pytest.raises(errors.FormatError, match="not in order"):
         Listing.parse(twice, 0)
     with pytest.raises(errors.FormatError, match="not in order"):
-        Listing.parse(canonical_json({"packages": [ROW], "again": []}), 1)
+        Listing.parse(canonical_json({"packages": [ROW], "again": [], "waiting": ""}), 1)
     with pytest.raises(errors.FormatError):
-        Listing.parse(canonical_json({"packages": [], "again": ["x"]}), 0)
+        Listing.parse(canonical_json({"packages": [], "again": ["x"], "waiting": ""}), 0)
 
 
 @asynchronous

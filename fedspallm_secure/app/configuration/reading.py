@@ -61,7 +61,7 @@ def find(path: Path | None, name: str) -> Path:
     if path is not None:
         found = path / name if is_folder(path) else path
         if not is_file(found):
-            raise MissingInput(f"{found} does not exist or is not a file", hint=_make(name))
+            raise MissingInput(f"{found} does not exist or is not a file", hint="check the path")
         return found
     found = Path(name)
     if is_file(found):

@@ -275,7 +275,7 @@ class _Loop:
             codes = ", ".join(sorted({*machine.ended.values()}))
             text = f"round {machine.round.plan.round} ended without a result: {codes}"
         elif machine.state is State.CLOSED and (missing := self._station.results.missing()):
-            text = f"round {machine.round.plan.round} has a result; {len(missing)} layers of it are awaited"
+            text = f"round {machine.round.plan.round} has a result; of its layers are awaited: {len(missing)}"
         else:
             text = f"round {machine.round.plan.round} is {machine.state.name.lower()}"
         self._noted = self._visits.waiting

@@ -41,7 +41,7 @@ def test_a_group_has_the_numbers_of_its_size(size, strategy):
 @pytest.mark.parametrize(
     ("sizes", "values", "error", "said"),
     [
-        ({5, 3}, {}, PlanRefused, "a cohort of 3 is too small: with 1 colluders a sum needs 4 survivors"),
+        ({5, 3}, {}, PlanRefused, "a cohort of 3 is too small: with 1 colluder a sum needs 4 survivors"),
         ({5, 201}, {"profile": Profile.TWO_TRIP}, PlanRefused, "too large for the profile two-trip"),
         ({5, 20_000}, {"sum_bits": 16}, CapacityExceeded, "sums have 0 to 30 binary places, not -1"),
     ],
