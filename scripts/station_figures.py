@@ -194,8 +194,10 @@ members.
 
 *Full disks.* ENOSPC or EIO, once or from then on. Errors are DiskFull or StorageError, exit codes 51 and 50. Every call
 has two points, one for each code; lots decide whether it fails once. Where only a sample was tried, seeds of one kind
-share the points out, and nothing is known of the others: `python -m tests.figures.full_disk 1 0 2` tries all points of
-one seed, more than 3,000, and takes an hour.
+share the points out, and nothing is known of the others. All 3,326 points of one seed were tried at f341c93, beside
+other work (`python -m tests.figures.full_disk 1 0 2`, 25 minutes): 1,662 DiskFull, 1,663 StorageError, 1 where only
+cleaning up failed, 64 times a member that dropped out of a group by the rule, and 0 lost rounds, layers or members, 0
+double answers, 0 reused keystreams, 0 differing resends, 0 receipt without vector, 0 wrong sums.
 
 *Old copies.* "By the anchor": it is ahead of the journal, at the start. "At the start": journal, prekeys and outbox do
 not fit together. "By the greeting": the server has a package with a higher number than this home has made. "P5": the
