@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from fedprune_cli.console import counted
 from fedprune_cli.spelling import ago, listed, numbers
 from fedprune_cli.status_member import leaving
 from fedprune_cli.status_text import titled
@@ -55,7 +56,11 @@ def _members(found: Facts, width: int) -> RenderableType:
     rows = []
     for one in found["members"]:
         offers = (
-            "nothing yet" if one["offered"] is None else f"{one['layers']} layers" if one["layers"] else "all layers"
+            "nothing yet"
+            if one["offered"] is None
+            else f"{one['layers']} {counted(one['layers'], 'layers')}"
+            if one["layers"]
+            else "all layers"
         )
         prekeys = "" if one["prekeys"] is None else f"{one['prekeys']} left"
         fetched = "" if not one["due"] else "fetched" if one["plan_fetched"] else "not fetched"

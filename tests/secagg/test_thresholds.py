@@ -105,7 +105,7 @@ def test_small_cohorts_are_refused_with_numbers(profile, members, colluders):
     with pytest.raises(PlanRefused) as caught:
         thresholds(members, colluders, profile)
     assert f"cohort of {members}" in str(caught.value)
-    assert f"{colluders} colluder" in str(caught.value)
+    assert f"{colluders} colluder{'s' * (colluders != 1)} a sum" in str(caught.value)
     assert f"at least {colluders + 3} members" in caught.value.hint
     assert thresholds(colluders + 3, colluders, profile).members == colluders + 3, "the remedy works"
 

@@ -53,9 +53,10 @@ def why_held_back(post: Post, agenda: Agenda) -> str:
     if not silent:
         return ""
     return (
-        f"{decline_text(silent)}; the next attempt begins when {', '.join(silent)} offered to take part again, as a "
-        "client does that is started with a changed member.toml or has a newer roster; when federation.toml, or roster "
-        f"or revocation list of this server, changed; or at {time.strftime('%H:%M UTC', time.gmtime(found['until']))}"
+        f"{decline_text(silent)}; the next attempt begins once {', '.join(silent)} "
+        f"{'has' if len(silent) == 1 else 'have'} offered to take part again, as a client does that is started with a "
+        "changed member.toml or has a newer roster; when federation.toml, or roster or revocation list of this server, "
+        f"changed; or at {time.strftime('%H:%M UTC', time.gmtime(found['until']))}"
     )
 
 

@@ -39,14 +39,14 @@ def check_cohorts(plan: Plan, me: str, policy: Policy) -> None:
     """P7: my cohorts are large enough."""
     for group in plan.groups_of(me):
         if len(group.cohort) < policy.least_cohort:
-            few = f"the cohort of group {group.gid} has {len(group.cohort)} members; I ask for {policy.least_cohort}"
+            few = f"the cohort of layer {group.gid} has {len(group.cohort)} members; I ask for {policy.least_cohort}"
             raise PlanDeclined(few, check="P7")
 
 
 def check_protection(plan: Plan, policy: Policy) -> None:
     """P7: colluders, profile, and witnesses whose word can count."""
     if plan.colluders < policy.colluders:
-        few = f"the plan assumes {plan.colluders} colluders, and I assume {policy.colluders}"
+        few = f"the plan assumes colluders = {plan.colluders}, and I assume {policy.colluders}"
         raise PlanDeclined(few, check="P7")
     if plan.profile not in policy.profiles:
         raise PlanDeclined(f"I do not take part in rounds of the profile {plan.profile}", check="P7")

@@ -216,7 +216,7 @@ def test_a_round_that_was_declined_is_not_tried_again_while_nothing_has_changed(
         found.reopen(HUB)
         found.run()
         assert found.server.station is None and found.server.post.journal.last_round() == 1
-        assert "the next attempt begins when north, south, west offered" in found.server.waiting
+        assert "the next attempt begins once north, south, west have offered" in found.server.waiting
         assert found.server.post.journal.recall("given up", "*") is None
         for name in ("north", "south", "west"):
             found.members[name].policy = found.policy

@@ -9,7 +9,7 @@ from fedspallm_secure.secagg.thresholds import Profile
 from tests.stationary import DIGEST, HOUR, HUB, SERVER, Stations, an_offer
 
 RULES = [
-    ({"least_cohort": 6}, "P7: the cohort of group 0 has 5 members; I ask for 6"),
+    ({"least_cohort": 6}, "P7: the cohort of layer 0 has 5 members; I ask for 6"),
     ({"beacons": ("notary",)}, "P8: the seed was not drawn by the beacons of my policy"),
     ({"upload_limit": 100}, "P11: I would have to send"),
     ({"horizon": HOUR}, "P14: the round may last longer than 3600 seconds"),

@@ -226,7 +226,7 @@ FAULTS = [
     Fault("P5", "one of two", given(history=(deal_of_mine("member/east"), deal_of_mine())), "an old copy"),
     Fault("P7", "stranger", stranger, "not in the roster"),
     Fault("P7", "without me", given(member="young"), "in no cohort"),
-    Fault("P7", "few colluders", given(policy={"colluders": 2}), "1 colluders, and I assume 2"),
+    Fault("P7", "few colluders", given(policy={"colluders": 2}), "colluders = 1, and I assume 2"),
     Fault("P7", "profile", given(policy={"profiles": frozenset({Profile.TWO_TRIP})}), "profile three-trip"),
     Fault(
         "P7",
@@ -440,7 +440,7 @@ def test_cohorts_of_others_may_be_small():
         if allowed:
             check_groups(made, mine)
         else:
-            with pytest.raises(PlanDeclined, match="P7: the cohort of group 1 has 4 members; I ask for 5"):
+            with pytest.raises(PlanDeclined, match="P7: the cohort of layer 1 has 4 members; I ask for 5"):
                 check_groups(made, mine)
 
 
