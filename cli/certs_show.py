@@ -74,6 +74,6 @@ def print_rows(rows: "Sequence[Row]", err: bool = False) -> None:
         line = f"  {row.label:{label}}  {console.shown(row.text):{text if row.until is not None else 0}}"
         if row.until is not None:
             date = datetime.fromtimestamp(row.until, UTC).strftime("%Y-%m-%d")
-            left = f"{row.days} {console.counted(row.days, 'days')}" if row.state != "over" else "over"
+            left = f"{row.days} {console.counted(row.days or 0, 'days')}" if row.state != "over" else "over"
             line += f"  until {date}  " + click.style(left, fg=_COLOURS[row.state])
         click.echo(line, err=err)

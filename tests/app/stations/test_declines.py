@@ -223,7 +223,7 @@ def test_a_round_that_was_declined_is_not_tried_again_while_nothing_has_changed(
         for name in ("north", "south"):
             found.offer(name)
         found.run()
-        assert found.server.post.journal.last_round() == 1 and "begins when west offered" in found.server.waiting
+        assert found.server.post.journal.last_round() == 1 and "begins once west has offered" in found.server.waiting
         found.offer("west")
         found.carry()
         found.server.work_through()
