@@ -148,7 +148,7 @@ def receiving(world: World, folder: Path) -> Iterator[Receiving]:
         spool.key_of = lambda peer: trust.roster.entry(peer).leaf.key_id
         live = Live(folder / "live.json")
         try:
-            yield Receiving(Shelf(spool, live), spool, journal)
+            yield Receiving(Shelf(spool, live, lambda _: ""), spool, journal)
         finally:
             live.close()
 

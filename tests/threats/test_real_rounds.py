@@ -114,7 +114,7 @@ def loop_of(found, name):
         for group in due:
             contribute(group)
 
-    bench = SimpleNamespace(offer=an_offer, prune=prune, spent=False)
+    bench = SimpleNamespace(offer=an_offer, prune=prune, spent=False, windows=lambda: None)
     station = found.members[name]
     return _Loop(station.post, station, bench, None, Live(found.folder / f"{name}.live"), Stop(), False)
 
