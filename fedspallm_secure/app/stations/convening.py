@@ -101,7 +101,7 @@ def convene(
     terms = agenda if key is None else agenda.encrypted(key)
     plan = plan_of(terms, draft, post.journal.last_round() + 1, uses, post.trust, previous, post.now(), key)
     if declining := who_declines(post, plan, past, agenda.witnesses, model.origin()):
-        return Waiting(declining_text(declining), told=_told(declining))
+        return Waiting(declining_text(declining), told=_told({id: f"{id} {text}" for id, text in declining.items()}))
     return Ready(plan, bundles, key)
 
 
@@ -117,4 +117,4 @@ def _draft_without(agenda: Agenda, number: int, model: Model, fewer: dict[str, i
 
 
 def _told(reasons: Mapping[str, str]) -> dict[str, str]:
-    return {id: f"no round can begin: {id} {why}" for id, why in reasons.items()}
+    return {id: f"no round can begin: {why}" for id, why in reasons.items()}

@@ -99,6 +99,7 @@ def test_rounds_go_on_as_long_as_there_are_prekeys(tmp_path):
         found.wait()
         assert found.model.done == [1]
         assert found.server.waiting.startswith("no prekeys left of east, north, south, west: ")
+        assert found.server.post.awaited["north"] == "no round can begin: no prekeys left of north"
 
 
 def test_a_bundle_that_is_out_of_date_counts_for_nothing(tmp_path):

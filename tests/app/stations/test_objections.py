@@ -53,7 +53,7 @@ def test_no_round_begins_that_those_who_are_needed_would_decline(tmp_path):
             assert found.server.station is None and found.server.post.journal.last_round() == 0
             assert f"north, south, west would decline it by {text}" in found.server.waiting
             assert sorted(found.server.post.awaited) == list(NEEDED)
-            assert f"north would decline it by {text}" in found.server.post.why_awaited(NORTH)
+            assert f"no round can begin: north would decline it by {text}" in found.server.post.why_awaited(NORTH)
         assert prekeys_used(found) == 0
         assert found.server.post.journal.recall("given up", "*") is None
         namesake = Party.parse("witness/north")
