@@ -1,5 +1,6 @@
 """A whole round between services over mutual TLS, and what it is worth: the model of the simulation, bit for bit."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -35,6 +36,25 @@ def test_two_rounds_give_everybody_the_model_of_the_simulation(tmp_path):
         schedule = tuple(Unstructured(parse_sparsity(text)) for text in ("0.3", "0.5"))
         simulate(found.ground.settings(schedule=schedule, secure=SecureSettings(colluders=1)), Silent())
         assert models == {(tmp_path / "out" / "model" / "model.safetensors").read_bytes()}
+
+
+@pytest.mark.slow
+def test_a_member_whose_policy_keeps_the_round_from_beginning_is_told_so_by_the_server(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    with Services(tmp_path) as found:
+        path = found.configs["north"]
+        told = path.read_text()
+        path.write_text(told + "[policy]\nleast_cohort = 9\n")
+        found.start("hub", *found.members)
+        said, end = "the server says: no round can begin: north would decline it by P7", time.monotonic() + SECONDS
+        while not any(said in record.getMessage() for record in caplog.records):
+            assert time.monotonic() < end, "it is never told"
+            time.sleep(0.2)
+        path.write_text(told)
+        assert found.wait("hub") == 0
+        assert [found.wait(name) for name in found.members] == [0, 0, 0, 0]
+        told_by = [record.getMessage() for record in caplog.records if "the server says" in record.getMessage()]
+        assert all("north" in line for line in told_by), "it is of no concern to the others"
 
 
 @pytest.mark.slow
