@@ -13,11 +13,11 @@ from time import perf_counter, process_time
 from typing import Any
 
 import nacl.bindings
-import rfc8785
 
 from fedspallm_secure.app.audit.opening import open_log_at, read_root
 from fedspallm_secure.app.audit.verifying import Basis, failed, verify
 from fedspallm_secure.app.memory import peak_bytes
+from fedspallm_secure.crypto import encoding
 from fedspallm_secure.crypto.encoding import pae
 from fedspallm_secure.crypto.labels import Label
 from fedspallm_secure.protocol.audit.entries import Entry, read_head
@@ -49,7 +49,7 @@ def where(folder: Path) -> dict[str, Any]:
         return told
 
     nacl.bindings.crypto_sign_open = timed("signatures", nacl.bindings.crypto_sign_open)
-    rfc8785.dumps = timed("spelling JSON again", rfc8785.dumps)
+    encoding._dump = timed("spelling JSON again", encoding._dump)
     json.loads = timed("parsing JSON", json.loads)
     hashlib.sha256 = timed("SHA-256", hashlib.sha256)  # but not what `hashlib.new` and `update` do
     return {"spent": spent, **audit(folder)}
