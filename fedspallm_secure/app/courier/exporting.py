@@ -13,7 +13,7 @@ from typing import Any
 
 from fedspallm_secure.app.courier.counting import Counter
 from fedspallm_secure.app.courier.media import open_medium
-from fedspallm_secure.app.courier.post import Outgoing, Post, listed
+from fedspallm_secure.app.courier.post import OLD_COPY, Outgoing, Post, listed
 from fedspallm_secure.app.courier.writing import Loaded, Target, open_target
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.crypto.identity import Party
@@ -91,7 +91,7 @@ def _check_remembered(post: Post, folder: Path) -> None:
         if post.bundles.made(bundle.recipient, bundle.number) != bundle.digest:
             raise RolledBack(
                 f"{folder} has {bundle} from earlier, and your register does not know it: nothing was written",
-                hint="your home was put back from a backup, or two copies of it are in use: withdraw and enrol again",
+                hint=OLD_COPY,
             )
 
 

@@ -10,7 +10,7 @@ from fedspallm_secure.app.courier.counting import Counter
 from fedspallm_secure.app.courier.incoming import Recorded
 from fedspallm_secure.app.courier.media import Found, Medium
 from fedspallm_secure.app.courier.outcomes import Imported, Trouble
-from fedspallm_secure.app.courier.post import Post
+from fedspallm_secure.app.courier.post import OLD_COPY, Post
 from fedspallm_secure.app.progress import Progress
 from fedspallm_secure.crypto.identity import Party, Role
 from fedspallm_secure.errors import (
@@ -112,7 +112,7 @@ def _check_seen(post: Post, bundle: Bundle) -> None:
     if bundle.contents.seen > made:
         raise RolledBack(
             f"{bundle.sender} has seen bundle {bundle.contents.seen} of yours, and your register knows of {made}",
-            hint="your home was put back from a backup, or two copies of it are in use: withdraw and enrol again",
+            hint=OLD_COPY,
         )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.crypto.signing import Signer
@@ -10,6 +10,8 @@ from fedspallm_secure.protocol.bundles import BundleFile
 from fedspallm_secure.protocol.receiving import Trust
 from fedspallm_secure.storage.bundle_register import BundleRegister
 from fedspallm_secure.transport.depot import Arrival
+
+OLD_COPY: Final = "your home was put back from a backup, or two copies of it are in use: withdraw and enrol again"
 
 
 class Outgoing(Protocol):

@@ -126,6 +126,7 @@ class Candidates:
         layers: of the model, the most that anybody prunes.  Whoever has no valid certificate is not waited for; a name
         that was configured and is not in the roster may be a slip.
         """
+        self.left_out = ""
         fixed = self._post.journal.recall("members", "*")
         if fixed is not None:
             return dict(fixed)

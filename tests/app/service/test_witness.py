@@ -83,6 +83,14 @@ def test_a_member_whose_policy_does_not_name_the_log_does_not_begin(tmp_path):
         run_client(found.configs["north"], lambda _: PASSWORD, True, Silent())
 
 
+def test_a_witness_of_a_server_that_is_not_in_the_roster_does_not_begin(tmp_path):
+    found = Services(tmp_path, members=("north",), witnesses=("wyn",))
+    path = found.configs["wyn"]
+    path.write_text(path.read_text().replace('id = "hub"', 'id = "hubb"'))
+    with pytest.raises(UsageError, match="server/hubb is not in"):
+        run_witness(path, lambda _: PASSWORD, True)
+
+
 def test_beacons_are_still_refused(tmp_path):
     found = Services(tmp_path, server='beacons = ["wyn"]\n', members=("north",))
     with pytest.raises(UsageError, match="witnesses draw"):

@@ -1,9 +1,11 @@
 """Plans that members would decline by what they offered: no round begins that could not give a sum."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from fedspallm_secure.app.stations.handed_in import _of_list, past_of
 from fedspallm_secure.crypto.identity import Party
 from fedspallm_secure.secagg.thresholds import Profile
 from tests.stationary import DIGEST, HOUR, HUB, SERVER, Stations, an_offer
@@ -213,6 +215,38 @@ def test_a_sum_that_would_give_somebody_away_is_not_begun(tmp_path):
         assert found.model.done == [1] and found.server.post.journal.last_round() == 1
         assert "a sum over its cohort would give middle away" in found.server.waiting
         assert found.server.post.journal.recall("given up", "*") == found.server.waiting
+
+
+@pytest.mark.parametrize("unanswered", [[], ["north"]])
+def test_nobody_goes_on_without_the_missed_where_somebody_listed_has_not_answered(tmp_path, unanswered):
+    """To north's ledger the sum may still be one over everybody, so it would decline one without middle."""
+    with open_federation(tmp_path, schedule=("1/4",), prekeys=4) as found:
+        found.carry()
+        found.server.work_through()
+        found.silent = {"middle"}
+        found.wait()
+        found.silent = set()
+        post = found.server.post
+        assert past_of(post).missed == {"middle"} and past_of(post).barred == set()
+        ((base, noted),) = post.journal.recall_all("handed in").items()
+        with post.at_once():
+            post.remember("handed in", base, {**noted, "unanswered": unanswered})
+        found.agenda = replace(found.agenda, schedule=("1/4", "1/2"))
+        found.reopen(HUB)
+        found.run()
+        assert found.model.done == ([1] if unanswered else [1, 2])
+        assert ("would give middle away" in found.server.waiting) == bool(unanswered)
+
+
+@pytest.mark.parametrize(("holder", "unanswered"), [(None, ["north"]), ("vault", [])])
+def test_who_is_listed_and_has_not_answered_is_noted_where_members_are_asked(holder, unanswered):
+    machine = SimpleNamespace(
+        groups={0: SimpleNamespace(cohort=("east", "middle", "north"))},
+        answers={"east": b""},
+        plan=SimpleNamespace(key_holder=holder),
+    )
+    listed = ["east", "north"]
+    assert _of_list(machine, 0, listed) == {"listed": listed, "missed": ["middle"], "unanswered": unanswered}
 
 
 def test_who_declined_the_last_attempt_has_not_paid_for_it(tmp_path):

@@ -1,10 +1,9 @@
 """What pruning is said to take.  tests/app/test_cuda.py holds it against what a GPU is asked for."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
+from fedspallm_secure.app.walking import activations
 from fedspallm_secure.app.walking.footprint import batch_windows, footprint
 from fedspallm_secure.app.walking.workshop import ComputeSettings, open_workshop
 from fedspallm_secure.pruning.pruners import Pruner
@@ -29,7 +28,17 @@ def test_the_peak_is_the_sum_of_its_parts_and_on_a_gpu_two_fifths_more(tmp_path,
 
 
 def test_a_batch_holds_whole_windows_and_at_least_one():
-    gpu = SimpleNamespace(type="cuda")
-    assert [batch_windows(gpu, length) for length in (1, 2048, 2049, 20_000)] == [16384, 8, 7, 1]  # type: ignore[arg-type]
+    gpu = torch.device("cuda")
+    assert [batch_windows(gpu, length) for length in (1, 2048, 2049, 20_000)] == [16384, 8, 7, 1]
     assert batch_windows(torch.device("cpu"), 256) == 2
     assert batch_windows(torch.device("cpu"), 256, 1024) == 4
+
+
+def test_hidden_states_leave_room_for_the_dearest_pruner(tmp_path, monkeypatch):
+    make_model(tmp_path)
+    shop = open_workshop(tmp_path, ComputeSettings(device="cpu", dtype="float32"))
+    asked = []
+    monkeypatch.setattr(activations, "_has_room", lambda *of: bool(asked.append(of)))
+    shop.walk(torch.zeros(3, 16, dtype=torch.int64))
+    needs = [footprint(shop.skeleton, shop.found, pruner, 48).total for pruner in Pruner]
+    assert asked == [(shop.skeleton.device, 3 * 16 * 32 * 4, max(needs))]
